@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
     Options,
+    RealNotInt,
     StrOptions,
     validate_params,
 )
@@ -29,6 +30,9 @@ from sklearn.utils.validation import (
     _check_n_features as check_n_features,
 )
 from sklearn.utils.validation import (
+    _check_y as check_y,
+)
+from sklearn.utils.validation import (
     _num_samples as num_samples,
 )
 
@@ -37,10 +41,12 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "check_feature_names",
     "check_method_params",
     "check_n_features",
+    "check_y",
     "fit_context",
     "num_samples",
     "raise_for_params",

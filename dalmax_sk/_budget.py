@@ -1,0 +1,94 @@
+"""How many labels to ask for: initial sets and query schedules in numbers."""
+
+import math
+from numbers import Integral
+
+import numpy as np
+
+__all__ = ["balanced_indices", "query_size_for_round", "resolve_size"]
+
+
+def resolve_size(size, n_samples, name):
+    """Turn an int or a fraction of `n_samples` into a number of samples.
+
+    Fractions round up, so that a fraction above 0 is at least one sample. Trailing
+    binary dust is ignored: 0.1 of 30 is 3, not 4.
+
+    Examples
+    --------
+    >>> resolve_size(0.1, 30, "n_initial"), resolve_size(7, 30, "n_initial")
+    (3, 7)
+    """
+    if isinstance(size, Integral) and not isinstance(size, bool):
+        return int(size)
+    if not 0 < size <= 1:
+        raise ValueError(
+            f"{name}={size!r} must be an int of at least 1 or a fraction in (0, 1]."
+        )
+    return max(1, math.ceil(round(size * n_samples, 9)))
+
+
+def query_size_for_round(query_size, round_number, n_samples):
+    """Return how many labels round `round_number` (from 1) asks for.
+
+    Parameters
+    ----------
+    query_size : int, float, sequence of these, or callable
+        A sequence has one entry a round, the last one holding for all further rounds.
+        A callable is called with the round number and returns an int or a fraction.
+    round_number : int
+        1 for the first query.
+    n_samples : int
+        Number of rows of X, which fractions refer to.
+
+    Examples
+    --------
+    >>> [query_size_for_round([5, 10, 0.5], r, 100) for r in (1, 2, 3, 4)]
+    [5, 10, 50, 50]
+    """
+    if callable(query_size):
+        size = query_size(round_number)
+    elif isinstance(query_size, list | tuple | np.ndarray):
+        if not len(query_size):
+            raise ValueError("query_size is an empty schedule; give one entry a round.")
+        size = query_size[min(round_number, len(query_size)) - 1]
+    else:
+        size = query_size
+    n = resolve_size(size, n_samples, "query_size")
+    if n < 1:
+        raise ValueError(
+            f"query_size gives {n} labels for round {round_number}; at least 1 is needed."
+        )
+    return n
+
+
+def balanced_indices(codes, n_classes, n, rng):
+    """Draw `n` rows with classes as even as their sizes allow.
+
+    Uses the labels of all rows, as published protocols with balanced start sets do; a
+    real labelling campaign cannot.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_samples,)
+        Class number of every row.
+    n_classes : int
+    n : int
+        Rows to draw.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        One row of each class in turn, classes in random order.
+    """
+    members = [rng.permutation(np.flatnonzero(codes == c)) for c in range(n_classes)]
+    order = rng.permutation(n_classes)
+    longest = max(len(rows) for rows in members)
+    in_turn = [
+        members[c][turn]
+        for turn in range(longest)
+        for c in order
+        if turn < len(members[c])
+    ]
+    return np.array(in_turn[:n], dtype=np.int64)

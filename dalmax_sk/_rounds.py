@@ -1,0 +1,117 @@
+"""Small helpers of the active-learning loop: seeds, scores, costs, error context."""
+
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.metrics import accuracy_score, check_scoring, f1_score, recall_score
+from sklearn.pipeline import Pipeline
+
+__all__ = [
+    "derive_seed",
+    "during",
+    "evaluate",
+    "final_step",
+    "peak_bytes",
+    "set_missing_seeds",
+]
+
+
+def derive_seed(base_seed, *key):
+    """Return a seed for one purpose of one round, independent of all the others.
+
+    Seeds come from the key, not from a stream, so that a resumed run needs no generator
+    state: round 7 has the same seeds whether or not rounds 1 to 6 were computed here.
+    """
+    sequence = np.random.SeedSequence([base_seed, *key])
+    return int(sequence.generate_state(1)[0] >> 1)  # below 2**31, as scikit-learn wants
+
+
+def set_missing_seeds(estimator, seed):
+    """Give every ``random_state`` parameter that is None a seed of its own."""
+    params = estimator.get_params(deep=True)
+    names = sorted(
+        name
+        for name, value in params.items()
+        if value is None and (name == "random_state" or name.endswith("__random_state"))
+    )
+    seeds = {name: derive_seed(seed, i) for i, name in enumerate(names)}
+    if seeds:
+        estimator.set_params(**seeds)
+
+
+def final_step(estimator):
+    """Return the name prefix and the object of the step that classifies."""
+    if isinstance(estimator, Pipeline):
+        prefix, last = final_step(estimator.steps[-1][1])
+        return f"{estimator.steps[-1][0]}__{prefix}", last
+    return "", estimator
+
+
+@contextmanager
+def during(round_number, doing):
+    """Add the round to the message of any exception that leaves the block.
+
+    The exception keeps its type. Where its message is not a plain first argument, the
+    context is added as a note, which tracebacks show.
+    """
+    try:
+        yield
+    except Exception as error:
+        context = f"[active learning, round {round_number}, {doing}]"
+        if (
+            error.args
+            and isinstance(error.args[0], str)
+            and str(error) == error.args[0]
+        ):
+            error.args = (f"{error.args[0]} {context}", *error.args[1:])
+        else:
+            error.add_note(context)
+        raise
+
+
+def evaluate(learner, eval_set, scoring):
+    """Return {"eval_<name>": score} of the learner on an evaluation set.
+
+    Parameters
+    ----------
+    learner : ActiveLearningClassifier
+    eval_set : tuple of (X, y)
+    scoring : None, str, callable, list or dict
+        As in ``cross_validate``; None means accuracy, balanced accuracy and the macro
+        and weighted averages of F1, all from one ``predict``.
+    """
+    X, y = eval_set
+    if scoring is None:
+        predicted = learner.predict(X)
+        common = {"y_true": y, "y_pred": predicted, "zero_division": 0.0}
+        present = np.unique(y)  # recall is undefined for a class without samples
+        scores = {
+            "accuracy": accuracy_score(y, predicted),
+            "balanced_accuracy": recall_score(
+                **common, labels=present, average="macro"
+            ),
+            "f1_macro": f1_score(**common, labels=learner.classes_, average="macro"),
+            "f1_weighted": f1_score(
+                **common, labels=learner.classes_, average="weighted"
+            ),
+        }
+    else:
+        scorer = check_scoring(learner, scoring=scoring)
+        scores = scorer(learner, X, y)
+        if not isinstance(scores, dict):
+            scores = {scoring if isinstance(scoring, str) else "score": scores}
+    return {f"eval_{name}": float(score) for name, score in scores.items()}
+
+
+def peak_bytes():
+    """Return the largest resident memory of this process so far, or None.
+
+    None where the operating system does not tell (Windows).
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

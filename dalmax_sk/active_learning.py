@@ -1,0 +1,981 @@
+"""The active-learning loop as a scikit-learn classifier."""
+
+import logging
+import os
+import time
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import (
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+)
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
+
+from dalmax_sk import progress
+from dalmax_sk._budget import balanced_indices, query_size_for_round, resolve_size
+from dalmax_sk._checkpoint import Checkpoint, fingerprint_data, fingerprint_params
+from dalmax_sk._rounds import (
+    derive_seed,
+    during,
+    evaluate,
+    final_step,
+    peak_bytes,
+    set_missing_seeds,
+)
+from dalmax_sk._sklearn_compat import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    check_feature_names,
+    check_method_params,
+    check_n_features,
+    fit_context,
+    raise_for_params,
+    routing_enabled,
+    safe_indexing,
+)
+from dalmax_sk.images import as_paths, check_images
+from dalmax_sk.oracle import CallableOracle, SimulatedOracle, find_missing
+from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool, align_columns
+from dalmax_sk.strategies import (
+    QueryStrategy,
+    RandomSampling,
+    UncertaintySampling,
+    get_strategy,
+)
+
+__all__ = ["ActiveLearningClassifier"]
+
+logger = logging.getLogger("dalmax_sk")
+
+# what a derived seed is for; part of its key, so never renumber
+_SEED_INITIAL, _SEED_FIT, _SEED_QUERY = 0, 1, 2
+
+NOT_ASKED = -1  # code of a row whose label is not known
+
+
+def _estimator_has(method):
+    """Return a check for ``available_if``: does the estimator have `method`?"""
+
+    def check(self):
+        # before fit of estimator=None the form of X is unknown; both defaults have
+        # predict_proba, so LogisticRegression stands for them
+        getattr(getattr(self, "estimator_", None) or self._get_estimator(), method)
+        return True
+
+    return check
+
+
+class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """A classifier whose ``fit`` spends a label budget in rounds.
+
+    A round fits `estimator` on the labelled rows, lets `strategy` pick from the others,
+    asks for their labels and repeats. Labels come from one of three places:
+
+    - **Simulation**, when `y` is fully known: ``fit`` hides it and reveals only what it
+      asks for. This is what cross-validation and grid search do.
+    - **By hand**, when entries of `y` are missing: ``fit`` trains on what is labelled;
+      :meth:`query` proposes rows, :meth:`teach` adds their labels and refits.
+    - **oracle**: the same, with a function that is asked instead of a person.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        The classifier to train, cloned. None means
+        :class:`~dalmax_sk.CNNClassifier` for image files and image arrays, and
+        :class:`~sklearn.linear_model.LogisticRegression` for 2-D tables.
+    strategy : QueryStrategy or str, default=None
+        How to pick. None means margin
+        :class:`~dalmax_sk.strategies.UncertaintySampling`; a string is a name of
+        :func:`~dalmax_sk.strategies.strategy_names`.
+    n_initial : int or float, default=0.1
+        Size of the initial labelled set: a number of rows, or a fraction of X (rounded
+        up). Unused when `y` is partly labelled: those rows are the initial set. If all
+        its labels turn out equal, single rows are added at random until there is a
+        second class, for nothing can be learned from one.
+    query_size : int, float, sequence or callable, default=0.05
+        Labels to ask for in a round: a number, a fraction of X (rounded up), a schedule
+        with one entry a round (the last one holds on), or ``f(round) -> int or float``
+        with rounds counted from 1. The last batch is shorter if the candidates run out.
+    n_rounds : int or None, default=5
+        Rounds of querying. None goes on to the end of a `query_size` sequence, or else
+        until no candidates are left.
+    initial_strategy : {"random", "balanced"} or QueryStrategy, default="random"
+        How the initial set is drawn. ``"balanced"`` takes classes in equal numbers, as
+        published protocols do: it **uses the labels of all rows** and is for simulation
+        only. A strategy sees the raw inputs as embeddings (cold start).
+    refit : {"scratch", "continue"}, default="scratch"
+        Fit a fresh clone each round, or go on from the present weights (needs an
+        estimator with ``warm_start``).
+    oracle : callable, default=None
+        ``oracle(X_rows, indices) -> labels``, asked for the labels of rows of X that
+        `y` leaves open. Where it returns a missing value (None, NaN), the row is set
+        aside and not asked for again.
+    stopping : StoppingRule, callable, list of these or None, default=None
+        When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
+        ``f(history_) -> bool or str``.
+    classes : array-like of shape (n_classes,), default=None
+        All classes that may occur. None takes those in `y`. Needed where `y` has no
+        label of some class yet.
+    missing_label : scalar, default=None
+        A value of `y` that means "not labelled", besides None and NaN.
+    scoring : str, callable, list, tuple, dict or None, default=None
+        Scores on ``eval_set`` after each round, as in
+        :func:`~sklearn.model_selection.cross_validate`. None means accuracy, balanced
+        accuracy, macro and weighted F1.
+    checkpoint_dir : str or path-like, default=None
+        A folder for the state of the run. ``fit`` writes it after every query and every
+        fit, and resumes from it: the picks and scores are those of a run that was never
+        stopped.
+    max_memory : int, default=1 GiB
+        Bytes that the temporary blocks of a selection may take.
+    verbose : int, default=0
+        1 logs each round, 2 more.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial set, of every query, and of every ``random_state`` inside
+        `estimator` that is None.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, sorted.
+    estimator_ : estimator
+        The classifier fitted on all labels known at the end.
+    strategy_ : QueryStrategy
+        The strategy in use.
+    labeled_indices_ : ndarray of int of shape (n_labeled,)
+        Rows of X whose labels are known, in the order in which they were acquired.
+    initial_indices_ : ndarray of int
+        The first of them: the initial set.
+    query_history_ : list of ndarray of int
+        Rows picked in each round, in order of preference.
+    n_rounds_ : int
+        Rounds of querying done.
+    history_ : list of dict
+        One record a round, the first for the initial set: ``round``, ``n_labeled``,
+        ``queried`` (rows), ``query_scores``, ``n_requested``, ``fit_seconds``,
+        ``query_seconds``, ``eval_seconds``, ``peak_bytes`` (largest resident memory of
+        the process so far), ``eval_<score>``, what the strategy reports (CoreSet:
+        ``covering_radius``) and ``fit_history`` (epochs of a CNN).
+    stop_reason_ : str
+        Why the rounds ended.
+    n_features_in_ : int
+        Number of features (channels, for image arrays); absent for paths.
+    feature_names_in_ : ndarray of str
+        Column names, if X is a DataFrame with string columns.
+
+    See Also
+    --------
+    dalmax_sk.CNNClassifier : The default for images.
+    dalmax_sk.strategies.QueryStrategy : Base class for one's own strategies.
+
+    Notes
+    -----
+    Row numbers in all attributes and methods are rows of the X given to ``fit``. The
+    fitted object keeps a reference to that X, for :meth:`query`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from dalmax_sk import ActiveLearningClassifier
+    >>> from dalmax_sk.strategies import CoreSet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> learner = ActiveLearningClassifier(
+    ...     strategy=CoreSet(), n_initial=10, query_size=5, n_rounds=3, random_state=0
+    ... ).fit(X, y)
+    >>> len(learner.labeled_indices_), learner.n_rounds_
+    (25, 3)
+
+    With a person who answers:
+
+    >>> import numpy as np
+    >>> y_partial = np.where(np.arange(len(y)) % 10 == 0, y, -1)
+    >>> learner = ActiveLearningClassifier(missing_label=-1, random_state=0)
+    >>> rows = learner.fit(X, y_partial).query(2)
+    >>> len(learner.teach(rows, y[rows]).labeled_indices_)
+    17
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "strategy": [QueryStrategy, str, None],
+        "n_initial": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+        "query_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+            "array-like",
+            callable,
+        ],
+        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
+        "initial_strategy": [StrOptions({"random", "balanced"}), QueryStrategy],
+        "refit": [StrOptions({"scratch", "continue"})],
+        "oracle": [callable, None],
+        "stopping": [HasMethods(["should_stop"]), callable, list, None],
+        "classes": ["array-like", None],
+        "missing_label": "no_validation",
+        "scoring": [str, callable, list, tuple, dict, None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "max_memory": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        strategy=None,
+        *,
+        n_initial=0.1,
+        query_size=0.05,
+        n_rounds=5,
+        initial_strategy="random",
+        refit="scratch",
+        oracle=None,
+        stopping=None,
+        classes=None,
+        missing_label=None,
+        scoring=None,
+        checkpoint_dir=None,
+        max_memory=DEFAULT_MAX_MEMORY,
+        verbose=0,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.strategy = strategy
+        self.n_initial = n_initial
+        self.query_size = query_size
+        self.n_rounds = n_rounds
+        self.initial_strategy = initial_strategy
+        self.refit = refit
+        self.oracle = oracle
+        self.stopping = stopping
+        self.classes = classes
+        self.missing_label = missing_label
+        self.scoring = scoring
+        self.checkpoint_dir = checkpoint_dir
+        self.max_memory = max_memory
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ public: fitting
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, eval_set=None, **fit_params):
+        """Run the rounds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Image paths (1-D), images (3-D or 4-D) or a table (2-D).
+        y : array-like of shape (n_samples,)
+            Labels. Complete: a simulation. With missing entries: the rows to label.
+        eval_set : tuple (X_eval, y_eval), default=None
+            Held-out data, scored after each round and never trained on.
+        **fit_params : dict
+            Metadata for the estimator's ``fit`` (with metadata routing enabled);
+            entries with one value a row of X are cut to the labelled rows.
+
+        Returns
+        -------
+        self : ActiveLearningClassifier
+
+        Raises
+        ------
+        ValueError
+            If data or parameters do not fit each other. An exception raised by the
+            estimator, the oracle or the strategy passes through with the round number
+            added to its message.
+        """
+        raise_for_params(fit_params, self, "fit")
+        with progress.logged(self.verbose):
+            self._begin(X, y, eval_set, fit_params)
+            self._run()
+        return self
+
+    def query(self, n=None, return_scores=False):
+        """Propose rows to be labelled next.
+
+        Asking again before :meth:`teach` gives the same rows.
+
+        Parameters
+        ----------
+        n : int, default=None
+            Number of rows; None means what `query_size` says for the next round
+            (`n_initial` while nothing is labelled).
+        return_scores : bool, default=False
+            If True, return the strategy's scores as well.
+
+        Returns
+        -------
+        indices : ndarray of int of shape (n,)
+            Rows of the X given to ``fit``, the most wanted first. Fewer than `n`, with
+            a warning, if fewer candidates are left.
+        scores : ndarray of float or None
+            Only if `return_scores`.
+        """
+        check_is_fitted(self, "labeled_indices_")
+        candidates = self._candidates()
+        if not len(candidates):
+            raise ValueError(
+                "No candidates are left: every row is labelled or set aside."
+            )
+        if n is None:
+            n = self._next_size() if hasattr(self, "estimator_") else self._n_initial()
+        elif not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"n must be an int of at least 1, got {n!r}.")
+        if n > len(candidates):
+            warnings.warn(
+                f"{n} rows were asked for and {len(candidates)} candidates are left: "
+                "all of them are returned.",
+                UserWarning,
+                stacklevel=2,
+            )
+            n = len(candidates)
+        indices, scores = self._pick(n)
+        return (indices, scores) if return_scores else indices
+
+    def teach(self, indices, labels):
+        """Add labels and refit.
+
+        Parameters
+        ----------
+        indices : array-like of int of shape (n,)
+            Rows of the X given to ``fit``. A row that is labelled already is corrected.
+        labels : array-like of shape (n,)
+            Their labels. A missing value (None, NaN) sets the row aside: it is not
+            proposed again.
+
+        Returns
+        -------
+        self : ActiveLearningClassifier
+            Refitted, unless all labels so far are of one class: then nothing can be
+            learned yet, a warning says so and the labels are kept.
+
+        Raises
+        ------
+        ValueError
+            If rows repeat or do not exist, or a label is not among the classes; nothing
+            is changed then.
+        """
+        check_is_fitted(self, "labeled_indices_")
+        indices = self._checked_rows(indices)
+        codes = self._encode(np.asarray(labels), "labels")
+        check_consistent_length(indices, codes)
+        before = len(self.labeled_indices_)
+        self._acquire(indices, codes)
+        self._pending.setdefault("queried", []).extend(indices.tolist())
+        self._pending["n_requested"] = len(self._pending["queried"])
+        if before == 0 and not len(self.initial_indices_):
+            self.initial_indices_ = self.labeled_indices_.copy()
+        self._save()
+        if len(self.classes_) > 1 and len(np.unique(self._known_codes())) < 2:
+            warnings.warn(
+                f"All {len(self.labeled_indices_)} labels so far are of one class; the "
+                "estimator is fitted once another class is taught.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return self
+        with progress.logged(self.verbose):
+            self._fit_round()
+        return self
+
+    # --------------------------------------------------------------- public: predicting
+
+    def predict(self, X):
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(self._check_X(X, reset=False))
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; 0 for a class not labelled yet.
+        """
+        check_is_fitted(self)
+        proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
+        return align_columns(proba, self.estimator_.classes_, self.classes_)
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X):
+        """Predict logarithms of class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Minus infinity for a class not labelled yet.
+        """
+        check_is_fitted(self)
+        values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
+        return align_columns(values, self.estimator_.classes_, self.classes_, -np.inf)
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X):
+        """Return the estimator's decision values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            The smallest finite number for a class not labelled yet.
+        """
+        check_is_fitted(self)
+        values = self.estimator_.decision_function(self._check_X(X, reset=False))
+        seen = self.estimator_.classes_
+        if len(seen) == len(self.classes_):
+            return values
+        if values.ndim == 1:  # two of more classes seen so far
+            values = np.column_stack([-values, values])
+        return align_columns(values, seen, self.classes_, np.finfo(values.dtype).min)
+
+    def history_frame(self):
+        """Return ``history_`` as a table of its scalars.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a round; lists (``queried``, ``fit_history`` …) are left out.
+        """
+        import pandas as pd
+
+        check_is_fitted(self, "history_")
+        return pd.DataFrame(
+            [
+                {key: value for key, value in record.items() if np.isscalar(value)}
+                for record in self.history_
+            ]
+        )
+
+    # ------------------------------------------------------------------------- protocol
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        child = get_tags(self._get_estimator())
+        tags.non_deterministic = child.non_deterministic
+        tags.input_tags.allow_nan = child.input_tags.allow_nan
+        tags.input_tags.sparse = False
+        if child.classifier_tags is not None:
+            tags.classifier_tags.multi_class = child.classifier_tags.multi_class
+        return tags
+
+    def get_metadata_routing(self):
+        """Return how metadata is routed: ``fit`` passes it on to the estimator's.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                estimator=self._get_estimator(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+        )
+
+    # ----------------------------------------------------------------------- the set-up
+
+    def _get_estimator(self, X=None):
+        if self.estimator is not None:
+            return self.estimator
+        if X is not None and (as_paths(X) is not None or X.ndim > 2):
+            # torch loads only when a net is needed
+            from dalmax_sk.cnn import CNNClassifier
+
+            return CNNClassifier()
+        return LogisticRegression()
+
+    def _get_strategy(self):
+        if self.strategy is None:
+            return UncertaintySampling()
+        if isinstance(self.strategy, str):
+            return get_strategy(self.strategy)
+        return self.strategy
+
+    def _check_X(self, X, *, reset):
+        """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
+        if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
+            check_feature_names(self, X, reset=reset)
+            check_n_features(self, X, reset=reset)
+            return X
+        return check_images(self, X, reset=reset, dtype=None)
+
+    def _begin(self, X, y, eval_set, fit_params):
+        """Validate everything, then restore a checkpoint or label the initial set."""
+        X = self._check_X(X, reset=True)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        if hasattr(self, "estimator_"):
+            del (
+                self.estimator_
+            )  # a fit that fails leaves no model of earlier data behind
+        self._X = X
+        self._set_classes(y)
+        self._eval_set = self._check_eval_set(eval_set)
+        self._routed = (
+            process_routing(self, "fit", **fit_params).estimator.fit
+            if routing_enabled() and fit_params
+            else {}
+        )
+        self._unfitted = self._prepare_estimator(X)
+        self.strategy_ = clone(self._get_strategy())
+        self._base_seed = check_random_state(self.random_state).randint(2**31 - 1)
+
+        codes = self._encode(y, "y")
+        is_known = codes != NOT_ASKED
+        self._codes = np.full(len(y), NOT_ASKED, dtype=np.int64)
+        self._set_aside = np.zeros(len(y), dtype=bool)
+        self._source = None
+        if self.oracle is not None:
+            self._source = CallableOracle(self.oracle, X)
+        elif is_known.all():
+            self._source = SimulatedOracle(y)
+        self.labeled_indices_ = np.empty(0, dtype=np.int64)
+        self.initial_indices_ = np.empty(0, dtype=np.int64)
+        self.history_ = []
+        self._pending = {}
+
+        if self._restore(codes):
+            return
+        if not isinstance(self._source, SimulatedOracle) and is_known.any():
+            rows = np.flatnonzero(is_known)
+            self._acquire(rows, codes[rows])
+        elif self._source is not None:
+            self._draw_initial(codes)
+        self.initial_indices_ = self.labeled_indices_.copy()
+        self._save()
+
+    def _set_classes(self, y):
+        known = y[~find_missing(y, self.missing_label)]
+        if known.dtype.kind == "O":
+            known = np.array(known.tolist())  # strings as strings, ints as ints
+        assert_all_finite(known, input_name="y")
+        if self.classes is not None:
+            self.classes_ = np.unique(np.asarray(self.classes))
+        elif len(known):
+            check_classification_targets(known)
+            self.classes_ = np.unique(known)
+        else:
+            raise ValueError(
+                "y has no labels at all, so the classes are unknown: pass "
+                "classes=[...] to ActiveLearningClassifier."
+            )
+
+    def _check_eval_set(self, eval_set):
+        if eval_set is None:
+            return None
+        if not isinstance(eval_set, list | tuple) or len(eval_set) != 2:
+            raise ValueError("eval_set must be a tuple (X_eval, y_eval).")
+        X, y = eval_set
+        X = self._check_X(X, reset=False)
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
+        if (self._encode(y, "eval_set's y") == NOT_ASKED).any():
+            raise ValueError("eval_set's y has missing labels.")
+        return X, y
+
+    def _prepare_estimator(self, X):
+        """Clone the estimator and tell it the full class list and warm start."""
+        estimator = clone(self._get_estimator(X))
+        prefix, last = final_step(estimator)
+        params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+        if "classes" in params and params["classes"] is None:
+            estimator.set_params(**{f"{prefix}classes": self.classes_})
+        if self.refit == "continue":
+            if "warm_start" not in params:
+                raise ValueError(
+                    "refit='continue' needs an estimator with a warm_start parameter; "
+                    f"{type(last).__name__} has none. Use refit='scratch'."
+                )
+            estimator.set_params(**{f"{prefix}warm_start": True})
+        return estimator
+
+    def _n_initial(self):
+        n = resolve_size(self.n_initial, len(self._codes), "n_initial")
+        if n > len(self._codes):
+            raise ValueError(
+                f"n_initial={self.n_initial} is larger than the number of samples, "
+                f"{len(self._codes)}."
+            )
+        return n
+
+    def _draw_initial(self, codes):
+        """Label the initial set of a simulation or an oracle run."""
+        seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
+        rng = np.random.RandomState(seed)
+        if self.initial_strategy == "balanced":
+            if (codes == NOT_ASKED).any():
+                raise ValueError(
+                    "initial_strategy='balanced' needs the labels of all rows; "
+                    f"{(codes == NOT_ASKED).sum()} of {len(codes)} are missing. Use "
+                    "'random' or a strategy."
+                )
+            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
+        else:
+            rows, _ = self._pick(self._n_initial())
+        self._ask(rows, 0)
+        # a classifier needs two classes: go on at random, one label at a time
+        while len(self.classes_) > 1 and len(np.unique(self._known_codes())) < 2:
+            candidates = self._candidates()
+            if not len(candidates):
+                break
+            self._ask(rng.choice(candidates, 1), 0)
+
+    # ----------------------------------------------------------------------- the rounds
+
+    def _run(self):
+        """Alternate fits and queries until something says stop."""
+        if not len(self.labeled_indices_):
+            self.stop_reason_ = "nothing is labelled yet: call query() and teach()"
+            return
+        if self.history_ and not self._pending:
+            self._refit(len(self.history_) - 1)  # restored between a fit and a query
+        else:
+            self._fit_round()
+        while (reason := self._reason_to_stop()) is None:
+            self._query_round()
+            self._fit_round()
+        self.stop_reason_ = reason
+        logger.info("stopped: %s", reason)
+
+    def _reason_to_stop(self):
+        if self._source is None:
+            return "labels are taught by hand: call query() and teach()"
+        limit = self.n_rounds
+        if limit is None and isinstance(self.query_size, list | tuple | np.ndarray):
+            limit = len(self.query_size)
+        if limit is not None and self.n_rounds_ >= limit:
+            return f"{limit} rounds are done"
+        if not len(self._candidates()):
+            return "no candidates are left"
+        for rule in self._rules():
+            found = getattr(rule, "should_stop", rule)(self.history_)
+            if found:
+                return found if isinstance(found, str) else "the stopping rule says so"
+        return None
+
+    def _rules(self):
+        if self.stopping is None:
+            return []
+        return self.stopping if isinstance(self.stopping, list) else [self.stopping]
+
+    def _next_size(self):
+        """Return how many rows the next round asks for, before the pool's limit."""
+        n = query_size_for_round(
+            self.query_size, max(1, len(self.history_)), len(self._codes)
+        )
+        for rule in self._rules():
+            if hasattr(rule, "limit"):
+                n = rule.limit(self.history_, n)
+        return n
+
+    def _query_round(self):
+        """Pick, ask, and keep what the round's record will need."""
+        n_requested = self._next_size()
+        n = min(n_requested, len(self._candidates()))
+        if n < n_requested:
+            logger.info("%d labels wanted, %d candidates left", n_requested, n)
+        rows, scores = self._pick(n)
+        self._ask(rows, len(self.history_))
+        self._pending["queried"] = rows.tolist()
+        self._pending["query_scores"] = None if scores is None else scores.tolist()
+        self._pending["n_requested"] = n_requested
+        self._save()
+
+    def _pick(self, n):
+        """Return `n` rows of X and their scores from the strategy in turn."""
+        round_number = len(self.history_)
+        started = time.perf_counter()
+        fitted = hasattr(self, "estimator_")
+        strategy = self.strategy_ if fitted else self._cold_strategy()
+        pool = Pool(
+            self.estimator_ if fitted else None,
+            self._X,
+            self.labeled_indices_,
+            self.classes_[self._known_codes()],
+            random_state=derive_seed(self._base_seed, round_number, _SEED_QUERY),
+            max_memory=self.max_memory,
+            classes=self.classes_,
+            candidate_indices=self._candidates(),
+        )
+        with during(
+            round_number, f"{type(strategy).__name__} picking {n} of {len(pool)}"
+        ):
+            positions, scores = strategy.query(pool, n, return_scores=True)
+        self._pending["query_seconds"] = time.perf_counter() - started
+        self._pending["info"] = pool.info
+        return pool.indices[positions], scores
+
+    def _cold_strategy(self):
+        if isinstance(self.initial_strategy, QueryStrategy):
+            return self.initial_strategy
+        return RandomSampling()
+
+    def _ask(self, rows, round_number):
+        """Get labels of `rows` from the source and keep them."""
+        with during(round_number, f"the oracle labelling {len(rows)} rows"):
+            codes = self._encode(self._source(rows), "the oracle's answer")
+        self._acquire(rows, codes)
+
+    def _fit_round(self):
+        """Fit on all labels and write the round's record."""
+        round_number = len(self.history_)
+        record = {
+            "round": round_number,
+            "n_labeled": len(self.labeled_indices_),
+            "queried": self._pending.get("queried", []),
+            "query_scores": self._pending.get("query_scores"),
+            "n_requested": self._pending.get("n_requested", len(self.labeled_indices_)),
+            "query_seconds": self._pending.get("query_seconds", 0.0),
+            "fit_seconds": self._refit(round_number),
+        }
+        started = time.perf_counter()
+        if self._eval_set is not None:
+            with during(round_number, "scoring on eval_set"):
+                record |= evaluate(self, self._eval_set, self.scoring)
+        record["eval_seconds"] = time.perf_counter() - started
+        record["peak_bytes"] = peak_bytes()
+        record |= self._pending.get("info", {})
+        epochs = getattr(final_step(self.estimator_)[1], "history_", None)
+        if epochs is not None:
+            record["fit_history"] = list(epochs)
+        self.history_.append(record)
+        self._pending = {}
+        self._save()
+        self._announce(record, restored=False)
+
+    def _refit(self, round_number):
+        """Fit the estimator on the labelled rows; return the seconds it took."""
+        started = time.perf_counter()
+        rows = self.labeled_indices_
+        warm = self.refit == "continue" and hasattr(self, "estimator_")
+        if warm:
+            estimator = self.estimator_
+        else:
+            estimator = clone(self._unfitted)
+            set_missing_seeds(
+                estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
+            )
+        name = type(final_step(estimator)[1]).__name__
+        with during(round_number, f"{name} fitting {len(rows)} labelled samples"):
+            estimator.fit(
+                safe_indexing(self._X, rows),
+                self.classes_[self._codes[rows]],
+                **check_method_params(self._X, self._routed, indices=rows),
+            )
+        self.estimator_ = estimator
+        return time.perf_counter() - started
+
+    def _announce(self, record, restored):
+        total = self.n_rounds
+        logger.info(
+            "round %d: %d labels%s",
+            record["round"],
+            record["n_labeled"],
+            "".join(
+                f", {key[5:]} {value:.4f}"
+                for key, value in record.items()
+                if key.startswith("eval_") and key != "eval_seconds"
+            ),
+        )
+        progress.report(
+            "round",
+            record["round"],
+            total,
+            record=record,
+            restored=restored,
+            initial_indices=self.initial_indices_,
+        )
+
+    # ------------------------------------------------------------------------ the labels
+
+    @property
+    def n_rounds_(self):
+        """Rounds of querying done."""
+        return len(self.query_history_)
+
+    @property
+    def query_history_(self):
+        """Rows picked in each round."""
+        check_is_fitted(self, "history_")
+        return [
+            np.array(record["queried"], dtype=np.int64) for record in self.history_[1:]
+        ]
+
+    def _candidates(self):
+        return np.flatnonzero((self._codes == NOT_ASKED) & ~self._set_aside)
+
+    def _known_codes(self):
+        return self._codes[self.labeled_indices_]
+
+    def _acquire(self, rows, codes):
+        """Record labels: new rows are appended, known ones corrected, missing set aside."""
+        is_new = (self._codes[rows] == NOT_ASKED) & (codes != NOT_ASKED)
+        self._codes[rows[codes != NOT_ASKED]] = codes[codes != NOT_ASKED]
+        self._set_aside[rows] = codes == NOT_ASKED
+        self.labeled_indices_ = np.concatenate([self.labeled_indices_, rows[is_new]])
+
+    def _encode(self, labels, who):
+        """Return class numbers, NOT_ASKED for missing labels; unknown ones are an error."""
+        missing = find_missing(labels, self.missing_label)
+        number = {label: code for code, label in enumerate(self.classes_.tolist())}
+        codes = np.full(len(labels), NOT_ASKED, dtype=np.int64)
+        known = labels[~missing].tolist()
+        unknown = sorted({repr(label) for label in known if label not in number})
+        if unknown:
+            raise ValueError(
+                f"{who} contains unknown labels {', '.join(unknown[:10])}; the classes "
+                f"are {self.classes_.tolist()}. If they are right, name them in "
+                "classes=[...]."
+            )
+        codes[~missing] = [number[label] for label in known]
+        return codes
+
+    def _checked_rows(self, indices):
+        rows = np.asarray(indices)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(
+                f"indices must be a 1-D array of row numbers, got shape {rows.shape} "
+                f"and type {rows.dtype}."
+            )
+        rows = rows.astype(np.int64)
+        outside = rows[(rows < 0) | (rows >= len(self._codes))]
+        if outside.size:
+            raise ValueError(
+                f"indices {outside[:10].tolist()} are not rows of X, which has "
+                f"{len(self._codes)}."
+            )
+        values, counts = np.unique(rows, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"indices {values[counts > 1][:10].tolist()} are repeated."
+            )
+        return rows
+
+    # -------------------------------------------------------------------- the checkpoint
+
+    def _save(self):
+        if self.checkpoint_dir is None:
+            return
+        Checkpoint(self.checkpoint_dir).write(
+            {
+                "run": self._run_identity(),
+                "base_seed": self._base_seed,
+                "labeled_indices": self.labeled_indices_,
+                "codes": self._known_codes(),
+                "set_aside": np.flatnonzero(self._set_aside),
+                "initial_indices": self.initial_indices_,
+                "history": self.history_,
+                "pending": self._pending,
+            }
+        )
+
+    def _run_identity(self):
+        if not hasattr(self, "_identity") or self._identity[0] is not self._X:
+            run = {
+                "data": fingerprint_data(self._X),
+                "classes": self.classes_.tolist(),
+                "params": fingerprint_params(self),
+            }
+            self._identity = (self._X, run)
+        return self._identity[1]
+
+    def _restore(self, codes):
+        """Take up the stored state if there is one; return whether there was."""
+        if self.checkpoint_dir is None:
+            return False
+        checkpoint = Checkpoint(self.checkpoint_dir)
+        state = checkpoint.read(self._run_identity())
+        if state is None:
+            return False
+        rows = np.array(state["labeled_indices"], dtype=np.int64)
+        stored = np.array(state["codes"], dtype=np.int64)
+        differing = rows[(codes[rows] != NOT_ASKED) & (codes[rows] != stored)]
+        added = (
+            np.array([], dtype=np.int64)
+            if isinstance(self._source, SimulatedOracle)
+            else np.setdiff1d(np.flatnonzero(codes != NOT_ASKED), rows)
+        )
+        if differing.size or added.size:
+            raise ValueError(
+                f"{checkpoint.path} and y disagree about the labels of rows "
+                f"{np.concatenate([differing, added])[:10].tolist()}. Give the y the run "
+                "began with, or choose another checkpoint_dir."
+            )
+        self._acquire(rows, stored)
+        self._set_aside[state["set_aside"]] = True
+        self._base_seed = state["base_seed"]
+        self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)
+        self.history_ = state["history"]
+        self._pending = state["pending"]
+        logger.info(
+            "resumed from %s after round %d", checkpoint.path, len(self.history_) - 1
+        )
+        for record in self.history_:
+            self._announce(record, restored=True)
+        if self.refit == "continue":
+            self._replay()
+        return True
+
+    def _replay(self):
+        """Repeat the fits of a warm-started run, whose weights depend on all of them."""
+        everything = self.labeled_indices_
+        # the last fit is made by the loop itself, unless a query came after it
+        n_fits = len(self.history_) if self._pending else len(self.history_) - 1
+        for record in self.history_[:n_fits]:
+            self.labeled_indices_ = everything[: record["n_labeled"]]
+            self._refit(record["round"])
+        self.labeled_indices_ = everything

@@ -1,0 +1,84 @@
+"""Query strategies and the registry that knows them by name."""
+
+import difflib
+
+from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
+from dalmax_sk.strategies.core_set import CoreSet
+from dalmax_sk.strategies.diversity import DiversitySampling
+from dalmax_sk.strategies.random_sampling import RandomSampling
+from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_scores
+
+__all__ = [
+    "CoreSet",
+    "DiversitySampling",
+    "QueryStrategy",
+    "RandomSampling",
+    "ScoreStrategy",
+    "UncertaintySampling",
+    "get_strategy",
+    "strategy_names",
+    "uncertainty_scores",
+]
+
+# name -> (class, parameters that the name fixes)
+_REGISTRY = {
+    # DalMax's names
+    "random_sampling": (RandomSampling, {}),
+    "uncertainty_sampling": (UncertaintySampling, {}),
+    "diversity_sampling": (DiversitySampling, {}),
+    "core_set_selection": (CoreSet, {}),
+    # the class names in snake case
+    "core_set": (CoreSet, {}),
+    # the three measures of uncertainty by themselves
+    "least_confidence_sampling": (UncertaintySampling, {"measure": "least_confidence"}),
+    "margin_sampling": (UncertaintySampling, {"measure": "margin"}),
+    "entropy_sampling": (UncertaintySampling, {"measure": "entropy"}),
+}
+
+
+def strategy_names():
+    """Return the names that :func:`get_strategy` knows, sorted.
+
+    Examples
+    --------
+    >>> from dalmax_sk.strategies import strategy_names
+    >>> "core_set_selection" in strategy_names()
+    True
+    """
+    return sorted(_REGISTRY)
+
+
+def get_strategy(name, **params):
+    """Make a strategy by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`strategy_names`, dashes or underscores alike.
+    **params
+        Parameters of the strategy.
+
+    Returns
+    -------
+    QueryStrategy
+
+    Raises
+    ------
+    ValueError
+        If there is no such strategy; the message names the nearest and lists all.
+
+    Examples
+    --------
+    >>> from dalmax_sk.strategies import get_strategy
+    >>> get_strategy("entropy_sampling")
+    UncertaintySampling(measure='entropy')
+    """
+    key = name.replace("-", "_").lower()
+    if key not in _REGISTRY:
+        close = difflib.get_close_matches(key, _REGISTRY, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"Unknown strategy {name!r}.{hint} Known: {', '.join(strategy_names())}."
+        )
+    cls, fixed = _REGISTRY[key]
+    return cls(**{**fixed, **params})

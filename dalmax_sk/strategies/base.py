@@ -1,0 +1,165 @@
+"""The base classes of query strategies."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk.selection import stochastic_top_n, top_n
+
+__all__ = ["QueryStrategy", "ScoreStrategy"]
+
+
+class QueryStrategy(BaseEstimator):
+    """Base class of all query strategies.
+
+    A strategy is an ordinary parameter object: hyper-parameters in ``__init__``, nothing
+    fitted, so ``clone`` and ``GridSearchCV`` (``strategy__measure``) work. The public
+    :meth:`query` validates; a subclass writes :meth:`_query`, and says in
+    :meth:`_get_needs` what it looks at.
+
+    See Also
+    --------
+    ScoreStrategy : Base class for strategies that score each candidate by itself.
+
+    Examples
+    --------
+    A strategy of one's own:
+
+    >>> import numpy as np
+    >>> from dalmax_sk.pool import Pool
+    >>> from dalmax_sk.strategies import QueryStrategy
+    >>> class LargestNorm(QueryStrategy):
+    ...     def _get_needs(self):
+    ...         return ("embeddings",)
+    ...
+    ...     def _query(self, pool, n):
+    ...         norms = np.linalg.norm(pool.embeddings, axis=1)
+    ...         return np.argsort(-norms)[:n]
+    >>> LargestNorm().query(Pool.from_arrays(embeddings=[[1.0], [3.0], [-2.0]]), n=2)
+    array([1, 2])
+    """
+
+    _parameter_constraints: dict = {}
+
+    def query(self, pool, n, return_scores=False):
+        """Pick candidates to be labelled next.
+
+        Parameters
+        ----------
+        pool : Pool
+            The candidates. Its ``random_state`` is the only source of randomness: the
+            same pool gives the same picks.
+        n : int
+            Number of picks, from 1 to ``len(pool)``.
+        return_scores : bool, default=False
+            If True, return the scores of the picks as well.
+
+        Returns
+        -------
+        positions : ndarray of int of shape (n,)
+            Distinct positions in the pool, the most wanted first.
+        scores : ndarray of float of shape (n,) or None
+            Only if `return_scores`: what the strategy valued each pick at, higher is
+            better; None if it does not score.
+
+        Raises
+        ------
+        ValueError
+            If `n` is out of range, the pool is empty, or a parameter of the strategy is
+            out of its range.
+        MissingCapabilityError
+            If the estimator in the pool cannot give what the strategy needs.
+        """
+        self._validate_params()
+        name = type(self).__name__
+        if not isinstance(n, Integral) or isinstance(n, bool):
+            raise TypeError(f"{name}.query: n must be an int, got {n!r}.")
+        if len(pool) == 0:
+            raise ValueError(f"{name}.query: the pool has no candidates.")
+        if not 1 <= n <= len(pool):
+            raise ValueError(
+                f"{name}.query: n must be from 1 to {len(pool)}, the number of "
+                f"candidates; got {n}."
+            )
+        pool.prepare(self._get_needs(), owner=name)
+        pool.info.clear()
+        picked = self._query(pool, int(n))
+        positions, scores = picked if isinstance(picked, tuple) else (picked, None)
+        positions = _checked_positions(positions, n, len(pool), name)
+        return (positions, scores) if return_scores else positions
+
+    def _get_needs(self):
+        """Return the names of the pool's quantities that this strategy looks at.
+
+        Returns
+        -------
+        tuple of {"proba", "embeddings", "labeled_embeddings", "samples"}
+        """
+        return ()
+
+    def _query(self, pool, n):
+        """Return `n` positions, or a tuple of positions and their scores.
+
+        `n` is an int from 1 to ``len(pool)`` and every need is at hand.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define _query.")
+
+
+class ScoreStrategy(QueryStrategy):
+    """Base class of strategies that score each candidate by itself.
+
+    Subclasses write :meth:`_score` and carry the parameters `batch` and `beta`, which say
+    how scores become a batch: ``"top"`` takes the largest, ties broken at random from
+    the seed; ``"power"``, ``"softmax"`` and ``"softrank"`` draw a stochastic batch
+    (Kirsch et al. 2023), which avoids picking many near-copies of one candidate.
+
+    References
+    ----------
+    .. [1] A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and
+       Y. Gal, "Stochastic Batch Acquisition: A Simple Baseline for Deep Active
+       Learning", Transactions on Machine Learning Research, 2023.
+       https://arxiv.org/abs/2106.12059
+    """
+
+    _parameter_constraints: dict = {
+        "batch": [StrOptions({"top", "power", "softmax", "softrank"})],
+        "beta": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def _query(self, pool, n):
+        scores = self._score(pool)
+        if self.batch == "top":
+            positions = top_n(scores, n, random_state=pool.random_state)
+        else:
+            positions = stochastic_top_n(
+                scores,
+                n,
+                batch=self.batch,
+                beta=self.beta,
+                random_state=pool.random_state,
+            )
+        return positions, scores[positions]
+
+    def _score(self, pool):
+        """Return one float a candidate, shape (n,); higher is more wanted."""
+        raise NotImplementedError(f"{type(self).__name__} must define _score.")
+
+
+def _checked_positions(positions, n, n_candidates, name):
+    """Return `positions` as int64 after checking what every strategy promises."""
+    positions = np.asarray(positions)
+    if positions.shape != (n,) or positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}._query must return {n} integer positions, got an array of shape "
+            f"{positions.shape} and type {positions.dtype}."
+        )
+    if positions.min() < 0 or positions.max() >= n_candidates:
+        raise ValueError(
+            f"{name}._query returned positions from {positions.min()} to "
+            f"{positions.max()}, the pool has 0 to {n_candidates - 1}."
+        )
+    if len(np.unique(positions)) < n:
+        raise ValueError(f"{name}._query returned a position more than once.")
+    return positions.astype(np.int64, copy=False)
