@@ -1,0 +1,336 @@
+"""One image file becomes pixels, by one set of rules for every format.
+
+Whatever the file holds, :func:`decode_image` gives upright 8-bit pixels, ``"rgb"`` or
+``"grey"``. The rules stand in its docstring; the tests hold one file for each of them.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # the readers register themselves here, before threads use them
+    BmpImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+__all__ = ["ImageReadError", "common_image_size", "decode_image"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+ImageSize: TypeAlias = int | tuple[int, int] | None
+ImageMode: TypeAlias = Literal["rgb", "grey"]
+
+#: Channels of a decoded image, by mode.
+N_CHANNELS = {"rgb": 3, "grey": 1}
+
+# Content decides, not the file's ending, but nothing outside these formats is tried:
+# some of Pillow's readers start other programs (EPS).
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+
+# What Pillow raises on damaged files; it has no base class for them. MemoryError is not
+# among them: it says nothing about the file.
+_PILLOW_ERRORS = (
+    OSError,  # includes UnidentifiedImageError
+    EOFError,
+    SyntaxError,  # broken PNG and EXIF structures
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+)
+
+# Shrinking first goes quickly to this multiple of the wanted size, then exactly.
+# Pillow's documentation calls 3.0 "almost indistinguishable from fair resampling".
+_REDUCING_GAP = 3.0
+
+# EXIF orientations that lay an image on its side.
+_TURNED = (5, 6, 7, 8)
+
+_MAX_LISTED = 10
+
+
+class ImageReadError(ValueError):
+    """One or more image files could not be read.
+
+    Parameters
+    ----------
+    failures : sequence of (path, reason)
+        Every file of the call that failed.
+
+    Attributes
+    ----------
+    failures : list of (str, str)
+        The same, as a list; the message shows the first ten.
+
+    Examples
+    --------
+    >>> from dalmax_sk.images import ImageReadError
+    >>> print(ImageReadError([("cat/7.jpg", "no such file")]))
+    1 image file could not be read:
+      cat/7.jpg: no such file
+    Repair or remove it; find_broken_images(paths) checks a whole data set beforehand.
+    """
+
+    def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
+        self.failures = list(failures)
+        n = len(self.failures)
+        lines = [f"{n} image file{'s' * (n != 1)} could not be read:"]
+        lines += [f"  {path}: {reason}" for path, reason in self.failures[:_MAX_LISTED]]
+        if n > _MAX_LISTED:
+            lines.append(f"  and {n - _MAX_LISTED} more (see .failures)")
+        lines.append(
+            f"Repair or remove {'it' if n == 1 else 'them'}; find_broken_images(paths) "
+            "checks a whole data set beforehand."
+        )
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type, tuple[list[tuple[str, str]]]]:
+        # The default would rebuild the error from its message.
+        return type(self), (self.failures,)
+
+
+def decode_image(
+    path: PathLike, *, image_size: ImageSize = None, mode: ImageMode = "rgb"
+) -> NDArray[np.uint8]:
+    """Read one image file as upright 8-bit pixels.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A PNG, JPEG, BMP, WebP or TIFF file. The content decides, not the ending.
+    image_size : int, (int, int) or None, default=None
+        Height and width in pixels to resize to; one number means a square, None keeps
+        the file's own size. The aspect ratio is not kept.
+    mode : {"rgb", "grey"}, default="rgb"
+        Three channels, or one (ITU-R 601 luma).
+
+    Returns
+    -------
+    pixels : ndarray of shape (H, W, C), uint8
+        C is 3 for "rgb" and 1 for "grey"; C-contiguous and writable.
+
+    Raises
+    ------
+    ImageReadError
+        If the file is missing, truncated, too large (Pillow's decompression-bomb
+        limit), of another format, or holds values outside the ranges below.
+    ValueError
+        If `image_size` or `mode` is not one of the above.
+
+    Notes
+    -----
+    - The EXIF orientation is applied; colour profiles are not.
+    - Transparent pixels (RGBA, LA, transparent palettes and colours) are laid over
+      white.
+    - Palettes and CMYK become RGB; 1-bit images become 0 and 255.
+    - 16-bit grey is scaled by 255/65535, 32-bit integers likewise and only if they lie
+      in 0..65535. Of 16-bit colour the high byte is kept.
+    - Floating-point TIFF must lie in [0, 1] and is scaled by 255. A range of 0..255 is
+      refused, not guessed: a dark image of that kind looks like one in [0, 1].
+    - Of several pages or frames the first is taken.
+    - Resizing is antialiased bilinear interpolation. A JPEG that shrinks by six or more
+      is decoded at a fraction of its size, which is several times faster and moves
+      pixels by a few grey levels at most.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from dalmax_sk.images import decode_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "red.png")
+    ...     Image.new("RGB", (40, 30), "red").save(path)
+    ...     pixels = decode_image(path, image_size=(2, 4))
+    >>> pixels.shape, pixels[0, 0].tolist()
+    ((2, 4, 3), [255, 0, 0])
+    """
+    size = check_image_size(image_size)
+    check_image_mode(mode)
+    name = os.fspath(path)
+    try:
+        return _decode(name, size, mode)
+    except _PILLOW_ERRORS as error:
+        raise ImageReadError([(name, _reason(name, error))]) from error
+
+
+def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
+    """Height and width that all the files share, from their headers alone.
+
+    Parameters
+    ----------
+    paths : iterable of str or path-like
+        At least one image file.
+
+    Returns
+    -------
+    size : (int, int)
+        Height and width in pixels, upright (after the EXIF orientation).
+
+    Raises
+    ------
+    ValueError
+        If two files differ (both are named), or `paths` is empty.
+    ImageReadError
+        If headers cannot be read; all such files together.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from dalmax_sk.images import common_image_size
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "a.png")
+    ...     Image.new("L", (40, 30)).save(path)
+    ...     common_image_size([path])
+    (30, 40)
+    """
+    first: tuple[str, tuple[int, int]] | None = None
+    failures = []
+    for name in dict.fromkeys(os.fspath(path) for path in paths):
+        try:
+            with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+                size = _upright_size(image)
+        except _PILLOW_ERRORS as error:
+            failures.append((name, _reason(name, error)))
+            continue
+        if first is None:
+            first = name, size
+        elif size != first[1]:
+            raise ValueError(
+                f"The images differ in size: {first[0]} is {first[1]}, {name} is "
+                f"{size} (height, width). Images of one size are expected; set "
+                "image_size= to resize them all."
+            )
+    if failures:
+        raise ImageReadError(failures)
+    if first is None:
+        raise ValueError(
+            "common_image_size got no paths; at least one image file is expected."
+        )
+    return first[1]
+
+
+def check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
+    """`image_size` as (height, width) or None; ValueError if it is neither."""
+    if image_size is None:
+        return None
+    pair = (
+        tuple(image_size)
+        if isinstance(image_size, (tuple, list, np.ndarray))
+        else (image_size, image_size)
+    )
+    if len(pair) != 2 or not all(
+        isinstance(side, Integral) and not isinstance(side, bool) and side >= 1
+        for side in pair
+    ):
+        raise ValueError(
+            "image_size must be a positive int (a square), a pair (height, width) of "
+            f"positive ints, or None. Got {image_size!r} instead."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def check_image_mode(mode: str) -> int:
+    """Give the number of channels of `mode`; ValueError if there is no such mode."""
+    if mode not in N_CHANNELS:
+        raise ValueError(f"mode must be 'rgb' or 'grey'. Got {mode!r} instead.")
+    return N_CHANNELS[mode]
+
+
+def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
+    with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        if size is not None:
+            _draft(image, size)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        upright = _eight_bit(image).convert("RGB" if mode == "rgb" else "L")
+    if size is not None and upright.size != (size[1], size[0]):
+        upright = upright.resize(
+            (size[1], size[0]),
+            Image.Resampling.BILINEAR,
+            reducing_gap=_REDUCING_GAP,
+        )
+    pixels = np.array(upright)
+    return pixels if mode == "rgb" else pixels[:, :, np.newaxis]
+
+
+def _draft(image: Image.Image, size: tuple[int, int]) -> None:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8, at least _REDUCING_GAP times `size`."""
+    height, width = (round(side * _REDUCING_GAP) for side in size)
+    turned = _upright_size(image) != (image.height, image.width)
+    image.draft(None, (height, width) if turned else (width, height))
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) as shown, from the header."""
+    # Pillow's TIFF reader swaps the sides by itself as soon as the file is open.
+    if image.format != "TIFF" and image.getexif().get(0x0112) in _TURNED:
+        return image.width, image.height
+    return image.height, image.width
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """`image` as an opaque "L" or "RGB" image."""
+    # Pillow's own convert() clips 16-bit and float images at 255 instead of scaling.
+    if image.mode.startswith("I"):  # I;16, I;16B, I
+        return _from_integers(image)
+    if image.mode == "F":
+        return _from_floats(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(layer, mask=layer.getchannel("A"))
+        return white
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _from_integers(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise ValueError(f"integer pixels from {low} to {high}, expected 0 to 65535")
+    # Nearest integer to v * 255 / 65535 = v / 257; 257 is odd, so there are no ties.
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _from_floats(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0.0 and high <= 1.0):  # NaN fails as well
+        raise ValueError(
+            f"floating-point pixels from {low:g} to {high:g}, expected 0 to 1"
+        )
+    return Image.fromarray(np.rint(values * 255.0).astype(np.uint8))
+
+
+def _reason(name: str, error: BaseException) -> str:
+    """What is wrong with the file, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        if os.path.getsize(name) == 0:
+            return "empty file (0 bytes)"
+        return "damaged, or not a PNG, JPEG, BMP, WebP or TIFF image"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    text = str(error)
+    return text if isinstance(error, (OSError, ValueError)) else f"unreadable: {text}"

@@ -1,0 +1,387 @@
+"""Folders of class folders as X and y, and X itself in its three accepted forms."""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch, check_consistent_length, get_tags
+from sklearn.utils.validation import validate_data
+
+from dalmax_sk._sklearn_compat import check_y
+
+__all__ = ["IMAGE_EXTENSIONS", "as_paths", "check_images", "load_image_paths"]
+
+logger = logging.getLogger("dalmax_sk")
+
+#: File endings that :func:`load_image_paths` takes for images, in lower case.
+IMAGE_EXTENSIONS = (
+    ".bmp",
+    ".jfif",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+
+_MAX_LISTED = 10
+
+
+def load_image_paths(
+    directory: str | os.PathLike[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    return_X_y: bool = False,
+) -> Any:
+    """List the image files of a folder that holds one folder a class.
+
+    No file is opened. Folders and files are sorted by name, so the result does not
+    depend on the order in which the disk lists them.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        The folder of class folders. A class's images may lie in sub-folders of its
+        folder, to any depth; symbolic links are followed, each folder once a class.
+        Hidden files and folders (a leading dot) and files without an image ending (see
+        ``IMAGE_EXTENSIONS``; case does not matter) are left out.
+    class_names : sequence of str or None, default=None
+        The class map to use, in order: give the training folder's ``target_names``
+        when reading the test folder, so that both number their classes alike. The
+        folder must then hold exactly these classes. None makes the map from the sorted
+        folder names.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of the Bunch.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        With ``data``, (n,) object array of str paths, class by class; ``target``, (n,)
+        int64 array of positions in ``target_names``; ``target_names``, list of str;
+        ``directory``, str.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If `directory` is missing, or is a file.
+    ValueError
+        If there are no class folders, fewer than two classes, class folders without
+        images, or classes other than `class_names`; all such classes are named.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> from dalmax_sk.images import load_image_paths
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("dog", "cat"):
+    ...         os.mkdir(os.path.join(folder, name))
+    ...         Image.new("RGB", (8, 8)).save(os.path.join(folder, name, "1.png"))
+    ...     bunch = load_image_paths(folder)
+    >>> bunch.target_names, bunch.target.tolist()
+    (['cat', 'dog'], [0, 1])
+    """
+    root = str(os.fspath(directory))
+    folders, n_loose_images, n_ignored = _class_folders(root)
+    above = _folders_above(root)
+    files: dict[str, list[str]] = {}
+    for name in folders:
+        found: list[str] = []
+        n_ignored += _collect_images(os.path.join(root, name), found, set(above))
+        files[name] = sorted(found)
+    if not files:
+        raise ValueError(_no_classes_message(root, n_loose_images, n_ignored))
+    names = _class_map(root, files, class_names)
+
+    n_ignored += n_loose_images
+    data = np.array([path for name in names for path in files[name]], dtype=object)
+    target = np.repeat(np.arange(len(names)), [len(files[name]) for name in names])
+    logger.info(
+        "%s: %d images in %d classes, %d other files ignored",
+        root,
+        len(data),
+        len(names),
+        n_ignored,
+    )
+    if return_X_y:
+        return data, target.astype(np.int64)
+    return Bunch(
+        data=data,
+        target=target.astype(np.int64),
+        target_names=names,
+        directory=root,
+    )
+
+
+def as_paths(X: Any) -> NDArray[np.object_] | None:
+    """X as an array of paths, or None if it holds something else.
+
+    Parameters
+    ----------
+    X : array-like
+        A list, tuple, 1-D array or Series of str or path-like objects are paths.
+
+    Returns
+    -------
+    paths : ndarray of shape (n,), object, or None
+        The paths as str, unchanged: neither ``~`` nor relative paths are expanded.
+
+    Raises
+    ------
+    TypeError
+        If some entries are paths and others are not, or X is one single path.
+
+    Examples
+    --------
+    >>> from pathlib import PurePosixPath
+    >>> from dalmax_sk.images import as_paths
+    >>> as_paths([PurePosixPath("cat/1.png"), "dog/1.png"])
+    array(['cat/1.png', 'dog/1.png'], dtype=object)
+    >>> as_paths([[0.0, 1.0], [2.0, 3.0]]) is None
+    True
+    """
+    if isinstance(X, (str, os.PathLike)):
+        raise TypeError(
+            f"X is the single path {os.fspath(X)!r}; a sequence of image paths is "
+            "expected. load_image_paths(directory).data makes one."
+        )
+    if not (isinstance(X, (list, tuple)) or hasattr(X, "dtype")):
+        return None
+    if getattr(X, "ndim", 1) != 1 or getattr(X.__class__, "__len__", None) is None:
+        return None
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
+        return None
+    values = list(X)  # by position, whatever the index of a Series says
+    is_path = [isinstance(value, (str, os.PathLike)) for value in values]
+    if not any(is_path):
+        return None
+    if not all(is_path):
+        wrong = [
+            f"row {i}: {values[i]!r}" for i, found in enumerate(is_path) if not found
+        ]
+        more = f", and {len(wrong) - _MAX_LISTED} more" * (len(wrong) > _MAX_LISTED)
+        raise TypeError(
+            "X mixes paths with other values; every row is expected to be a str or a "
+            f"path-like object. Seen: {', '.join(wrong[:_MAX_LISTED])}{more}. "
+            "Remove these rows, or give their paths."
+        )
+    return np.array([str(os.fspath(value)) for value in values], dtype=object)
+
+
+def check_images(
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any = "no_validation",
+    *,
+    reset: bool,
+    dtype: Any = "numeric",
+) -> Any:
+    """Validate X in any of its three forms; image files are never opened here.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Named in messages; ``n_features_in_`` and ``feature_names_in_`` are set on it or
+        compared with it, for arrays and tables.
+    X : array-like
+        Paths of shape (n,), images of shape (n, H, W), (n, H, W, C) or (n, C, H, W),
+        or a table of shape (n, d).
+    y : array-like of shape (n,), None or "no_validation", default="no_validation"
+        Labels to check along with X.
+    reset : bool
+        True in ``fit``, False elsewhere.
+    dtype : "numeric", dtype, list of dtypes or None, default="numeric"
+        What arrays are converted to; None keeps what they have (uint8 stays uint8).
+
+    Returns
+    -------
+    X : ndarray
+        Paths as an (n,) object array of str, or the validated array.
+    y : ndarray of shape (n,)
+        Only if `y` was given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With scikit-learn's messages: NaN or infinity, sparse or complex input, 1-D
+        numbers, other lengths of X and y, other numbers of features than in ``fit``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from dalmax_sk.images import check_images
+    >>> check_images(LogisticRegression(), ["a.png", "b.png"], [0, 1], reset=True)
+    (array(['a.png', 'b.png'], dtype=object), array([0, 1]))
+    """
+    paths = as_paths(X)
+    if paths is None:
+        if isinstance(X, (list, tuple)) and len(X) == 0:
+            raise ValueError(
+                "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
+                f"required by {type(estimator).__name__}."
+            )
+        return validate_data(
+            estimator,
+            X,
+            y,
+            reset=reset,
+            dtype=dtype,
+            ensure_2d=True,
+            allow_nd=True,
+            # a meta-estimator over one that handles NaN lets it through
+            ensure_all_finite=not get_tags(estimator).input_tags.allow_nan,
+        )
+    if reset:
+        # A fit on a table before this one must not leave its width behind.
+        vars(estimator).pop("n_features_in_", None)
+        vars(estimator).pop("feature_names_in_", None)
+    if isinstance(y, str) and y == "no_validation":
+        return paths
+    if y is None:
+        if get_tags(estimator).target_tags.required:
+            raise ValueError(
+                f"This {type(estimator).__name__} estimator requires y to be passed, "
+                "but the target y is None."
+            )
+        return paths
+    y = check_y(y, estimator=estimator)
+    check_consistent_length(paths, y)
+    return paths, y
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
+
+
+def _class_folders(root: str) -> tuple[list[str], int, int]:
+    """Names of the class folders; numbers of images and other files beside them."""
+    folders, n_images, n_others = [], 0, 0
+    if not os.path.exists(root):
+        raise FileNotFoundError(
+            f"No such folder: {root}. A folder with one sub-folder a class is expected "
+            f"(the working directory is {os.getcwd()})."
+        )
+    if not os.path.isdir(root):
+        raise NotADirectoryError(
+            f"{root} is a file. A folder with one sub-folder a class is expected."
+        )
+    with os.scandir(root) as entries:
+        for entry in entries:
+            hidden = entry.name.startswith(".")
+            if _is_folder(entry):
+                folders += [] if hidden else [entry.name]
+            elif not hidden and _is_image(entry.name):
+                n_images += 1
+            else:
+                n_others += 1
+    return sorted(folders), n_images, n_others
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # entry.is_dir() raises on a link to itself; isdir() says False.
+    if entry.is_symlink():
+        return os.path.isdir(entry.path)
+    return entry.is_dir()
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _folders_above(root: str) -> set[tuple[int, int]]:
+    """`root` and all folders above it, which no link inside a class may lead into."""
+    real = os.path.realpath(root)
+    above = {_identity(real)}
+    while real != os.path.dirname(real):
+        real = os.path.dirname(real)
+        above.add(_identity(real))
+    return above
+
+
+def _collect_images(folder: str, found: list[str], seen: set[tuple[int, int]]) -> int:
+    """Append the images under `folder` to `found`; return the number of others."""
+    # Links may lead back to a folder above: each folder is entered once.
+    if _identity(folder) in seen:
+        return 0
+    seen.add(_identity(folder))
+    n_ignored = 0
+    subfolders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            hidden = entry.name.startswith(".")
+            if _is_folder(entry):
+                subfolders += [] if hidden else [entry.path]
+            elif not hidden and _is_image(entry.name):
+                found.append(entry.path)
+            else:
+                n_ignored += 1
+    # In sorted order, so that of two links to one folder always the same is taken.
+    return n_ignored + sum(
+        _collect_images(sub, found, seen) for sub in sorted(subfolders)
+    )
+
+
+def _no_classes_message(root: str, n_images: int, n_others: int) -> str:
+    if n_images:
+        seen = f"holds {n_images} images but no class folders"
+        todo = "Move each image into a folder named after its class"
+    elif n_others:
+        seen = f"holds {n_others} files but no class folders"
+        todo = "Give the folder that holds the class folders"
+    else:
+        seen = "is empty"
+        todo = "Give the folder that holds the class folders"
+    return f"{root} {seen}; one sub-folder a class is expected. {todo}."
+
+
+def _class_map(
+    root: str, files: dict[str, list[str]], class_names: Iterable[str] | None
+) -> list[str]:
+    """The classes in order, after every check on them."""
+    empty = [name for name, found in files.items() if not found]
+    if class_names is None:
+        if empty:
+            raise ValueError(
+                f"{root}: no images in {_quoted(empty)}; at least one image in every "
+                f"class folder is expected ({', '.join(IMAGE_EXTENSIONS)}). Add "
+                "images, or remove the folders."
+            )
+        if len(files) == 1:
+            raise ValueError(
+                f"{root}: only one class, {_quoted(files)}; two or more class folders "
+                "are expected. Give the folder that holds the class folders."
+            )
+        return list(files)
+
+    names = [str(name) for name in class_names]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"class_names holds {_quoted(repeated)} more than once; distinct names are "
+            "expected."
+        )
+    problems = []
+    unknown = [name for name in files if name not in names]
+    missing = [name for name in names if not files.get(name)]
+    if unknown:
+        problems.append(f"not in class_names: {_quoted(unknown)}")
+    if missing:
+        problems.append(f"in class_names but without images here: {_quoted(missing)}")
+    if problems:
+        raise ValueError(
+            f"The classes of {root} differ from class_names: {'; '.join(problems)}. "
+            "The same classes are expected on both sides: rename, add or remove class "
+            "folders."
+        )
+    return names
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
