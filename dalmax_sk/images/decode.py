@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from numbers import Integral
 from typing import Literal, TypeAlias
 
@@ -143,9 +144,9 @@ def decode_image(
     - Floating-point TIFF must lie in [0, 1] and is scaled by 255. A range of 0..255 is
       refused, not guessed: a dark image of that kind looks like one in [0, 1].
     - Of several pages or frames the first is taken.
-    - Resizing is antialiased bilinear interpolation. A JPEG that shrinks by six or more
-      is decoded at a fraction of its size, which is several times faster and moves
-      pixels by a few grey levels at most.
+    - Resizing is antialiased bilinear interpolation. An image that shrinks by six or
+      more is first reduced by a whole factor (a JPEG while it is decoded), which is
+      several times faster and moves pixels by a few grey levels at most.
 
     Examples
     --------
@@ -203,8 +204,10 @@ def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
     failures = []
     for name in dict.fromkeys(os.fspath(path) for path in paths):
         try:
-            with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
-                size = _upright_size(image)
+            status = os.stat(name)
+            size = _header_size(
+                os.path.abspath(name), status.st_mtime_ns, status.st_size
+            )
         except _PILLOW_ERRORS as error:
             failures.append((name, _reason(name, error)))
             continue
@@ -223,6 +226,14 @@ def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
             "common_image_size got no paths; at least one image file is expected."
         )
     return first[1]
+
+
+# Remembered, because every round of active learning asks for the same files again.
+@lru_cache(maxsize=2**18)
+def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
+    """Upright (height, width) of the file as it was at `mtime_ns`."""
+    with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        return _upright_size(image)
 
 
 def check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
@@ -258,7 +269,7 @@ def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.ui
             _draft(image, size)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        upright = _eight_bit(image).convert("RGB" if mode == "rgb" else "L")
+        upright = _converted(_eight_bit(image), "RGB" if mode == "rgb" else "L")
     if size is not None and upright.size != (size[1], size[0]):
         upright = upright.resize(
             (size[1], size[0]),
@@ -296,7 +307,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         white = Image.new("RGB", image.size, "white")
         white.paste(layer, mask=layer.getchannel("A"))
         return white
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _converted(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    # convert() copies even when there is nothing to convert.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
