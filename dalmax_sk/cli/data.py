@@ -1,0 +1,152 @@
+"""The images of a run: read, checked, and reduced to what the learner needs."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.datasets import make_digits_folder
+from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
+
+__all__ = ["RunData", "Split", "load_run_data"]
+
+
+@dataclass
+class Split:
+    """The images of one folder, all of them readable.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+        The folder of class folders.
+    paths : ndarray of str, shape (n,)
+        The image files.
+    labels : ndarray of str, shape (n,)
+        The class of each, by the name of its folder.
+    skipped : list of (path, reason)
+        Files left out because they cannot be read.
+    """
+
+    directory: Path
+    paths: NDArray[np.object_]
+    labels: NDArray[np.str_]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[str]:
+        """The files relative to the folder, with forward slashes."""
+        return [
+            Path(os.path.relpath(path, self.directory)).as_posix()
+            for path in self.paths
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what run.json says about the folder."""
+        return {
+            "directory": str(self.directory),
+            "n_images": len(self.paths),
+            "n_per_class": dict(sorted(Counter(self.labels.tolist()).items())),
+            "skipped": [
+                {
+                    "file": Path(os.path.relpath(path, self.directory)).as_posix(),
+                    "reason": reason,
+                }
+                for path, reason in self.skipped
+            ],
+            "sha256": self._fingerprint(),
+        }
+
+    def _fingerprint(self) -> str:
+        """Hash the files' names and sizes, which tells a changed folder."""
+        digest = hashlib.sha256()
+        for file, path in zip(self.files, self.paths, strict=True):
+            digest.update(f"{file}\0{os.path.getsize(path)}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass
+class RunData:
+    """Training and test images with one class map.
+
+    Attributes
+    ----------
+    class_names : list of str
+        All classes, sorted; the class map of both folders.
+    train, test : Split
+        The images.
+    """
+
+    class_names: list[str]
+    train: Split
+    test: Split
+
+
+def load_run_data(
+    dir_train: str | None,
+    dir_test: str | None,
+    *,
+    dir_results: str,
+    image_size: int,
+    skip_bad_images: bool,
+) -> RunData:
+    """List the images of both folders and read every one of them once.
+
+    Parameters
+    ----------
+    dir_train, dir_test : str or None
+        Folders of class folders; None for the embedded digits, which are written to
+        ``{dir_results}/digits`` once.
+    dir_results : str
+        The results folder.
+    image_size : int
+        Side to which the images will be resized, in pixels; read at this size they are
+        kept in memory for the training that follows.
+    skip_bad_images : bool
+        Leave out files that cannot be read instead of raising.
+
+    Returns
+    -------
+    RunData
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read (all of them are named) and are not to be skipped.
+    UsageError
+        If too little is left.
+    """
+    if dir_train is None or dir_test is None:
+        digits = make_digits_folder(Path(dir_results) / "digits")
+        dir_train, dir_test = str(digits / "train"), str(digits / "test")
+    train = load_image_paths(dir_train)
+    class_names = list(train.target_names)
+    test = load_image_paths(dir_test, class_names=class_names)
+    names = np.array(class_names)
+    splits = [
+        Split(Path(bunch.directory), bunch.data, names[bunch.target])
+        for bunch in (train, test)
+    ]
+    # Both folders in one pass, so that all broken files are reported together.
+    everything = np.concatenate([split.paths for split in splits])
+    broken = find_broken_images(everything, image_size=image_size)
+    if broken and not skip_bad_images:
+        raise ImageReadError(broken)
+    reasons = dict(broken)
+    for split in splits:
+        is_broken = np.array([path in reasons for path in split.paths], dtype=bool)
+        split.skipped = [(path, reasons[path]) for path in split.paths[is_broken]]
+        split.paths, split.labels = split.paths[~is_broken], split.labels[~is_broken]
+        emptied = sorted(set(class_names) - set(split.labels.tolist()))
+        if emptied:
+            raise UsageError(
+                f"{split.directory}: no image of class {', '.join(emptied)} can be "
+                "read; every class needs at least one. Mend the files, or remove the "
+                "class from both folders."
+            )
+    return RunData(class_names, *splits)

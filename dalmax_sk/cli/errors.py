@@ -1,0 +1,46 @@
+"""Errors that a user of the command line can mend, and how they are told apart."""
+
+import traceback
+from pathlib import Path
+
+__all__ = ["UsageError", "is_mendable"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class UsageError(ValueError):
+    """A flag, folder or file is not as it has to be; the message says what to do."""
+
+
+def is_mendable(error: BaseException) -> bool:
+    """Tell whether `error` is a check's message to the user rather than a defect.
+
+    The package's own checks, and scikit-learn's parameter checks, raise standard
+    exceptions on purpose: their messages name what is wrong, and a traceback would only
+    hide them. The same exception types coming from anywhere else mean a defect, whose
+    traceback is wanted.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    bool
+    """
+    # At run time: importing it costs a second that `--help` need not pay.
+    from dalmax_sk._sklearn_compat import InvalidParameterError
+
+    # What an explicit `raise ... from` points to is where the trouble began.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, UsageError | InvalidParameterError):
+        return True
+    # The system's word on the user's files and disk: missing, forbidden, full.
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    if not isinstance(error, ValueError | OSError | ImportError | NotImplementedError):
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and _PACKAGE in Path(frames[-1].filename).resolve().parents

@@ -1,0 +1,229 @@
+"""The folder of a run: who may write there, and what may be removed from it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import IO, Any
+
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.reports.atomic import part_name
+
+__all__ = ["RunFolder"]
+
+#: The format of run.json; a change that readers would notice raises it.
+FORMAT = 1
+
+
+class RunFolder:
+    """``{dir_results}/active_learning/{type}/`` and what a run keeps in it.
+
+    Parameters
+    ----------
+    dir_results : path-like
+        The results folder.
+    strategy : str
+        The strategy's name.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    checkpoint : pathlib.Path
+        The run's private sub-folder.
+    """
+
+    def __init__(self, dir_results: str | os.PathLike[str], strategy: str) -> None:
+        self.path = Path(dir_results) / "active_learning" / strategy
+        self.checkpoint = self.path / "checkpoint"
+        self._strategy = strategy
+        self._lock: IO[str] | None = None
+
+    @property
+    def model_stem(self) -> Path:
+        """Path of the model's files without their ending."""
+        return self.path / f"{self._strategy}_al_model"
+
+    def own_files(self) -> list[Path]:
+        """Return the files a run writes straight into its folder, run.json last."""
+        names = [
+            "confusion_matrix.pdf",
+            "final_accuracy.txt",
+            "history.csv",
+            "infos.txt",
+            "learning_curve.pdf",
+            "training_accuracy_plot.pdf",
+            "training_loss_plot.pdf",
+            f"{self.model_stem.name}.safetensors",
+            f"{self.model_stem.name}.json",
+            "run.json",
+        ]
+        return [self.path / name for name in names]
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Return the content of run.json, or None if no run was begun here.
+
+        Raises
+        ------
+        UsageError
+            If the folder holds files of a run but no run.json, or one that this version
+            cannot read.
+        """
+        file = self.path / "run.json"
+        if not file.exists():
+            present = self._present()
+            if present:
+                raise UsageError(
+                    f"{self.path} holds {_listed(present)} but no run.json, so it "
+                    "cannot be told which run they belong to. Start anew with "
+                    "--overwrite, or choose another --dir-results."
+                )
+            return None
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UsageError(
+                f"{file} is not valid JSON ({error}); a run did not write it so. Move "
+                "it away, or choose another --dir-results."
+            ) from error
+        if not isinstance(run, dict) or run.get("format") != FORMAT:
+            found = run.get("format") if isinstance(run, dict) else None
+            raise UsageError(
+                f"{file} has format {found!r}; this version of dalmax_sk reads format "
+                f"{FORMAT}. Choose another --dir-results."
+            )
+        return run
+
+    def check_unused(self) -> None:
+        """Raise UsageError if the folder holds a run already."""
+        run = self.read_run()
+        if run is not None:
+            done, wanted = max(0, len(run["rounds"]) - 1), run["config"]["iterations"]
+            raise UsageError(
+                f"{self.path} holds a run already ({run['status']}, {done} of {wanted} "
+                "rounds done). Add --resume to go on with it, --overwrite to replace "
+                "it, or choose another --dir-results."
+            )
+
+    def _present(self) -> list[str]:
+        """Return the names of what a run would write and is there already."""
+        names = [file.name for file in self.own_files() if file.exists()]
+        names += [
+            f"{folder.name}/"
+            for folder in (self.path / "selected_images", self.checkpoint)
+            if folder.exists() and any(folder.iterdir())
+        ]
+        return names
+
+    def find_foreign_images(self) -> list[str]:
+        """Return files below selected_images/ that no run.json names.
+
+        Returns
+        -------
+        list of str
+            Paths relative to the run's folder.
+        """
+        root = self.path / "selected_images"
+        own = {part for copy in self._copies() for part in (copy, part_name(copy))}
+        return [
+            str(file.relative_to(self.path))
+            for file in sorted(root.rglob("*"))
+            if not file.is_dir() and file not in own
+        ]
+
+    def check_overwritable(self) -> None:
+        """Raise UsageError if selected_images/ holds files that no run wrote."""
+        foreign = self.find_foreign_images()
+        if foreign:
+            raise UsageError(
+                f"--overwrite removes only what a run wrote, and {self.path} holds "
+                f"files that run.json does not name: {_listed(foreign)}. Move them "
+                "away, or choose another --dir-results."
+            )
+
+    def overwrite(self) -> None:
+        """Remove what a run wrote, and nothing else.
+
+        run.json goes last: killed on the way, the folder still says whose it is.
+        """
+        self.check_overwritable()
+        for copy in self._copies():
+            copy.unlink(missing_ok=True)
+            part_name(copy).unlink(missing_ok=True)
+        _remove_empty_folders(self.path / "selected_images")
+        for entry in self.checkpoint.iterdir() if self.checkpoint.exists() else []:
+            if entry != self._lock_file:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for file in self.own_files():
+            file.unlink(missing_ok=True)
+            part_name(file).unlink(missing_ok=True)
+
+    def _copies(self) -> list[Path]:
+        """Return the copies of picked images that run.json names."""
+        if not (self.path / "run.json").exists():
+            return []
+        run = self.read_run() or {}
+        return [
+            self.path / pick["copy"]
+            for entry in run.get("rounds", [])
+            for pick in entry["picked"]
+        ]
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.checkpoint / "lock"
+
+    def lock(self) -> None:
+        """Make the folder and keep other processes out of it until this one ends.
+
+        The operating system lets go of the lock with the process, however it ends.
+
+        Raises
+        ------
+        UsageError
+            If another process is at work in the folder.
+        """
+        self.checkpoint.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self._lock_file, "a")
+        try:
+            _lock(self._lock)
+        except BlockingIOError as error:
+            self.unlock()
+            raise UsageError(
+                f"Another process is at work in {self.path}. Wait for it, or choose "
+                "another --dir-results."
+            ) from error
+
+    def unlock(self) -> None:
+        """Let other processes in again."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock `file` or raise BlockingIOError."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise BlockingIOError(str(error)) from error
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder in sorted(root.rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()
+
+
+def _listed(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

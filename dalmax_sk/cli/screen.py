@@ -1,0 +1,163 @@
+"""What the user sees of a run: bars on a terminal, plain lines elsewhere."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from dalmax_sk import progress
+
+__all__ = ["Screen"]
+
+_STAGES = {
+    "round": "Rounds",
+    "epoch": "Training: epochs",
+    "pool": "Model: images seen",
+    "query": "Strategy: picks",
+    "decode": "Images read",
+}
+
+
+class Screen:
+    """Writes for a person: results to stdout, errors to stderr.
+
+    On a terminal, bars show how far everything is. Where stdout is a file or a pipe
+    there is one plain line a round and nothing is ever overwritten.
+
+    Parameters
+    ----------
+    quiet : bool
+        Write errors only.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.out = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Write one line to stdout."""
+        self.out.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        """Write one line that deserves attention to stderr."""
+        self.err.print(f"[yellow]Note:[/] {escape(text)}")
+
+    def fail(self, text: str) -> None:
+        """Write an error to stderr."""
+        self.err.print(f"[red]Error:[/] [red]{escape(text)}[/]")
+
+    @contextmanager
+    def watch(self, n_rounds: int) -> Iterator[None]:
+        """Show the progress of what runs inside the block.
+
+        Parameters
+        ----------
+        n_rounds : int
+            Rounds of querying the run will have.
+        """
+        bars = Progress(
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.out,
+            transient=True,
+            disable=self.quiet or not self.out.is_terminal,
+        )
+        handler = _LogToScreen(self)
+        logger = logging.getLogger("dalmax_sk")
+        logger.addHandler(handler)
+        try:
+            with bars, progress.listen(_Listener(self, bars, n_rounds)):
+                yield
+        finally:
+            logger.removeHandler(handler)
+
+    def say_round(self, record: Mapping[str, Any], n_rounds: int) -> None:
+        """Write the line of one round."""
+        score = record.get("eval_accuracy")
+        accuracy = "" if score is None else f", test accuracy {100 * score:.2f} %"
+        self.say(
+            f"round {record['round']}/{n_rounds}: {record['n_labeled']} labels"
+            f"{accuracy}, training {record['fit_seconds']:.1f} s, "
+            f"picking {record['query_seconds']:.1f} s"
+        )
+
+    def summarize(self, history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+        """Write the table of all rounds and where the files are."""
+        table = Table(title="Active learning, round by round")
+        for name in (
+            "round",
+            "labels",
+            "test accuracy",
+            "macro F1",
+            "training (s)",
+            "picking (s)",
+        ):
+            table.add_column(name, justify="right")
+        for record in history:
+            table.add_row(
+                str(record["round"]),
+                str(record["n_labeled"]),
+                f"{100 * record['eval_accuracy']:.2f} %",
+                f"{record['eval_f1_macro']:.3f}",
+                f"{record['fit_seconds']:.1f}",
+                f"{record['query_seconds']:.1f}",
+            )
+        self.out.print(table)
+        self.say(f"Files: {folder}")
+
+
+class _Listener:
+    """Turns progress reports into bars, and finished rounds into lines."""
+
+    def __init__(self, screen: Screen, bars: Progress, n_rounds: int) -> None:
+        self._screen, self._bars, self._n_rounds = screen, bars, n_rounds
+        self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
+
+    def __call__(
+        self, stage: str, done: int, total: int | None, info: dict[str, Any]
+    ) -> None:
+        if stage == "round" and not info.get("restored", False):
+            self._screen.say_round(info["record"], self._n_rounds)
+        if self._bars.disable:
+            return
+        if stage not in self._tasks:
+            label = _STAGES.get(stage, stage)
+            self._tasks[stage] = self._bars.add_task(label, total=total)
+        task = self._tasks[stage]
+        if done < self._done.get(stage, 0):
+            # a new pass of the same kind: its clock starts anew
+            self._bars.reset(task, total=total)
+        self._done[stage] = done
+        # A bar that is done makes room.
+        finished = stage != "round" and total is not None and done >= total
+        self._bars.update(task, completed=done, total=total, visible=not finished)
+
+
+class _LogToScreen(logging.Handler):
+    """Shows the package's warnings in the run's own form."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._screen.warn(record.getMessage())

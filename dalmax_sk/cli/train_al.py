@@ -1,0 +1,350 @@
+"""``dalmax train-al``: check, run the rounds, write the files."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from dalmax_sk import progress
+from dalmax_sk.active_learning import ActiveLearningClassifier
+from dalmax_sk.cli.data import RunData, load_run_data
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.run_folder import FORMAT, RunFolder
+from dalmax_sk.cli.screen import Screen
+from dalmax_sk.cli.settings import Settings, command_line
+from dalmax_sk.cnn import CNNClassifier
+from dalmax_sk.nets import net_names
+from dalmax_sk.persistence import save_model
+from dalmax_sk.reports import (
+    copy_names,
+    describe_hardware,
+    describe_picks,
+    describe_round,
+    describe_versions,
+    write_confusion_matrix,
+    write_final_accuracy,
+    write_history_csv,
+    write_infos,
+    write_learning_curve,
+    write_run_json,
+    write_selected_images,
+    write_training_plots,
+)
+from dalmax_sk.strategies import get_strategy
+
+__all__ = ["train_al"]
+
+
+def train_al(
+    given: Mapping[str, Any], *, resume: bool, overwrite: bool, screen: Screen
+) -> None:
+    """Run active learning on image folders and write everything it found.
+
+    Parameters
+    ----------
+    given : dict
+        The flags, as :func:`~dalmax_sk.cli.settings.check_flags` returns them.
+    resume : bool
+        Go on with the run in the folder, or begin one if there is none.
+    overwrite : bool
+        Replace the run in the folder.
+    screen : Screen
+        Where to write for the user.
+
+    Raises
+    ------
+    UsageError, ValueError, OSError
+        If flags, folders or images are not as they have to be. Nothing that was there
+        is touched in that case.
+    """
+    if resume and overwrite:
+        raise UsageError(
+            "--resume goes on with a run and --overwrite removes it; give one of them."
+        )
+    settings = Settings.from_flags(given)
+    strategy = get_strategy(settings.type)
+    folder = RunFolder(settings.dir_results, settings.type)
+    stored = None
+    if overwrite:
+        folder.check_overwritable()
+    elif resume:
+        stored = folder.read_run()
+    else:
+        folder.check_unused()
+    if stored is not None:
+        settings = Settings.from_run(stored["config"], given)
+        if stored["status"] == "finished":
+            screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
+            return
+    _check_architecture(settings.architecture)
+
+    with screen.watch(settings.iterations):
+        data = load_run_data(
+            settings.dir_train,
+            settings.dir_test,
+            dir_results=settings.dir_results,
+            image_size=settings.image_size,
+            skip_bad_images=settings.on_bad_image == "skip",
+        )
+        _say_data(data, settings, screen)
+        n_initial = settings.resolve_n_initial(len(data.train.paths))
+        _say_short_pool(settings, len(data.train.paths) - n_initial, screen)
+        folder.lock()
+        try:
+            if overwrite:
+                folder.overwrite()
+            run = _Run(settings, given, data, folder, n_initial, stored, screen)
+            run.execute(_make_learner(settings, strategy, data, folder, n_initial))
+        finally:
+            folder.unlock()
+
+
+def _check_architecture(name: str) -> None:
+    # "mlp" is for tables
+    known = [net for net in net_names() if net != "mlp"]
+    if name not in known:
+        raise UsageError(
+            f"--architecture {name!r} is not known. Known: {', '.join(known)}."
+        )
+
+
+def _say_data(data: RunData, settings: Settings, screen: Screen) -> None:
+    if settings.uses_digits:
+        screen.say(
+            "No --dir-train and --dir-test: taking the embedded handwritten digits, "
+            f"written to {data.train.directory.parent}"
+        )
+    screen.say(
+        f"{len(data.train.paths)} training and {len(data.test.paths)} test images in "
+        f"{len(data.class_names)} classes"
+    )
+    for split in (data.train, data.test):
+        for path, reason in split.skipped:
+            screen.warn(f"skipped {path}: {reason}")
+
+
+def _say_short_pool(settings: Settings, n_pool: int, screen: Screen) -> None:
+    wanted = settings.iterations * settings.query_size
+    if wanted > n_pool:
+        n_rounds = -(-n_pool // settings.query_size)
+        last = n_pool - max(0, n_rounds - 1) * settings.query_size
+        screen.warn(
+            f"{settings.iterations} rounds of {settings.query_size} ask for {wanted} "
+            f"images and {n_pool} start unlabelled: the run ends after round "
+            f"{n_rounds}, whose batch is {last}."
+        )
+
+
+def _make_learner(
+    settings: Settings, strategy: Any, data: RunData, folder: RunFolder, n_initial: int
+) -> ActiveLearningClassifier:
+    estimator = CNNClassifier(
+        architecture=settings.architecture,
+        weights=settings.weights,
+        image_size=settings.image_size,
+        classes=data.class_names,
+        max_epochs=settings.epochs,
+        lr=settings.lr,
+        batch_size=settings.train_batch_size,
+        optimizer=settings.optimizer,
+        augment=settings.augment,
+        device="multi" if settings.mult_gpu else settings.device,
+    )
+    return ActiveLearningClassifier(
+        estimator,
+        strategy,
+        n_initial=n_initial,
+        query_size=settings.query_size,
+        n_rounds=settings.iterations,
+        initial_strategy=settings.initial_strategy,
+        refit=settings.refit,
+        classes=data.class_names,
+        checkpoint_dir=folder.checkpoint,
+        random_state=settings.seed,
+    )
+
+
+class _Run:
+    """One run on disk: keeps run.json, history.csv and the copies up to date.
+
+    Parameters
+    ----------
+    settings : Settings
+        All settings.
+    given : dict
+        The flags of this command.
+    data : RunData
+        The images.
+    folder : RunFolder
+        Where to write; locked, and empty or holding the run `stored`.
+    n_initial : int
+        Images labelled at the start.
+    stored : dict or None
+        run.json of the run to resume.
+    screen : Screen
+        Where to write for the user.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        given: Mapping[str, Any],
+        data: RunData,
+        folder: RunFolder,
+        n_initial: int,
+        stored: Mapping[str, Any] | None,
+        screen: Screen,
+    ) -> None:
+        self._given, self._settings, self._data = given, settings, data
+        self._folder, self._screen = folder, screen
+        self._files = data.train.files
+        self._history: list[dict[str, Any]] = []
+        self._started = time.perf_counter()
+        described = {"train": data.train.describe(), "test": data.test.describe()}
+        self._sessions: list[dict[str, Any]] = []
+        if stored is not None:
+            _check_same_images(stored["data"], described)
+            self._sessions = list(stored["sessions"])
+            _warn_of_other_versions(stored["versions"], screen)
+        self._sessions.append(
+            {
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": 0.0,
+                "status": "running",
+                "command": command_line(given, *(["--resume"] if stored else [])),
+            }
+        )
+        self._record: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": "active learning on image folders",
+            "status": "running",
+            "error": None,
+            "stop_reason": None,
+            "command": self._sessions[0]["command"],
+            "seed": settings.seed,
+            "total_seconds": 0.0,
+            "config": settings.to_config(),
+            "resolved": {"n_initial": n_initial, "device": None},
+            "classes": {name: i for i, name in enumerate(data.class_names)},
+            "data": described,
+            "versions": describe_versions(),
+            "hardware": describe_hardware(),
+            "sessions": self._sessions,
+            "initial": stored["initial"] if stored else [],
+            "rounds": stored["rounds"] if stored else [],
+        }
+
+    def execute(self, learner: ActiveLearningClassifier) -> None:
+        """Fit the learner and write all files; leave a true status however it ends."""
+        self._write_run_json("running")
+        train, test = self._data.train, self._data.test
+        try:
+            with progress.listen(self._on_report):
+                learner.fit(
+                    train.paths, train.labels, eval_set=(test.paths, test.labels)
+                )
+            self._finish(learner)
+        except KeyboardInterrupt:
+            self._write_run_json("interrupted")
+            raise
+        except Exception as error:
+            # not handled, only noted: the caller tells the user
+            self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
+            raise
+
+    def _on_report(
+        self, stage: str, done: int, total: int | None, info: dict[str, Any]
+    ) -> None:
+        if stage != "round":
+            return
+        self._history.append(info["record"])
+        self._record["initial"] = describe_picks(
+            info["initial_indices"], files=self._files
+        )
+        # A resumed run hears of its earlier rounds first; they are on disk already, but
+        # for what a kill cut off.
+        self._refresh(info["record"])
+
+    def _refresh(self, record: Mapping[str, Any]) -> None:
+        """Bring the files up to date after a round."""
+        number = record["round"]
+        picked = [self._files[row] for row in record["queried"]]
+        copies = [
+            f"selected_images/round_{number:02d}/{name}" for name in copy_names(picked)
+        ]
+        entry = describe_round(record, files=self._files, copies=copies)
+        others = [e for e in self._record["rounds"] if e["round"] != number]
+        self._record["rounds"] = sorted([*others, entry], key=lambda e: e["round"])
+        # run.json names the copies before they are made: whatever lies in
+        # selected_images/ can be told to be the run's own.
+        self._write_run_json("running")
+        write_selected_images(
+            picked,
+            source=self._data.train.directory,
+            directory=self._folder.path,
+            round_number=number,
+        )
+        write_history_csv(self._history, self._folder.path)
+
+    def _finish(self, learner: ActiveLearningClassifier) -> None:
+        """Write what is known at the end only; the status changes last."""
+        path, test = self._folder.path, self._data.test
+        history = learner.history_
+        write_history_csv(history, path)
+        write_learning_curve(history, path, name=self._settings.type)
+        write_training_plots(history, path)
+        predicted = learner.predict(test.paths)
+        write_confusion_matrix(
+            test.labels, predicted, path, labels=self._data.class_names
+        )
+        write_final_accuracy(float(np.mean(predicted == test.labels)), path)
+        save_model(learner.estimator_, self._folder.model_stem)
+        self._record["stop_reason"] = learner.stop_reason_
+        self._record["resolved"]["device"] = str(learner.estimator_.device_)
+        self._update_seconds()
+        write_infos(self._record["total_seconds"], path)
+        self._write_run_json("finished")
+        self._screen.summarize(history, path)
+
+    def _update_seconds(self) -> None:
+        self._sessions[-1]["seconds"] = round(time.perf_counter() - self._started, 3)
+        self._record["total_seconds"] = round(
+            sum(session["seconds"] for session in self._sessions), 3
+        )
+
+    def _write_run_json(self, status: str, error: str | None = None) -> None:
+        self._record["status"] = self._sessions[-1]["status"] = status
+        self._record["error"] = error
+        self._update_seconds()
+        write_run_json(self._record, self._folder.path)
+
+
+def _check_same_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [
+        f"{now[split]['directory']} ({before[split]['n_images']} images then, "
+        f"{now[split]['n_images']} now)"
+        for split in ("train", "test")
+        if before[split]["sha256"] != now[split]["sha256"]
+    ]
+    if changed:
+        raise UsageError(
+            "The images are not those the run began with: files were added, removed, "
+            f"renamed or resized in {' and '.join(changed)}. Put them back to "
+            "--resume, or start anew with --overwrite."
+        )
+
+
+def _warn_of_other_versions(before: Mapping[str, Any], screen: Screen) -> None:
+    now = describe_versions()
+    changed = [
+        f"{name} {before.get(name)} → {version}"
+        for name, version in now.items()
+        if before.get(name) != version
+    ]
+    if changed:
+        screen.warn(
+            "the run began with other versions, so its last digits may differ: "
+            + ", ".join(changed)
+        )

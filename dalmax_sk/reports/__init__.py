@@ -1,0 +1,48 @@
+"""What a run leaves behind: figures, tables, records, copies of the picked images.
+
+Everything here is given a history or arrays and draws or writes what they hold.
+"""
+
+from dalmax_sk.reports.atomic import part_name, replacing, write_text
+from dalmax_sk.reports.displays import (
+    ActiveLearningCurveDisplay,
+    ConfusionHeatmapDisplay,
+    TrainingHistoryDisplay,
+)
+from dalmax_sk.reports.environment import describe_hardware, describe_versions
+from dalmax_sk.reports.files import (
+    write_confusion_matrix,
+    write_final_accuracy,
+    write_history_csv,
+    write_infos,
+    write_learning_curve,
+    write_run_json,
+    write_training_plots,
+)
+from dalmax_sk.reports.run_record import describe_picks, describe_round
+from dalmax_sk.reports.selected_images import copy_names, write_selected_images
+from dalmax_sk.reports.strict_json import to_json, to_plain
+
+__all__ = [
+    "ActiveLearningCurveDisplay",
+    "ConfusionHeatmapDisplay",
+    "TrainingHistoryDisplay",
+    "copy_names",
+    "describe_hardware",
+    "describe_picks",
+    "describe_round",
+    "describe_versions",
+    "part_name",
+    "replacing",
+    "to_json",
+    "to_plain",
+    "write_confusion_matrix",
+    "write_final_accuracy",
+    "write_history_csv",
+    "write_infos",
+    "write_learning_curve",
+    "write_run_json",
+    "write_selected_images",
+    "write_text",
+    "write_training_plots",
+]

@@ -1,0 +1,98 @@
+"""Files that are either old or new, never half written.
+
+A run may be killed at any moment. Everything it writes is therefore written under a
+temporary name in the same folder and renamed, which the operating system does at once.
+The temporary name is fixed (``.name.part``), so what a killed run left behind is
+overwritten by the next one rather than piling up.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["part_name", "replacing", "write_text"]
+
+
+def part_name(path: str | os.PathLike[str]) -> Path:
+    """Return the temporary name that stands for `path` while it is being written.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports import part_name
+    >>> part_name("results/run.json").name
+    '.run.json.part'
+    """
+    path = Path(path)
+    return path.with_name(f".{path.name}.part")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path; rename it to `path` when the block ends well.
+
+    If the block raises, `path` keeps what it held before and the temporary file is
+    removed.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; its folder must exist.
+    sync : bool, default=True
+        Wait until the content is on the disk before renaming, so that not even a power
+        cut leaves the new name on an empty file. False is faster, for files that can be
+        made again.
+
+    Yields
+    ------
+    pathlib.Path
+        Write here.
+    """
+    path = Path(path)
+    part = part_name(path)
+    try:
+        yield part
+        if sync:
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write `text` to `path` in UTF-8 with Unix line ends, all or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write; its folder must exist.
+    text : str
+        The content.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dalmax_sk.reports import write_text
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "note.txt", "three words here").read_text()
+    'three words here'
+    """
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    return Path(path)

@@ -1,0 +1,147 @@
+"""One round of a run as ``run.json`` tells it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["describe_picks", "describe_round"]
+
+# What stands under its own heading in the entry; the rest is the strategy's word.
+_KNOWN = (
+    "round",
+    "n_labeled",
+    "n_requested",
+    "queried",
+    "query_scores",
+    "fit_seconds",
+    "query_seconds",
+    "eval_seconds",
+    "peak_bytes",
+    "fit_history",
+    "stop_reason",
+)
+
+
+def describe_picks(
+    rows: Sequence[int],
+    *,
+    files: Sequence[str],
+    scores: Sequence[float] | None = None,
+    copies: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the picked images, one dict each, in pick order.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Picked rows.
+    files : sequence of str
+        File of every row of X, relative to the training folder, with forward slashes;
+        the first part is the class.
+    scores : sequence of float, default=None
+        The strategy's score of each pick, if it has any.
+    copies : sequence of str, default=None
+        Where the copy of each pick is kept.
+
+    Returns
+    -------
+    list of dict
+        ``row``, ``file``, ``class`` and, where given, ``score`` and ``copy``.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports import describe_picks
+    >>> describe_picks([1], files=["cat/1.png", "dog/2.png"], scores=[0.5])
+    [{'row': 1, 'file': 'dog/2.png', 'class': 'dog', 'score': 0.5}]
+    """
+    picks: list[dict[str, Any]] = []
+    for position, row in enumerate(rows):
+        file = files[row]
+        pick = {"row": int(row), "file": file, "class": file.split("/", 1)[0]}
+        if scores is not None:
+            pick["score"] = scores[position]
+        if copies is not None:
+            pick["copy"] = copies[position]
+        picks.append(pick)
+    return picks
+
+
+def describe_round(
+    record: Mapping[str, Any],
+    *,
+    files: Sequence[str],
+    copies: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Return the entry of one round in ``run.json``.
+
+    Parameters
+    ----------
+    record : dict
+        The round's record in ``history_`` of an active learner.
+    files : sequence of str
+        File of every row of X; see :func:`describe_picks`.
+    copies : sequence of str, default=None
+        Where the copies of the picked images are kept.
+
+    Returns
+    -------
+    dict
+        ``round``, ``n_labeled``, ``n_requested``, ``metrics`` (on the test images, as
+        fractions), ``seconds`` (``fit``, ``query``, ``eval``), ``peak_bytes``,
+        ``strategy`` (what the strategy reports of itself), ``training`` (one list a
+        quantity, one value an epoch) and ``picked``.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports import describe_round
+    >>> record = {
+    ...     "round": 1,
+    ...     "n_labeled": 2,
+    ...     "n_requested": 1,
+    ...     "queried": [0],
+    ...     "query_scores": None,
+    ...     "fit_seconds": 0.5,
+    ...     "query_seconds": 0.1,
+    ...     "eval_seconds": 0.1,
+    ...     "eval_accuracy": 0.9,
+    ... }
+    >>> entry = describe_round(record, files=["cat/1.png"])
+    >>> entry["metrics"], entry["picked"]
+    ({'accuracy': 0.9}, [{'row': 0, 'file': 'cat/1.png', 'class': 'cat'}])
+    """
+    metrics = {
+        key.removeprefix("eval_"): value
+        for key, value in record.items()
+        if key.startswith("eval_") and key not in _KNOWN
+    }
+    seconds = {
+        key: record[f"{key}_seconds"]
+        for key in ("fit", "query", "eval")
+        if f"{key}_seconds" in record
+    }
+    own_words = {
+        key: value
+        for key, value in record.items()
+        if key not in _KNOWN and not key.startswith("eval_")
+    }
+    return {
+        "round": record["round"],
+        "n_labeled": record["n_labeled"],
+        "n_requested": record["n_requested"],
+        "metrics": metrics,
+        "seconds": seconds,
+        "peak_bytes": record.get("peak_bytes"),
+        "strategy": own_words,
+        "training": _columns(record.get("fit_history", [])),
+        "picked": describe_picks(
+            record["queried"],
+            files=files,
+            scores=record["query_scores"],
+            copies=copies,
+        ),
+    }
+
+
+def _columns(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Turn a list of dicts into a dict of lists; a missing value becomes None."""
+    names = dict.fromkeys(key for epoch in epochs for key in epoch)
+    return {name: [epoch.get(name) for epoch in epochs] for name in names}
