@@ -1,0 +1,302 @@
+"""Batches as slices of whole tensors, or of files read ahead in the background.
+
+A source holds n samples and hands out any of them as one tensor: ``take(rows)`` with a
+slice or a 1-D tensor of row numbers.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from dalmax_sk.devices import fits_on
+from dalmax_sk.images import get_image_cache
+
+__all__ = [
+    "Batches",
+    "FileSource",
+    "TensorSource",
+    "as_tensor",
+    "input_statistics",
+    "sequential_batches",
+    "stage",
+]
+
+# Values looked at together while computing statistics.
+_BLOCK_VALUES = 2**22
+
+
+def as_tensor(array):
+    """Wrap a numeric array as a tensor, without a copy where torch allows it."""
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    # torch has neither read-only tensors nor negative strides.
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+class TensorSource:
+    """Samples in one tensor.
+
+    Parameters
+    ----------
+    data : Tensor
+        (n, d); or (n, H, W), (n, C, H, W), (n, H, W, C) with ``channel_axis`` None, 1, 3.
+    channel_axis : int or None
+    """
+
+    in_memory = True
+
+    def __init__(self, data, channel_axis=None):
+        self.data = data
+        self.channel_axis = channel_axis
+
+    def __len__(self):
+        return len(self.data)
+
+    @property
+    def device(self):
+        return self.data.device
+
+    @property
+    def n_bytes(self):
+        return self.data.numel() * self.data.element_size()
+
+    @property
+    def values_per_sample(self):
+        return math.prod(self.data.shape[1:])
+
+    def to(self, device):
+        return TensorSource(self.data.to(device), self.channel_axis)
+
+    def take(self, rows):
+        """(b, d) or (b, C, H, W), the latter in channels-last memory order."""
+        if isinstance(rows, slice):
+            batch = self.data[rows]
+        else:
+            batch = self.data.index_select(0, rows)
+        if batch.ndim == 2:
+            return batch
+        if batch.ndim == 3:
+            batch = batch.unsqueeze(1)
+        elif self.channel_axis == 3:
+            batch = batch.permute(0, 3, 1, 2)
+        return batch.contiguous(memory_format=torch.channels_last)
+
+
+class FileSource:
+    """Samples in image files, decoded on demand through the process's image cache.
+
+    Parameters
+    ----------
+    paths : ndarray of shape (n,), object
+    image_size : (int, int)
+    mode : {"rgb", "grey"}
+    """
+
+    in_memory = False
+    device = torch.device("cpu")
+
+    def __init__(self, paths, image_size, mode):
+        self.paths = paths
+        self.image_size = image_size
+        self.mode = mode
+
+    def __len__(self):
+        return len(self.paths)
+
+    @property
+    def n_bytes(self):
+        return len(self) * self.values_per_sample
+
+    @property
+    def values_per_sample(self):
+        return math.prod(self.image_size) * (1 if self.mode == "grey" else 3)
+
+    def load(self):
+        """Decode everything: a TensorSource of (n, H, W, C) uint8."""
+        return TensorSource(self._read(self.paths), channel_axis=3)
+
+    def take(self, rows):
+        """(b, C, H, W) uint8 in channels-last memory order."""
+        chosen = self.paths[rows if isinstance(rows, slice) else rows.numpy()]
+        return self._read(chosen).permute(0, 3, 1, 2)
+
+    def _read(self, paths):
+        images = get_image_cache().load(
+            paths, image_size=self.image_size, mode=self.mode
+        )
+        return torch.from_numpy(images)  # (n, H, W, C)
+
+
+def stage(source, device):
+    """Bring training data as near to ``device`` as memory allows.
+
+    Files are decoded to one tensor if that fits the image cache's budget, otherwise they
+    stay files and are streamed. A tensor moves to the GPU if it fits there.
+    """
+    if not source.in_memory:
+        if source.n_bytes > get_image_cache().max_bytes:
+            return source
+        source = source.load()
+    if fits_on(device, source.n_bytes):
+        return source.to(device)
+    return source
+
+
+def _read_ahead(take, rows_of_batches):
+    """Yield ``take(rows)`` of each batch, reading the next one in a thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dalmax_sk-read") as reader:
+        pending = None
+        for rows in rows_of_batches:
+            following = reader.submit(take, rows)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
+
+
+def _taken(source, rows_of_batches):
+    if source.in_memory:
+        return map(source.take, rows_of_batches)
+    return _read_ahead(source.take, rows_of_batches)
+
+
+def _to_device(batch, device):
+    if batch.device == device:
+        return batch
+    if device.type == "cuda":
+        # Pinned memory lets the copy run beside the computation.
+        return batch.pin_memory().to(device, non_blocking=True)
+    return batch.to(device)
+
+
+class Batches:
+    """One epoch's batches each time it is iterated over.
+
+    The rows are dealt out in ``ceil(n / batch_size)`` batches of nearly equal size, so
+    that no batch holds a single left-over sample (which batch normalisation cannot use).
+
+    Parameters
+    ----------
+    source : TensorSource or FileSource
+    rows : Tensor of shape (n,), int64, CPU
+        The rows of ``source`` to use.
+    y : Tensor of shape (len(source),), int64, on ``device``
+    batch_size : int
+    device : torch.device
+    shuffle : bool
+        Draw a new order for each epoch, from torch's default CPU generator.
+    augment : callable or None
+        Applied to each batch on the device.
+    share : (int, int)
+        (i, k): with k processes, take the i-th part of each batch.
+    """
+
+    def __init__(
+        self,
+        source,
+        rows,
+        y,
+        batch_size,
+        device,
+        *,
+        shuffle=False,
+        augment=None,
+        share=(0, 1),
+    ):
+        self.source = source
+        self.rows = rows
+        self.y = y
+        self.batch_size = batch_size
+        self.device = device
+        self.shuffle = shuffle
+        self.augment = augment
+        self.share = share
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def n_batches(self):
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def _deal(self):
+        """Return the rows of each batch of an epoch, CPU."""
+        order = self.rows
+        if self.shuffle:
+            order = order[torch.randperm(len(order))]
+        batches = order.tensor_split(self.n_batches)
+        part, n_parts = self.share
+        if n_parts == 1:
+            return batches
+        # Every process needs the same number of rows, or none would wait for the others.
+        batches = [torch.cat([b, b[: -len(b) % n_parts]]) for b in batches]
+        return [b.tensor_split(n_parts)[part] for b in batches]
+
+    def __iter__(self):
+        """Yield (X of shape (b, ...), y of shape (b,)), both on the device."""
+        batches = self._deal()
+        # Row numbers go to the device once an epoch, not once a batch.
+        sizes = [len(b) for b in batches]
+        on_device = torch.cat(list(batches)).to(self.device).split(sizes)
+        local = on_device if self.source.device == self.device else batches
+        for X, rows in zip(_taken(self.source, local), on_device, strict=True):
+            X = _to_device(X, self.device)
+            if self.augment is not None:
+                X = self.augment(X)
+            yield X, self.y.index_select(0, rows)
+
+
+def sequential_batches(source, batch_size, device):
+    """Yield (start, stop, X on ``device``) over all samples in order."""
+    starts = range(0, len(source), batch_size)
+    slices = [slice(s, min(s + batch_size, len(source))) for s in starts]
+    for rows, X in zip(slices, _taken(source, slices), strict=True):
+        yield rows.start, rows.stop, _to_device(X, device)
+
+
+def input_statistics(source, rows):
+    """Mean and standard deviation of each column or channel over ``rows``.
+
+    uint8 pixels count in units of 255. Their sums are exact, so that the result does not
+    depend on how the images were read. A constant column has a deviation of 0.
+
+    Returns
+    -------
+    mean, std : Tensor of shape (d,) or (channels,), float64, CPU
+    """
+    n_rows = max(1, _BLOCK_VALUES // source.values_per_sample)
+    blocks = rows.to(source.device).split(n_rows)
+    first = source.take(rows[:1].to(source.device))
+    axes = (0,) if first.ndim == 2 else (0, 2, 3)
+    per_sample = 1 if first.ndim == 2 else first.shape[2] * first.shape[3]
+    count = len(rows) * per_sample
+    if first.dtype == torch.uint8:
+        total = torch.zeros(first.shape[1], dtype=torch.float64)
+        squares = total.clone()
+        for block in _taken(source, blocks):
+            # Sums of integers stay exact in float64 up to 2**53.
+            pixels = block.double()
+            total += pixels.sum(axes).cpu()
+            squares += pixels.square().sum(axes).cpu()
+        sums = [(int(a), int(b)) for a, b in zip(total, squares, strict=True)]
+        mean = [a / (255 * count) for a, _ in sums]
+        var = [(count * b - a * a) / (255 * count) ** 2 for a, b in sums]
+        mean, var = torch.tensor([mean, var], dtype=torch.float64)
+        return mean, var.sqrt()
+    mean = sum(b.double().sum(axes) for b in _taken(source, blocks)) / count
+    shape = (1, -1) if first.ndim == 2 else (1, -1, 1, 1)
+    var = sum(
+        (b.double() - mean.view(shape)).square().sum(axes)
+        for b in _taken(source, blocks)
+    )
+    var = var / count
+    # Rounding in the mean must not pass for variation (as in StandardScaler).
+    noise = (count * torch.finfo(torch.float64).eps * mean).square()
+    return mean.cpu(), torch.where(var > noise, var, 0.0).sqrt().cpu()

@@ -1,0 +1,324 @@
+"""skorch as the conductor of training on whole-tensor batches."""
+
+import logging
+import math
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
+from skorch.hf import AccelerateMixin
+
+from dalmax_sk import progress
+from dalmax_sk.nets import InputClassifier, build_net
+
+__all__ = [
+    "AcceleratedConductor",
+    "Conductor",
+    "FactorSchedule",
+    "TrainingData",
+    "build_module",
+    "epoch_records",
+    "evaluate",
+]
+
+logger = logging.getLogger("dalmax_sk")
+
+# Numbers in one batch of inputs during inference: 1,365 images of 32×32×3, or 27 of
+# 224×224×3. Larger batches gain nothing on a CPU and little on a GPU.
+_INFERENCE_VALUES = {"cpu": 2**20, "cuda": 2**24}
+_MAX_INFERENCE_BATCH = 4096
+
+
+def build_module(
+    architecture, input_shape, n_classes, dropout, weights, mean, std, image_size
+):
+    """Build the net behind its normalisation; tables are computed in float64."""
+    net = build_net(
+        architecture,
+        input_shape=input_shape,
+        n_classes=n_classes,
+        dropout=dropout,
+        weights=weights,
+    )
+    module = InputClassifier(net, mean, std, image_size)
+    if len(input_shape) == 1:
+        return module.double()
+    return module.float().to(memory_format=torch.channels_last)
+
+
+class TrainingData:
+    """What one fit trains on: ``train`` and ``valid`` (or None) are `Batches`.
+
+    Parameters
+    ----------
+    train : Batches
+    valid : Batches or None
+    """
+
+    def __init__(self, train, valid=None):
+        self.train = train
+        self.valid = valid
+
+    def __len__(self):
+        return len(self.train)
+
+
+class Conductor(NeuralNet):
+    """A skorch net that trains on :class:`TrainingData` without touching single samples.
+
+    Losses and accuracies are summed on the device and read once an epoch, so the history
+    has ``train_loss``, ``train_accuracy``, ``valid_loss``, ``valid_accuracy``, ``lr`` and
+    ``dur`` for each epoch, and no losses of batches. Callbacks see everything else as in
+    any skorch net.
+
+    Parameters
+    ----------
+    amp : bool
+        Run the net in bfloat16 where autocast allows it.
+    """
+
+    def __init__(self, *args, amp=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.amp = amp
+        self._start_state = None
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer())]
+
+    def torch_compile(self, module, name):
+        # In place: the state dict keeps its keys and the module can be pickled.
+        if self.compile and name == "module":
+            module.compile(**self.get_params_for("compile"))
+        return module
+
+    def initialize_module(self):
+        super().initialize_module()
+        if self._start_state is not None:
+            self.module_.load_state_dict(self._start_state)
+        return self
+
+    def release(self, device):
+        """Drop what only training needs: gradients, optimizer state, the accelerator."""
+        self.module_.eval()
+        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.state.clear()
+        self.device = str(device)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        if isinstance(X, TrainingData):
+            return X.train, X.valid
+        return super().get_split_datasets(X, y, **fit_params)
+
+    def get_iterator(self, dataset, training=False):
+        if hasattr(dataset, "n_batches"):
+            return dataset
+        return super().get_iterator(dataset, training=training)
+
+    def infer(self, x, **fit_params):
+        with autocast(x.device if torch.is_tensor(x) else "cpu", self.amp):
+            logits = super().infer(x, **fit_params)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def train(self, data, start_state=None):
+        """Initialize and run all epochs; an interrupt from the keyboard is raised.
+
+        Parameters
+        ----------
+        data : TrainingData
+        start_state : dict of Tensor or None, default=None
+            Weights to start from in place of fresh ones.
+        """
+        self._start_state = start_state
+        self.initialize()
+        self._start_state = None
+        self.notify("on_train_begin", X=data, y=None)
+        try:
+            self.fit_loop(data)
+        except TrainingStopped:
+            logger.info("A callback ended the training.")
+        self.notify("on_train_end", X=data, y=None)
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        # By skorch's convention a callback ends the training by raising
+        # KeyboardInterrupt; told apart here from a user's Ctrl-C.
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as interrupt:
+            if _raised_in_skorch_callback(interrupt):
+                raise TrainingStopped from interrupt
+            raise
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        # (sum of losses, number of right predictions, number of samples)
+        sums = None
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            with torch.no_grad():
+                y = batch[1]
+                right = (step["y_pred"].argmax(1) == y).sum()
+                loss = step["loss"].detach() * len(y)
+                new = torch.stack([loss, right, loss.new_tensor(len(y))])
+                sums = new if sums is None else sums + new
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        loss, right, n = self.gather(sums).tolist()
+        if training and not math.isfinite(loss):
+            lr = self.optimizer_.param_groups[0]["lr"]
+            raise ValueError(
+                f"The training loss became {loss / n} in epoch {len(self.history)} with "
+                f"lr={lr:.3g}. Lower lr, or look for extreme values in X."
+            )
+        self.history.record(f"{prefix}_loss", loss / n)
+        self.history.record(f"{prefix}_accuracy", right / n)
+
+    def gather(self, sums):
+        """Add up the sums of all processes; here there is one."""
+        return sums
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        return super().on_epoch_end(
+            net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs
+        )
+
+
+class AcceleratedConductor(AccelerateMixin, Conductor):
+    """A conductor on several devices, one process each, started by ``accelerate launch``."""
+
+    def release(self, device):
+        super().release(device)
+        self.accelerator = None
+
+    def gather(self, sums):
+        return self.accelerator.reduce(sums, reduction="sum")
+
+    def get_iterator(self, dataset, training=False):
+        # Batches hand each process its own share already.
+        return Conductor.get_iterator(self, dataset, training=training)
+
+
+class TrainingStopped(Exception):
+    """A callback asked for the end of the training."""
+
+
+def _raised_in_skorch_callback(interrupt):
+    """Whether the innermost frame is a callback's own ``raise``, no signal handler."""
+    traceback = interrupt.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    frame = traceback.tb_frame
+    return frame.f_code.co_name.startswith("on_") and isinstance(
+        frame.f_locals.get("self"), Callback
+    )
+
+
+class FactorSchedule(Callback):
+    """Multiply the learning rate by a function of the share of training that is done.
+
+    Parameters
+    ----------
+    factor : callable
+        Maps a number in [0, 1) to a factor; called before each batch.
+    n_batches : int
+        Batches in the whole training.
+    """
+
+    def __init__(self, factor, n_batches):
+        self.factor = factor
+        self.n_batches = n_batches
+
+    def on_train_begin(self, net, **kwargs):
+        self.step_ = 0
+        self.base_lrs_ = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if not training:
+            return
+        factor = self.factor(self.step_ / self.n_batches)
+        for group, lr in zip(net.optimizer_.param_groups, self.base_lrs_, strict=True):
+            group["lr"] = lr * factor
+        self.step_ += 1
+
+
+class EpochReport(Callback):
+    """Log each epoch and report it to whoever listens to `dalmax_sk.progress`."""
+
+    def on_epoch_end(self, net, **kwargs):
+        record = epoch_records(net.history[-1:])[0]
+        values = {k: v for k, v in record.items() if k != "epoch"}
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logger.info("epoch %d/%d: %s", record["epoch"], net.max_epochs, text)
+        progress.report("epoch", record["epoch"], net.max_epochs, **values)
+
+
+def epoch_records(history):
+    """Turn skorch's history into a list of dicts of plain numbers, one an epoch."""
+    names = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr")
+    return [
+        {"epoch": int(row["epoch"])}
+        | {name: float(row[name]) for name in names if name in row}
+        | {"seconds": float(row["dur"])}
+        for row in history
+    ]
+
+
+def autocast(device, enabled):
+    """Context of bfloat16 mixed precision on ``device``, or of nothing."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled)
+
+
+def inference_batch_size(values_per_sample, device):
+    """Return how many samples to look at together when no gradient is needed."""
+    budget = _INFERENCE_VALUES.get(device.type, _INFERENCE_VALUES["cuda"])
+    return min(_MAX_INFERENCE_BATCH, max(1, budget // values_per_sample))
+
+
+def evaluate(module, batches, n_samples, *, amp=False, embeddings=True):
+    """Run the module over batches in evaluation mode.
+
+    Parameters
+    ----------
+    module : InputClassifier
+    batches : iterable of (start, stop, X)
+    n_samples : int
+    amp : bool
+    embeddings : bool
+        Whether the embeddings are wanted as well.
+
+    Returns
+    -------
+    proba : ndarray of shape (n, C), float64
+        Each row sums to 1.
+    embeddings : ndarray of shape (n, d) or None
+    """
+    was_training = module.training
+    module.eval()
+    proba = found = None
+    try:
+        with torch.inference_mode():
+            for start, stop, X in batches:
+                with autocast(X.device, amp):
+                    output = module(X, return_embeddings=embeddings)
+                logits, features = output if embeddings else (output, None)
+                # Soft-max in float64, so that rows sum to 1 as exactly as they can.
+                rows = logits.double().softmax(1).cpu()
+                if proba is None:
+                    proba = rows.new_empty(n_samples, rows.shape[1])
+                proba[start:stop] = rows
+                if embeddings:
+                    if features.dtype == torch.bfloat16:
+                        features = features.float()
+                    if found is None:
+                        shape = (n_samples, features.shape[1])
+                        found = torch.empty(shape, dtype=features.dtype)
+                    found[start:stop] = features
+                if stop - start < n_samples:
+                    progress.report("pool", stop, n_samples)
+    finally:
+        module.train(was_training)
+    return proba.numpy(), None if found is None else found.numpy()

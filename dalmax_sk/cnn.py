@@ -1,0 +1,686 @@
+"""CNNClassifier: a neural network that behaves like any scikit-learn classifier."""
+
+import copy
+import functools
+import math
+import os
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from dalmax_sk import progress
+from dalmax_sk._batches import (
+    Batches,
+    input_statistics,
+    sequential_batches,
+    stage,
+)
+from dalmax_sk._inputs import read_inputs
+from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
+from dalmax_sk._training import (
+    AcceleratedConductor,
+    Conductor,
+    EpochReport,
+    FactorSchedule,
+    TrainingData,
+    build_module,
+    epoch_records,
+    evaluate,
+    inference_batch_size,
+    logger,
+)
+from dalmax_sk.augment import AUGMENTATIONS, get_augmentation
+from dalmax_sk.devices import resolve_device
+from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
+from dalmax_sk.nets.weights import is_weights_file
+
+__all__ = ["CNNClassifier"]
+
+_OPTIMIZERS = {
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+}
+
+
+def _cosine(done):
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _one_cycle(done, warm_up=0.3):
+    """Rise from 1/25 to 1 over ``warm_up`` of the training, then fall to nearly 0."""
+    if done < warm_up:
+        return 1 / 25 + (1 - 1 / 25) * done / warm_up
+    return max(_cosine((done - warm_up) / (1 - warm_up)), 1e-4)
+
+
+_SCHEDULES = {"cosine": _cosine, "one_cycle": _one_cycle}
+
+
+class CNNClassifier(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """Neural network for images and tables.
+
+    The net is built, trained and kept inside; skorch conducts the training. X may be
+
+    - paths of image files, shape (n,): see :func:`~dalmax_sk.images.load_image_paths`;
+    - images, shape (n, H, W), (n, H, W, channels) or (n, channels, H, W): uint8 in
+      0..255 or float; the axis of size 1, 3 or 4 that can only be the channels is the
+      channels;
+    - a table, shape (n, n_features): a perceptron takes the place of the convolutions.
+
+    Parameters
+    ----------
+    architecture : str, nn.Module or callable, default="small_cnn"
+        The net: ``"small_cnn"``, ``"cifar_resnet18"``, ``"mlp"`` or one of
+        torchvision's classification models such as ``"vgg16"`` or ``"resnet50"``
+        (:func:`dalmax_sk.nets.net_names` lists them); a module, which is copied and
+        never changed; or a callable ``f(input_shape, n_classes)`` that returns one. On
+        tables the default means ``"mlp"``.
+    weights : str, path-like or None, default=None
+        Weights to start from: ``"imagenet"`` or torchvision's name of weights
+        (downloaded on first use), or the path of a ``.safetensors``, ``.pth`` or
+        ``.pt`` state dict. The last layer starts afresh where its shape differs.
+    normalize : {"auto", "train", "imagenet"}, default="auto"
+        Mean and standard deviation that inputs are standardised by: those of the
+        training data, or of ImageNet (RGB in [0, 1]). ``"auto"`` is ``"imagenet"`` for
+        ``weights`` by name, else ``"train"``.
+    image_size : int, (int, int) or None, default=None
+        Height and width that images are resized to. None takes images as they are;
+        those of one fit must then share one size.
+    image_mode : {"rgb", "grey"}, default="rgb"
+        How image files are decoded. Only for paths.
+    channel_axis : {1, 3, -1} or None, default=None
+        Where the channels of a 4-D array are, if its shape leaves a doubt.
+    classes : array-like or None, default=None
+        All classes, when y may lack some of them; absent ones keep their column in
+        ``predict_proba``. None takes the classes in y.
+    max_epochs : int, default=20
+    lr : float, default=1e-3
+        Learning rate.
+    batch_size : int, default=64
+        Largest number of samples in a batch of training; the batches of an epoch are of
+        nearly equal size.
+    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
+        ``"sgd"`` has Nesterov momentum 0.9.
+    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="constant"
+        Course of the learning rate, batch by batch: constant; falling to 0 on a half
+        cosine [1]_; rising for 30 % of the training, then falling [2]_; or a function
+        of the share of training done, in [0, 1), that returns a factor.
+    weight_decay : float, default=0.0
+    dropout : float or None, default=None
+        Dropout rate before the last layer; None is the architecture's own (0.25 for
+        ``"small_cnn"``, 0.1 for ``"mlp"``, 0 for ``"cifar_resnet18"``).
+    augment : bool, {"flip_crop", "flip", "crop"} or callable, default=False
+        Random changes to the images of each batch in training: True and
+        ``"flip_crop"`` shift and mirror; a callable takes and returns a tensor of shape
+        (b, channels, H, W) on the device, uint8 or float as in X.
+    early_stopping : bool, default=False
+        Set ``validation_fraction`` of the samples aside (stratified), stop when the
+        loss on them has not fallen for ``patience`` epochs, and return to the best
+        epoch's weights.
+    validation_fraction : float, default=0.1
+        Share of samples for ``early_stopping``, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement for ``early_stopping``.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss; ``"balanced"`` is inversely proportional to
+        their frequency in y.
+    device : str, default="auto"
+        ``"auto"`` is CUDA where there is one, else the CPU; or ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"`` …; or ``"multi"``: several GPUs through Hugging Face Accelerate, in
+        a script started by ``accelerate launch``.
+    amp : bool, default=False
+        Mixed precision: bfloat16 where it is safe. Not used on tables.
+    compile : bool, default=False
+        Compile the net by ``torch.compile``.
+    warm_start : bool, default=False
+        Whether a second ``fit`` goes on from the present weights. Classes and the form
+        of X must then stay the same; the normalisation stays as well.
+    callbacks : list of skorch callbacks or None, default=None
+        Additional callbacks; they are copied for each fit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, order of the samples, augmentation and dropout. The
+        same int gives bitwise the same net on one CPU; kernels on a GPU may differ in
+        the last digits. Global random states are left alone.
+    verbose : int, default=0
+        1 logs every epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, sorted.
+    net_ : skorch.NeuralNet
+        The conductor of the training, with the module, its optimizer and history.
+    module_ : nn.Module
+        The trained net behind its normalisation. Takes raw batches: uint8, or float in
+        the units of float training images (uint8's divided by 255), shape (b, channels,
+        H, W) or (b, n_features). Has ``forward_features``, ``forward_head`` and
+        ``get_classifier``.
+    history_ : list of dict
+        For each epoch of the last fit: ``epoch``, ``train_loss``, ``train_accuracy``,
+        ``valid_loss`` and ``valid_accuracy`` (with ``early_stopping``), ``lr`` and
+        ``seconds``. Training figures are those seen during the epoch, with dropout and
+        augmentation.
+    n_iter_ : int
+        Number of epochs of the last fit.
+    image_size_ : (int, int) or None
+        Height and width of images as the net sees them; None for tables.
+    input_spec_ : InputSpec
+        Form of the training data: kind, shape, dtype.
+    device_ : torch.device
+        Where the net is.
+    n_features_in_ : int
+        Number of columns. Only for tables.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X is a table with names that are all strings.
+
+    See Also
+    --------
+    dalmax_sk.persistence.save_model : Write a fitted model to files without a pickle.
+
+    Notes
+    -----
+    Images become one uint8 or float tensor, on the GPU if it fits there; batches are
+    slices of it. Images from files that exceed the budget of the image cache
+    (:func:`~dalmax_sk.images.set_image_cache_size`) are decoded batch by batch beside
+    the training, with the same result.
+
+    References
+    ----------
+    .. [1] Loshchilov, I., & Hutter, F. (2017). SGDR: stochastic gradient descent with
+       warm restarts. ICLR. https://arxiv.org/abs/1608.03983
+    .. [2] Smith, L. N., & Topin, N. (2019). Super-convergence: very fast training of
+       neural networks using large learning rates. https://doi.org/10.1117/12.2520589
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from dalmax_sk.cnn import CNNClassifier
+    >>> digits = load_digits(n_class=4)
+    >>> clf = CNNClassifier(max_epochs=3, random_state=0, device="cpu")
+    >>> clf = clf.fit(digits.images[:400], digits.target[:400])
+    >>> clf.score(digits.images[400:], digits.target[400:]) > 0.8
+    True
+    >>> clf.transform(digits.images[:2]).shape
+    (2, 128)
+    """
+
+    _parameter_constraints = {
+        "architecture": [str, callable],
+        "weights": [str, os.PathLike, None],
+        "normalize": [StrOptions({"auto", "train", "imagenet"})],
+        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "image_mode": [StrOptions({"rgb", "grey"})],
+        "channel_axis": [Options(Integral, {1, 3, -1}), None],
+        "classes": ["array-like", None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [StrOptions(set(_OPTIMIZERS)), callable],
+        "lr_schedule": [StrOptions({"constant", *_SCHEDULES}), callable],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), None],
+        "augment": ["boolean", StrOptions(set(AUGMENTATIONS)), callable],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "device": [str, torch.device],
+        "amp": ["boolean"],
+        "compile": ["boolean"],
+        "warm_start": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        architecture="small_cnn",
+        *,
+        weights=None,
+        normalize="auto",
+        image_size=None,
+        image_mode="rgb",
+        channel_axis=None,
+        classes=None,
+        max_epochs=20,
+        lr=1e-3,
+        batch_size=64,
+        optimizer="adam",
+        lr_schedule="constant",
+        weight_decay=0.0,
+        dropout=None,
+        augment=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        patience=5,
+        class_weight=None,
+        device="auto",
+        amp=False,
+        compile=False,
+        warm_start=False,
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.architecture = architecture
+        self.weights = weights
+        self.normalize = normalize
+        self.image_size = image_size
+        self.image_mode = image_mode
+        self.channel_axis = channel_axis
+        self.classes = classes
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.augment = augment
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.device = device
+        self.amp = amp
+        self.compile = compile
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def module_(self):
+        # A property, so that skorch alone decides how it is pickled.
+        return self.net_.module_
+
+    @property
+    def device_(self):
+        return next(self.net_.module_.buffers()).device
+
+    @property
+    def image_size_(self):
+        spec = self.input_spec_
+        return spec.shape[1:] if spec.kind == "image" else None
+
+    @property
+    def _n_features_out(self):
+        return self.module_.num_features
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Train the net.
+
+        Parameters
+        ----------
+        X : array-like
+            Paths (n,), images (n, H, W), (n, H, W, channels) or (n, channels, H, W), or
+            a table (n, n_features).
+        y : array-like of shape (n,)
+            Labels: strings, integers, booleans, or floats that are whole numbers.
+
+        Returns
+        -------
+        self : CNNClassifier
+
+        Raises
+        ------
+        ValueError
+            If X or y is not as described, y holds a label that is not in ``classes``,
+            the architecture does not fit the data, or the loss becomes NaN.
+        dalmax_sk.images.ImageReadError
+            If image files cannot be read; all of them together.
+        """
+        source, y, spec = read_inputs(self, X, y)
+        y_index, classes = self._encode(y)
+        start_state = self._state_to_continue(spec, classes)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        accelerator = self._make_accelerator()
+        device = accelerator.device if accelerator else resolve_device(self.device)
+        cuda = [device] if device.type == "cuda" else []
+        with progress.logged(self.verbose), torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            data = self._make_data(source, y_index, spec, device, accelerator)
+            mean, std = self._get_normalization(data.train, spec, start_state)
+            weights = None if start_state is not None else self.weights
+            net = self._make_net(
+                data,
+                criterion__weight=self._get_class_weight(y_index, classes, spec),
+                module=functools.partial(
+                    build_module,
+                    self.architecture,
+                    input_shape=spec.shape,
+                    n_classes=len(classes),
+                    dropout=self.dropout,
+                    weights=weights,
+                    mean=mean,
+                    std=std,
+                    image_size=spec.shape[1:] if spec.resize else None,
+                ),
+                amp=self.amp and spec.kind == "image",
+                device=device,
+                accelerator=accelerator,
+            )
+            net.train(data, start_state)
+        net.release(device)
+        self.net_ = net
+        self.classes_ = classes
+        self.input_spec_ = spec
+        self.history_ = epoch_records(net.history)
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def predict_proba(self, X):
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `fit`, with the same channels; height and width may differ for paths,
+            and for arrays if ``image_size`` was given.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+            Columns in the order of ``classes_``; every row sums to 1.
+        """
+        return self._evaluate(X, embeddings=False)[0]
+
+    def predict(self, X):
+        """Most probable labels.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `predict_proba`.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def transform(self, X):
+        """Embeddings: what the last linear layer sees, without dropout.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `predict_proba`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n, d)
+            float32 for images, float64 for tables.
+
+        Raises
+        ------
+        dalmax_sk.nets.NoEmbeddingError
+            If the architecture has no linear layer.
+        """
+        return self._evaluate(X, embeddings=True)[1]
+
+    def predict_proba_and_embeddings(self, X):
+        """Class probabilities and embeddings from one pass over X.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `predict_proba`.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+        embeddings : ndarray of shape (n, d)
+            float32 for images, float64 for tables.
+        """
+        return self._evaluate(X, embeddings=True)
+
+    def iter_batches(self, X, batch_size=None):
+        """Go through X in batches that ``module_`` takes.
+
+        For whatever needs more than outputs, gradients with respect to the inputs for
+        instance.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `predict_proba`.
+        batch_size : int or None, default=None
+            None chooses by the size of a sample.
+
+        Yields
+        ------
+        start, stop : int
+            Which rows of X these are.
+        batch : Tensor of shape (b, channels, H, W) or (b, n_features)
+            On ``device_``; uint8 or float as in X.
+        """
+        check_is_fitted(self)
+        source = read_inputs(self, X, spec=self.input_spec_)
+        yield from self._batches(source, batch_size)
+
+    def _batches(self, source, batch_size=None):
+        device = self.device_
+        if batch_size is None:
+            batch_size = inference_batch_size(source.values_per_sample, device)
+        return sequential_batches(source, batch_size, device)
+
+    def _evaluate(self, X, embeddings):
+        check_is_fitted(self)
+        source = read_inputs(self, X, spec=self.input_spec_)
+        return evaluate(
+            self.module_,
+            self._batches(source),
+            len(source),
+            amp=self.net_.amp,
+            embeddings=embeddings,
+        )
+
+    def _encode(self, y):
+        """Return the position of each label in the class list (int64), and the list."""
+        check_classification_targets(y)
+        present = np.unique(y)
+        if self.classes is None:
+            classes = present
+        else:
+            classes = np.unique(np.asarray(self.classes))
+            if len(classes) != len(self.classes):
+                raise ValueError(
+                    f"classes must name each class once; got {list(self.classes)!r}."
+                )
+            unknown = [label for label in present.tolist() if label not in classes]
+            if unknown:
+                raise ValueError(
+                    f"y holds {unknown!r}, which is not in classes="
+                    f"{classes.tolist()!r}. Add it there, or drop those samples."
+                )
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes; y holds one class, "
+                f"{present.tolist()!r}. If others exist, pass classes=."
+            )
+        return torch.from_numpy(np.searchsorted(classes, y)), classes
+
+    def _state_to_continue(self, spec, classes):
+        """Return the weights that a warm start goes on from, or None."""
+        if not self.warm_start or not hasattr(self, "net_"):
+            return None
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True cannot go from the classes {self.classes_.tolist()!r} "
+                f"to {classes.tolist()!r}. Pass classes= with all of them, or "
+                "warm_start=False."
+            )
+        if spec != self.input_spec_:
+            raise ValueError(
+                f"warm_start=True cannot go from {self.input_spec_} to {spec}. Give X in "
+                "the same form, or pass warm_start=False."
+            )
+        return self.module_.state_dict()
+
+    def _make_accelerator(self):
+        if self.device != "multi":
+            return None
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise ImportError(
+                "device='multi' needs Hugging Face Accelerate: "
+                'pip install "dalmax_sk[accelerate]".'
+            ) from error
+        return Accelerator(mixed_precision="bf16" if self.amp else "no")
+
+    def _make_data(self, source, y_index, spec, device, accelerator):
+        augment = get_augmentation(self.augment)
+        if augment is not None and spec.kind == "table":
+            raise ValueError(
+                f"augment={self.augment!r} changes images, but X is a table. Pass "
+                "augment=False."
+            )
+        rows, valid_rows = torch.arange(len(source)), None
+        if self.early_stopping:
+            rows, valid_rows = self._split(y_index)
+        make = functools.partial(
+            Batches,
+            stage(source, device),
+            y=y_index.to(device),
+            device=device,
+        )
+        share = (
+            (accelerator.process_index, accelerator.num_processes)
+            if accelerator
+            else (0, 1)
+        )
+        train = make(
+            rows=rows,
+            batch_size=self.batch_size,
+            shuffle=True,
+            augment=augment,
+            share=share,
+        )
+        if valid_rows is None:
+            return TrainingData(train)
+        batch_size = inference_batch_size(source.values_per_sample, device)
+        return TrainingData(train, make(rows=valid_rows, batch_size=batch_size))
+
+    def _split(self, y_index):
+        """Rows for training and for validation, stratified; seeded by torch."""
+        n = len(y_index)
+        n_valid = max(1, round(self.validation_fraction * n))
+        # The k-th of m shuffled members of a class stands at (k + u) / m. The lowest
+        # positions hold every class in proportion; a class's only member is never taken.
+        y = y_index.numpy()
+        order = torch.randperm(n).numpy()
+        offsets = torch.rand(len(np.unique(y)), dtype=torch.float64).numpy()
+        position = np.full(n, np.inf)
+        for offset, label in zip(offsets, np.unique(y), strict=True):
+            members = order[y[order] == label]
+            if len(members) > 1:
+                position[members] = (np.arange(len(members)) + offset) / len(members)
+        if n_valid > np.isfinite(position).sum() or n_valid >= n:
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={self.validation_fraction} "
+                f"needs {n_valid} of the {n} samples for validation, from classes with "
+                "two or more. Give more samples, or pass early_stopping=False."
+            )
+        is_valid = np.zeros(n, dtype=bool)
+        is_valid[np.argsort(position, kind="stable")[:n_valid]] = True
+        valid = torch.from_numpy(is_valid)
+        return (~valid).nonzero().flatten(), valid.nonzero().flatten()
+
+    def _get_normalization(self, train, spec, start_state):
+        """Mean and standard deviation to standardise inputs by, float64."""
+        if start_state is not None:
+            return start_state["mean"].cpu(), start_state["std"].cpu()
+        by_name = self.weights is not None and not is_weights_file(self.weights)
+        if self.normalize == "train" or (self.normalize == "auto" and not by_name):
+            return input_statistics(train.source, train.rows)
+        if spec.kind == "table" or spec.shape[0] not in (1, 3):
+            raise ValueError(
+                "ImageNet's mean and standard deviation are for images of 3 channels "
+                f"(or 1); X has the shape {spec.shape} for each sample. Pass "
+                "normalize='train'."
+            )
+        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
+        std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
+        if spec.shape[0] == 1:
+            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+        return mean, std
+
+    def _get_class_weight(self, y_index, classes, spec):
+        """Weight of each class in the loss, (n_classes,), or None."""
+        if self.class_weight is None:
+            return None
+        weight = np.ones(len(classes))
+        if isinstance(self.class_weight, dict):
+            unknown = [k for k in self.class_weight if k not in classes]
+            if unknown:
+                raise ValueError(
+                    f"class_weight names {unknown!r}, but the classes are "
+                    f"{classes.tolist()!r}."
+                )
+            for label, value in self.class_weight.items():
+                weight[np.flatnonzero(classes == label)] = value
+        else:
+            counts = np.bincount(y_index, minlength=len(classes))
+            present = counts > 0
+            weight[present] = len(y_index) / (present.sum() * counts[present])
+        dtype = torch.float64 if spec.kind == "table" else torch.float32
+        return torch.tensor(weight, dtype=dtype)
+
+    def _make_net(self, data, *, device, accelerator, **kwargs):
+        """Return the conductor, not yet initialized."""
+        n_batches = data.train.n_batches * self.max_epochs
+        callbacks = [("report", EpochReport())]
+        if self.lr_schedule != "constant":
+            factor = _SCHEDULES.get(self.lr_schedule, self.lr_schedule)
+            callbacks.append(("lr_schedule", FactorSchedule(factor, n_batches)))
+        if self.early_stopping:
+            callbacks.append(
+                (
+                    "early_stopping",
+                    EarlyStopping(
+                        patience=self.patience, load_best=True, sink=logger.info
+                    ),
+                )
+            )
+        callbacks += copy.deepcopy(list(self.callbacks or []))
+        optimizer, options = _OPTIMIZERS.get(self.optimizer, (self.optimizer, {}))
+        if self.weight_decay:
+            options = {**options, "weight_decay": self.weight_decay}
+        kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
+        conductor = Conductor
+        if accelerator is not None:
+            conductor = AcceleratedConductor
+            kwargs["accelerator"] = accelerator
+        return conductor(
+            criterion=nn.CrossEntropyLoss,
+            optimizer=optimizer,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            train_split=None,
+            callbacks=callbacks,
+            compile=self.compile,
+            device=None if accelerator else str(device),
+            verbose=0,
+            **kwargs,
+        )
