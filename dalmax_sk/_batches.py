@@ -45,7 +45,7 @@ class TensorSource:
     Parameters
     ----------
     data : Tensor
-        (n, d); or (n, H, W), (n, C, H, W), (n, H, W, C) with ``channel_axis`` None, 1, 3.
+        (n, d); or (n, H, W), (n, C, H, W), (n, H, W, C): ``channel_axis`` None, 1, 3.
     channel_axis : int or None
     """
 
@@ -136,8 +136,8 @@ class FileSource:
 def stage(source, device):
     """Bring training data as near to ``device`` as memory allows.
 
-    Files are decoded to one tensor if that fits the image cache's budget, otherwise they
-    stay files and are streamed. A tensor moves to the GPU if it fits there.
+    Files are decoded to one tensor if that fits the image cache's budget, otherwise
+    they stay files and are streamed. A tensor moves to the GPU if it fits there.
     """
     if not source.in_memory:
         if source.n_bytes > get_image_cache().max_bytes:
@@ -149,7 +149,7 @@ def stage(source, device):
 
 
 def _read_ahead(take, rows_of_batches):
-    """Yield ``take(rows)`` of each batch, reading the next one in a thread meanwhile."""
+    """Yield ``take(rows)`` of each batch while a thread reads the next one."""
     with ThreadPoolExecutor(1, thread_name_prefix="dalmax_sk-read") as reader:
         pending = None
         for rows in rows_of_batches:
@@ -180,7 +180,8 @@ class Batches:
     """One epoch's batches each time it is iterated over.
 
     The rows are dealt out in ``ceil(n / batch_size)`` batches of nearly equal size, so
-    that no batch holds a single left-over sample (which batch normalisation cannot use).
+    that no single left-over sample makes a batch (which batch normalisation could not
+    use).
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ class Batches:
         part, n_parts = self.share
         if n_parts == 1:
             return batches
-        # Every process needs the same number of rows, or none would wait for the others.
+        # Every process needs the same number of rows, or one would wait for ever.
         batches = [torch.cat([b, b[: -len(b) % n_parts]]) for b in batches]
         return [b.tensor_split(n_parts)[part] for b in batches]
 
@@ -264,8 +265,8 @@ def sequential_batches(source, batch_size, device):
 def input_statistics(source, rows):
     """Mean and standard deviation of each column or channel over ``rows``.
 
-    uint8 pixels count in units of 255. Their sums are exact, so that the result does not
-    depend on how the images were read. A constant column has a deviation of 0.
+    uint8 pixels count in units of 255. Their sums are exact, so that the result does
+    not depend on how the images were read. A constant column has a deviation of 0.
 
     Returns
     -------

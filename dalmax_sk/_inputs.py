@@ -154,8 +154,8 @@ def _check_image_array(estimator, X, y, is_fit, reset):
         array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
     if array.ndim > 4:
         raise ValueError(
-            f"X has {array.ndim} axes, shape {array.shape}; expected (n, height, width) "
-            "or (n, height, width, channels) or (n, channels, height, width)."
+            f"X has {array.ndim} axes, shape {array.shape}; expected (n, height, "
+            "width) or (n, height, width, channels) or (n, channels, height, width)."
         )
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)

@@ -64,12 +64,12 @@ class TrainingData:
 
 
 class Conductor(NeuralNet):
-    """A skorch net that trains on :class:`TrainingData` without touching single samples.
+    """A skorch net that trains on :class:`TrainingData`, whole batches at a time.
 
-    Losses and accuracies are summed on the device and read once an epoch, so the history
-    has ``train_loss``, ``train_accuracy``, ``valid_loss``, ``valid_accuracy``, ``lr`` and
-    ``dur`` for each epoch, and no losses of batches. Callbacks see everything else as in
-    any skorch net.
+    Losses and accuracies are summed on the device and read once an epoch, so the
+    history has ``train_loss``, ``train_accuracy``, ``valid_loss``, ``valid_accuracy``,
+    ``lr`` and ``dur`` for each epoch, and no losses of batches. Callbacks see all else
+    as in any skorch net.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Conductor(NeuralNet):
         return self
 
     def release(self, device):
-        """Drop what only training needs: gradients, optimizer state, the accelerator."""
+        """Drop what only training needs, such as gradients and optimizer state."""
         self.module_.eval()
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
@@ -169,8 +169,8 @@ class Conductor(NeuralNet):
         if training and not math.isfinite(loss):
             lr = self.optimizer_.param_groups[0]["lr"]
             raise ValueError(
-                f"The training loss became {loss / n} in epoch {len(self.history)} with "
-                f"lr={lr:.3g}. Lower lr, or look for extreme values in X."
+                f"The training loss became {loss / n} in epoch {len(self.history)} "
+                f"with lr={lr:.3g}. Lower lr, or look for extreme values in X."
             )
         self.history.record(f"{prefix}_loss", loss / n)
         self.history.record(f"{prefix}_accuracy", right / n)
@@ -187,7 +187,7 @@ class Conductor(NeuralNet):
 
 
 class AcceleratedConductor(AccelerateMixin, Conductor):
-    """A conductor on several devices, one process each, started by ``accelerate launch``."""
+    """A conductor for ``accelerate launch``: several devices, one process each."""
 
     def release(self, device):
         super().release(device)

@@ -74,7 +74,7 @@ def _reflect(position, size):
 
 
 def get_augmentation(augment):
-    """Return the function on a batch that the parameter ``augment`` stands for, or None.
+    """Return the function on a batch that a parameter ``augment`` means, or None.
 
     Parameters
     ----------

@@ -525,14 +525,14 @@ class CNNClassifier(
             return None
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"warm_start=True cannot go from the classes {self.classes_.tolist()!r} "
-                f"to {classes.tolist()!r}. Pass classes= with all of them, or "
-                "warm_start=False."
+                "warm_start=True cannot go from the classes "
+                f"{self.classes_.tolist()!r} to {classes.tolist()!r}. Pass "
+                "classes= with all of them, or warm_start=False."
             )
         if spec != self.input_spec_:
             raise ValueError(
-                f"warm_start=True cannot go from {self.input_spec_} to {spec}. Give X in "
-                "the same form, or pass warm_start=False."
+                f"warm_start=True cannot go from {self.input_spec_} to {spec}. Give X "
+                "in the same form, or pass warm_start=False."
             )
         return self.module_.state_dict()
 
@@ -586,7 +586,7 @@ class CNNClassifier(
         n = len(y_index)
         n_valid = max(1, round(self.validation_fraction * n))
         # The k-th of m shuffled members of a class stands at (k + u) / m. The lowest
-        # positions hold every class in proportion; a class's only member is never taken.
+        # positions hold every class in proportion; an only member is never taken.
         y = y_index.numpy()
         order = torch.randperm(n).numpy()
         offsets = torch.rand(len(np.unique(y)), dtype=torch.float64).numpy()
@@ -597,9 +597,10 @@ class CNNClassifier(
                 position[members] = (np.arange(len(members)) + offset) / len(members)
         if n_valid > np.isfinite(position).sum() or n_valid >= n:
             raise ValueError(
-                f"early_stopping=True with validation_fraction={self.validation_fraction} "
-                f"needs {n_valid} of the {n} samples for validation, from classes with "
-                "two or more. Give more samples, or pass early_stopping=False."
+                "early_stopping=True with validation_fraction="
+                f"{self.validation_fraction} needs {n_valid} of the {n} samples for "
+                "validation, from classes with two or more. Give more samples, or "
+                "pass early_stopping=False."
             )
         is_valid = np.zeros(n, dtype=bool)
         is_valid[np.argsort(position, kind="stable")[:n_valid]] = True

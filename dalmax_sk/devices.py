@@ -49,8 +49,8 @@ def resolve_device(device):
             index = torch.cuda.current_device() if n_devices else 0
         if index >= n_devices:
             raise ValueError(
-                f"device={str(device)!r} was asked for, but torch sees {n_devices} CUDA "
-                "device(s). Use device='auto' to take what is there, or 'cpu'."
+                f"device={str(device)!r} was asked for, but torch sees {n_devices} "
+                "CUDA device(s). Use device='auto' to take what is there, or 'cpu'."
             )
         return torch.device("cuda", index)
     if found.type == "mps" and not torch.backends.mps.is_available():

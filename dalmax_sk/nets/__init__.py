@@ -1,4 +1,4 @@
-"""Torch modules and nothing but torch: own nets, torchvision's by name, one interface."""
+"""Torch modules and nothing but torch: own nets and torchvision's, one interface."""
 
 from dalmax_sk.nets.base import LastLinearNet, Net, NoEmbeddingError
 from dalmax_sk.nets.classifier import InputClassifier

@@ -29,15 +29,15 @@ class Net(nn.Module):
     classifier: nn.Linear
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Run the body on a batch ``x`` (n, ...); the shape of the result is the net's own."""
+        """Run the body on a batch (n, ...); the result's shape is the net's own."""
         raise NotImplementedError
 
     def pre_logits(self, features: Tensor) -> Tensor:
-        """Turn body features into embeddings (n, d): the head without its last layer."""
+        """Embeddings (n, d) of body features: the head without its last layer."""
         return features
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (n, C) of body features, or with ``pre_logits`` the embeddings (n, d)."""
+        """Logits (n, C) of body features, or with ``pre_logits`` embeddings (n, d)."""
         embeddings = self.pre_logits(features)
         return embeddings if pre_logits else self.classifier(embeddings)
 
@@ -65,7 +65,7 @@ def has_net_interface(module: nn.Module) -> bool:
 
 
 def find_last_linear(module: nn.Module) -> tuple[str, nn.Linear] | None:
-    """Name and layer of the last ``nn.Linear`` in definition order; None without one."""
+    """Name and layer of the last ``nn.Linear`` in definition order, or None."""
     found = None
     for name, layer in module.named_modules():
         # NonDynamicallyQuantizableLinear lives inside attention and is never the head.

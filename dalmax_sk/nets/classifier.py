@@ -54,7 +54,7 @@ class InputClassifier(nn.Module):
         self.image_size = image_size
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Normalise a raw batch: uint8 or float (n, channels, H, W), or (n, n_columns)."""
+        """Normalise a raw batch, (n, channels, H, W) or (n, n_columns)."""
         if x.dtype == torch.uint8:
             x = x.to(self.mean.dtype) / 255
         x = x.to(self.mean.dtype)
@@ -77,7 +77,7 @@ class InputClassifier(nn.Module):
         return self.net.forward_features(self.prepare(x))  # type: ignore[operator]
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (n, C) of body features, or with ``pre_logits`` the embeddings (n, d)."""
+        """Logits (n, C) of body features, or with ``pre_logits`` embeddings (n, d)."""
         return self.net.forward_head(features, pre_logits=pre_logits)  # type: ignore[operator]
 
     def get_classifier(self) -> nn.Module:

@@ -135,7 +135,7 @@ def build_named_net(
     if is_table or name == "mlp":
         return MLP(input_shape, n_classes, **options)
     if name in OWN_IMAGE_NETS:
-        return OWN_IMAGE_NETS[name](input_shape[0], n_classes, **options)  # type: ignore[call-arg, arg-type]
+        return OWN_IMAGE_NETS[name](input_shape[0], n_classes, **options)
     return TorchvisionNet(
         name,
         n_classes,

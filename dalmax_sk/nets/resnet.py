@@ -13,7 +13,7 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside an identity, or a 1×1 projection where shapes differ."""
+    """Two 3×3 convolutions beside an identity, or a projection where shapes differ."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class SmallCNN(Net):
-    """Three convolutions (32, 64, 128 channels) with pooling between, then one linear layer.
+    """Three convolutions (32, 64, 128 channels), pooling between, one linear layer.
 
     0.09 M parameters at 3 channels and 10 classes. Any image of 4×4 pixels or more
     will do; it is meant for 8×8 grey to 64×64 colour.

@@ -121,7 +121,7 @@ class TorchvisionNet(Net):
         return self.head(features)
 
     def adapt_keys(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the keys of a torchvision state dict to this class's; drop what is unused."""
+        """Rename torchvision's keys to this class's; drop auxiliary heads."""
         prefixes = {self._torchvision_key(self.last_name): "classifier."}
         for position, name in enumerate(self.head_names):
             prefixes[self._torchvision_key(name)] = f"head.{position}."

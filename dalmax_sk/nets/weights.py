@@ -28,7 +28,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file has another suffix, is damaged or holds anything but tensors by name.
+        If the file has another suffix, is damaged or holds no tensors by name.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
