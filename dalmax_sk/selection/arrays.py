@@ -1,0 +1,131 @@
+"""The way into and out of the selection kernels: checked tensors, positions.
+
+Every kernel computes with torch tensors, because one code then serves the CPU and the
+GPU; NumPy arrays share their memory with the tensor and are not copied.
+"""
+
+import operator
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = [
+    "Array",
+    "as_matrix",
+    "as_vector",
+    "check_count",
+    "check_max_memory",
+    "positions_like",
+]
+
+#: What goes into a kernel and comes out of it.
+Array = np.ndarray | torch.Tensor
+
+# Rows looked at together where a whole-array temporary would be large.
+_CHECK_ROWS = 4096
+
+
+def as_matrix(X: Any, name: str) -> torch.Tensor:
+    """Return ``X`` as a finite (n, d) floating-point tensor on its own device.
+
+    float32 and float64 stay as they are, half precision becomes float32 (exactly),
+    integers and booleans become float64.
+    """
+    tensor = _as_tensor(X, name)
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"{name} must be two-dimensional, one row a point, got shape "
+            f"{tuple(tensor.shape)}. A single feature needs {name}.reshape(-1, 1)."
+        )
+    if tensor.shape[1] == 0:
+        raise ValueError(f"{name} has no features, got shape {tuple(tensor.shape)}.")
+    # A sum is finite only if every term is; it reads the data once and allocates
+    # nothing. The exact count is taken only when the sum is not (it may overflow).
+    if not bool(torch.isfinite(tensor.sum())):
+        bad = sum(
+            int((~torch.isfinite(rows)).any(dim=1).sum())
+            for rows in tensor.split(_CHECK_ROWS)
+        )
+        if bad:
+            raise ValueError(
+                f"{name} must be finite, but {bad} of its {len(tensor)} rows hold NaN "
+                "or infinity. Remove or impute them first."
+            )
+    return tensor
+
+
+def as_vector(values: Any, name: str, length: int | None = None) -> torch.Tensor:
+    """Return ``values`` as an (n,) floating-point tensor without NaN."""
+    tensor = _as_tensor(values, name)
+    if tensor.ndim != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, got shape {tuple(tensor.shape)}."
+        )
+    if length is not None and len(tensor) != length:
+        raise ValueError(f"{name} has {len(tensor)} values for {length} rows of X.")
+    n_missing = int(torch.isnan(tensor).sum())
+    if n_missing:
+        raise ValueError(f"{name} holds NaN in {n_missing} of {len(tensor)} places.")
+    return tensor
+
+
+def check_count(n: Any, available: int, name: str) -> int:
+    """Return ``n`` as an int if so many distinct rows of ``name`` can be picked."""
+    try:
+        count = 0 if isinstance(n, bool | np.bool_) else operator.index(n)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= available:
+        raise ValueError(
+            f"n must be an integer from 1 to {available}, the number of candidates in "
+            f"{name}, got {n!r}."
+        )
+    return count
+
+
+def check_max_memory(max_memory: Any) -> int:
+    """Return ``max_memory`` in bytes as an int of at least one."""
+    try:
+        limit = operator.index(max_memory)
+    except TypeError:
+        limit = 0
+    if limit < 1:
+        raise ValueError(
+            f"max_memory must be a positive integer of bytes, got {max_memory!r}."
+        )
+    return limit
+
+
+def positions_like(positions: torch.Tensor, like: Any) -> Array:
+    """Return int64 positions as a tensor if ``like`` is one, else as an array."""
+    return positions if isinstance(like, torch.Tensor) else positions.cpu().numpy()
+
+
+def _as_tensor(values: Any, name: str) -> torch.Tensor:
+    """Return ``values`` as a float32 or float64 tensor, sharing memory if it can."""
+    if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise ValueError(f"{name} must hold real numbers, got {values.dtype}.")
+        tensor = values.detach()
+    else:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold real numbers in a dense array, got dtype "
+                f"{array.dtype}."
+            )
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+            array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        with warnings.catch_warnings():
+            # Torch warns that one could write into a read-only array; no kernel does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+            tensor = torch.from_numpy(array)
+    if not tensor.is_floating_point():
+        return tensor.to(torch.float64)
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return tensor.to(torch.float32)
+    return tensor
