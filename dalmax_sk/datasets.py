@@ -96,12 +96,14 @@ def make_digits_folder(
     ) as temp:
         tree = Path(temp, "tree")
         _write_tree(tree, parameters)
+        if _is_complete(final, parameters):  # another process was quicker
+            return directory
         try:
             if final.exists():  # empty, or ours and incomplete
                 final.rename(Path(temp, "old"))
             tree.rename(final)
         except OSError:
-            # Another process may have finished the same work in the meantime.
+            # The other process finished between the look and the rename.
             if not _is_complete(final, parameters):
                 raise
     return directory

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import (  # the readers register themselves here, before threads use them
     BmpImagePlugin,  # noqa: F401
     Image,
-    ImageOps,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
@@ -59,8 +58,17 @@ _PILLOW_ERRORS = (
 # Pillow's documentation calls 3.0 "almost indistinguishable from fair resampling".
 _REDUCING_GAP = 3.0
 
-# EXIF orientations that lay an image on its side.
-_TURNED = (5, 6, 7, 8)
+# EXIF tag, and what turns an image upright.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _MAX_LISTED = 10
 
@@ -233,7 +241,9 @@ def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
 def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
     """Upright (height, width) of the file as it was at `mtime_ns`."""
     with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
-        return _upright_size(image)
+        if _lies_on_its_side(image):
+            return image.width, image.height
+        return image.height, image.width
 
 
 def check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
@@ -265,34 +275,43 @@ def check_image_mode(mode: str) -> int:
 
 def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
     with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
-        if size is not None:
-            _draft(image, size)
+        stored_size = size  # (height, width) before the image is turned upright
+        if size is not None and _lies_on_its_side(image):
+            stored_size = size[1], size[0]
+        box = _draft(image, stored_size)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        upright = _converted(_eight_bit(image), "RGB" if mode == "rgb" else "L")
-    if size is not None and upright.size != (size[1], size[0]):
-        upright = upright.resize(
-            (size[1], size[0]),
+        flat = _converted(_eight_bit(image), "RGB" if mode == "rgb" else "L")
+        # Asked for after load(), because Pillow turns TIFF by itself there.
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    if stored_size is not None and (flat.height, flat.width) != stored_size:
+        flat = flat.resize(
+            (stored_size[1], stored_size[0]),
             Image.Resampling.BILINEAR,
+            box=box,
             reducing_gap=_REDUCING_GAP,
         )
-    pixels = np.array(upright)
+    pixels = np.array(flat if turn is None else flat.transpose(turn))
     return pixels if mode == "rgb" else pixels[:, :, np.newaxis]
 
 
-def _draft(image: Image.Image, size: tuple[int, int]) -> None:
-    """Let a JPEG decode at 1/2, 1/4 or 1/8, at least _REDUCING_GAP times `size`."""
+def _draft(
+    image: Image.Image, size: tuple[int, int] | None
+) -> tuple[float, float, float, float] | None:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8, at least _REDUCING_GAP times `size`.
+
+    Returns the part of the decoded image that is the picture: its sides need not be
+    whole numbers of pixels then.
+    """
+    if size is None:
+        return None
     height, width = (round(side * _REDUCING_GAP) for side in size)
-    turned = _upright_size(image) != (image.height, image.width)
-    image.draft(None, (height, width) if turned else (width, height))
+    drafted = image.draft(None, (width, height))
+    return None if drafted is None else drafted[1]
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) as shown, from the header."""
-    # Pillow's TIFF reader swaps the sides by itself as soon as the file is open.
-    if image.format != "TIFF" and image.getexif().get(0x0112) in _TURNED:
-        return image.width, image.height
-    return image.height, image.width
+def _lies_on_its_side(image: Image.Image) -> bool:
+    # Pillow's TIFF reader swaps the sides as soon as the file is open.
+    return image.format != "TIFF" and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

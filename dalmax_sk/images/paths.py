@@ -221,7 +221,7 @@ def check_images(
     """
     paths = as_paths(X)
     if paths is None:
-        if isinstance(X, (list, tuple)) and len(X) == 0:
+        if _is_empty_sequence(X):
             raise ValueError(
                 "Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is "
                 f"required by {type(estimator).__name__}."
@@ -253,6 +253,13 @@ def check_images(
     y = check_y(y, estimator=estimator)
     check_consistent_length(paths, y)
     return paths, y
+
+
+def _is_empty_sequence(X: Any) -> bool:
+    # A search for paths that found none; scikit-learn would ask to reshape it.
+    if isinstance(X, (list, tuple)):
+        return len(X) == 0
+    return getattr(X, "shape", None) == (0,)
 
 
 def _is_image(name: str) -> bool:
