@@ -12,8 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
 __all__ = [
@@ -361,14 +363,14 @@ class ConfusionHeatmapDisplay(_Display):
     """
 
     def __init__(
-        self, confusion_matrix: np.ndarray, display_labels: Sequence[Any]
+        self, confusion_matrix: ArrayLike, display_labels: Sequence[Any]
     ) -> None:
         self.confusion_matrix = confusion_matrix
         self.display_labels = display_labels
 
     @classmethod
     def from_predictions(
-        cls, y_true: Sequence[Any], y_pred: Sequence[Any], *, labels: Sequence[Any]
+        cls, y_true: ArrayLike, y_pred: ArrayLike, *, labels: Sequence[Any]
     ) -> Self:
         """Count the confusions of true and predicted labels.
 
@@ -425,7 +427,9 @@ class ConfusionHeatmapDisplay(_Display):
             counts,
             ax=ax,
             cmap="Blues",
-            vmin=0,
+            # Without numbers the eye needs help to see the few confusions beside the
+            # many hits: colours by the square root of the count.
+            norm=Normalize(0) if annotate else PowerNorm(0.5, vmin=0),
             annot=annotate,
             fmt="d",
             annot_kws={"fontsize": min(11.0, 1.2 * 72 * cell / max(digits, 2))},

@@ -9,12 +9,13 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from dalmax_sk.reports.atomic import replacing, write_text
 from dalmax_sk.reports.displays import (
@@ -40,7 +41,7 @@ _Folder = str | os.PathLike[str]
 
 # Type 42 embeds TrueType outlines, so that text stays text in every PDF reader. Class
 # names such as "$5" are names, not formulas.
-_PDF_STYLE = {"pdf.fonttype": 42, "text.parse_math": False}
+_PDF_STYLE: dict[Any, Any] = {"pdf.fonttype": 42, "text.parse_math": False}
 
 
 def write_final_accuracy(accuracy: float, directory: _Folder) -> Path:
@@ -141,7 +142,7 @@ def write_history_csv(history: Sequence[Mapping[str, Any]], directory: _Folder) 
 
 
 def _is_cell(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool | Integral | Real)
+    return isinstance(value, str | Real)
 
 
 def write_run_json(record: Mapping[str, Any], directory: _Folder) -> Path:
@@ -163,8 +164,8 @@ def write_run_json(record: Mapping[str, Any], directory: _Folder) -> Path:
 
 
 def write_confusion_matrix(
-    y_true: Sequence[Any],
-    y_pred: Sequence[Any],
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
     directory: _Folder,
     *,
     labels: Sequence[Any],
