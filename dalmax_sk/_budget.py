@@ -5,7 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
-__all__ = ["balanced_indices", "query_size_for_round", "resolve_size"]
+__all__ = ["balanced_indices", "check_schedule", "query_size_for_round", "resolve_size"]
 
 
 def resolve_size(size, n_samples, name):
@@ -57,9 +57,17 @@ def query_size_for_round(query_size, round_number, n_samples):
     n = resolve_size(size, n_samples, "query_size")
     if n < 1:
         raise ValueError(
-            f"query_size gives {n} labels for round {round_number}; at least 1 is needed."
+            f"query_size gives {n} labels for round {round_number}; at least 1 is "
+            "needed."
         )
     return n
+
+
+def check_schedule(query_size, n_samples):
+    """Raise ValueError now for an entry of a schedule that would fail in its round."""
+    if isinstance(query_size, list | tuple | np.ndarray):
+        for round_number in range(1, max(1, len(query_size)) + 1):
+            query_size_for_round(query_size, round_number, n_samples)
 
 
 def balanced_indices(codes, n_classes, n, rng):

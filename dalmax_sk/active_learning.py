@@ -25,8 +25,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
 from dalmax_sk import progress
-from dalmax_sk._budget import balanced_indices, query_size_for_round, resolve_size
+from dalmax_sk._budget import (
+    balanced_indices,
+    check_schedule,
+    query_size_for_round,
+    resolve_size,
+)
 from dalmax_sk._checkpoint import Checkpoint, fingerprint_data, fingerprint_params
+from dalmax_sk._labels import UNKNOWN, LabelState
 from dalmax_sk._rounds import (
     derive_seed,
     during,
@@ -64,8 +70,6 @@ logger = logging.getLogger("dalmax_sk")
 
 # what a derived seed is for; part of its key, so never renumber
 _SEED_INITIAL, _SEED_FIT, _SEED_QUERY = 0, 1, 2
-
-NOT_ASKED = -1  # code of a row whose label is not known
 
 
 def _estimator_has(method):
@@ -330,8 +334,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         scores : ndarray of float or None
             Only if `return_scores`.
         """
-        check_is_fitted(self, "labeled_indices_")
-        candidates = self._candidates()
+        check_is_fitted(self, "_labels")
+        candidates = self._labels.candidates
         if not len(candidates):
             raise ValueError(
                 "No candidates are left: every row is labelled or set aside."
@@ -374,24 +378,19 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             If rows repeat or do not exist, or a label is not among the classes; nothing
             is changed then.
         """
-        check_is_fitted(self, "labeled_indices_")
-        indices = self._checked_rows(indices)
-        codes = self._encode(np.asarray(labels), "labels")
+        check_is_fitted(self, "_labels")
+        indices = self._labels.checked_rows(indices)
+        codes = self._labels.encode(np.asarray(labels), "labels")
         check_consistent_length(indices, codes)
         before = len(self.labeled_indices_)
-        self._acquire(indices, codes)
+        self._labels.add(indices, codes)
         self._pending.setdefault("queried", []).extend(indices.tolist())
         self._pending["n_requested"] = len(self._pending["queried"])
         if before == 0 and not len(self.initial_indices_):
-            self.initial_indices_ = self.labeled_indices_.copy()
+            self.initial_indices_ = self.labeled_indices_
         self._save()
-        if len(self.classes_) > 1 and len(np.unique(self._known_codes())) < 2:
-            warnings.warn(
-                f"All {len(self.labeled_indices_)} labels so far are of one class; the "
-                "estimator is fitted once another class is taught.",
-                UserWarning,
-                stacklevel=2,
-            )
+        if self._labels.one_class_only:
+            self._warn_of_one_class()
             return self
         with progress.logged(self.verbose):
             self._fit_round()
@@ -541,6 +540,20 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             return get_strategy(self.strategy)
         return self.strategy
 
+    def _get_rules(self):
+        if self.stopping is None:
+            return []
+        rules = self.stopping if isinstance(self.stopping, list) else [self.stopping]
+        for rule in rules:
+            if not (hasattr(rule, "should_stop") or callable(rule)):
+                raise ValueError(
+                    "stopping must hold rules of dalmax_sk.stopping or functions "
+                    f"f(history), got {rule!r}."
+                )
+            if hasattr(rule, "_validate_params"):
+                rule._validate_params()
+        return rules
+
     def _check_X(self, X, *, reset):
         """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
         if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
@@ -554,16 +567,16 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         X = self._check_X(X, reset=True)
         if y is None:
             raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None"
             )
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)
         if hasattr(self, "estimator_"):
-            del (
-                self.estimator_
-            )  # a fit that fails leaves no model of earlier data behind
+            del self.estimator_  # a failing fit leaves no model of other data behind
         self._X = X
         self._set_classes(y)
+        self._labels = LabelState(len(y), self.classes_, self.missing_label)
         self._eval_set = self._check_eval_set(eval_set)
         self._routed = (
             process_routing(self, "fit", **fit_params).estimator.fit
@@ -572,18 +585,18 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         )
         self._unfitted = self._prepare_estimator(X)
         self.strategy_ = clone(self._get_strategy())
+        self.strategy_._validate_params()
+        self._rules = self._get_rules()
+        check_schedule(self.query_size, len(y))
         self._base_seed = check_random_state(self.random_state).randint(2**31 - 1)
 
-        codes = self._encode(y, "y")
-        is_known = codes != NOT_ASKED
-        self._codes = np.full(len(y), NOT_ASKED, dtype=np.int64)
-        self._set_aside = np.zeros(len(y), dtype=bool)
+        codes = self._labels.encode(y, "y")
+        is_known = codes != UNKNOWN
         self._source = None
         if self.oracle is not None:
             self._source = CallableOracle(self.oracle, X)
         elif is_known.all():
             self._source = SimulatedOracle(y)
-        self.labeled_indices_ = np.empty(0, dtype=np.int64)
         self.initial_indices_ = np.empty(0, dtype=np.int64)
         self.history_ = []
         self._pending = {}
@@ -592,10 +605,10 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             return
         if not isinstance(self._source, SimulatedOracle) and is_known.any():
             rows = np.flatnonzero(is_known)
-            self._acquire(rows, codes[rows])
+            self._labels.add(rows, codes[rows])
         elif self._source is not None:
             self._draw_initial(codes)
-        self.initial_indices_ = self.labeled_indices_.copy()
+        self.initial_indices_ = self.labeled_indices_
         self._save()
 
     def _set_classes(self, y):
@@ -623,7 +636,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         X = self._check_X(X, reset=False)
         y = column_or_1d(y)
         check_consistent_length(X, y)
-        if (self._encode(y, "eval_set's y") == NOT_ASKED).any():
+        if (self._labels.encode(y, "eval_set's y") == UNKNOWN).any():
             raise ValueError("eval_set's y has missing labels.")
         return X, y
 
@@ -644,11 +657,11 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         return estimator
 
     def _n_initial(self):
-        n = resolve_size(self.n_initial, len(self._codes), "n_initial")
-        if n > len(self._codes):
+        n = resolve_size(self.n_initial, self._labels.n_samples, "n_initial")
+        if n > self._labels.n_samples:
             raise ValueError(
                 f"n_initial={self.n_initial} is larger than the number of samples, "
-                f"{len(self._codes)}."
+                f"{self._labels.n_samples}."
             )
         return n
 
@@ -657,10 +670,10 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
         rng = np.random.RandomState(seed)
         if self.initial_strategy == "balanced":
-            if (codes == NOT_ASKED).any():
+            if (codes == UNKNOWN).any():
                 raise ValueError(
                     "initial_strategy='balanced' needs the labels of all rows; "
-                    f"{(codes == NOT_ASKED).sum()} of {len(codes)} are missing. Use "
+                    f"{(codes == UNKNOWN).sum()} of {len(codes)} are missing. Use "
                     "'random' or a strategy."
                 )
             rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
@@ -668,8 +681,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             rows, _ = self._pick(self._n_initial())
         self._ask(rows, 0)
         # a classifier needs two classes: go on at random, one label at a time
-        while len(self.classes_) > 1 and len(np.unique(self._known_codes())) < 2:
-            candidates = self._candidates()
+        while self._labels.one_class_only:
+            candidates = self._labels.candidates
             if not len(candidates):
                 break
             self._ask(rng.choice(candidates, 1), 0)
@@ -681,6 +694,10 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         if not len(self.labeled_indices_):
             self.stop_reason_ = "nothing is labelled yet: call query() and teach()"
             return
+        if self._source is None and self._labels.one_class_only:
+            self._warn_of_one_class()
+            self.stop_reason_ = "one class only so far: call query() and teach()"
+            return
         if self.history_ and not self._pending:
             self._refit(len(self.history_) - 1)  # restored between a fit and a query
         else:
@@ -691,6 +708,14 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.stop_reason_ = reason
         logger.info("stopped: %s", reason)
 
+    def _warn_of_one_class(self):
+        warnings.warn(
+            f"All {len(self._labels.order)} labels so far are of one class; the "
+            "estimator is fitted once another class is taught.",
+            UserWarning,
+            stacklevel=3,
+        )
+
     def _reason_to_stop(self):
         if self._source is None:
             return "labels are taught by hand: call query() and teach()"
@@ -699,25 +724,20 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             limit = len(self.query_size)
         if limit is not None and self.n_rounds_ >= limit:
             return f"{limit} rounds are done"
-        if not len(self._candidates()):
+        if not len(self._labels.candidates):
             return "no candidates are left"
-        for rule in self._rules():
+        for rule in self._rules:
             found = getattr(rule, "should_stop", rule)(self.history_)
             if found:
                 return found if isinstance(found, str) else "the stopping rule says so"
         return None
 
-    def _rules(self):
-        if self.stopping is None:
-            return []
-        return self.stopping if isinstance(self.stopping, list) else [self.stopping]
-
     def _next_size(self):
         """Return how many rows the next round asks for, before the pool's limit."""
         n = query_size_for_round(
-            self.query_size, max(1, len(self.history_)), len(self._codes)
+            self.query_size, max(1, len(self.history_)), self._labels.n_samples
         )
-        for rule in self._rules():
+        for rule in self._rules:
             if hasattr(rule, "limit"):
                 n = rule.limit(self.history_, n)
         return n
@@ -725,7 +745,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     def _query_round(self):
         """Pick, ask, and keep what the round's record will need."""
         n_requested = self._next_size()
-        n = min(n_requested, len(self._candidates()))
+        n = min(n_requested, len(self._labels.candidates))
         if n < n_requested:
             logger.info("%d labels wanted, %d candidates left", n_requested, n)
         rows, scores = self._pick(n)
@@ -744,12 +764,12 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         pool = Pool(
             self.estimator_ if fitted else None,
             self._X,
-            self.labeled_indices_,
-            self.classes_[self._known_codes()],
+            self._labels.order,
+            self._labels.y,
             random_state=derive_seed(self._base_seed, round_number, _SEED_QUERY),
             max_memory=self.max_memory,
             classes=self.classes_,
-            candidate_indices=self._candidates(),
+            candidate_indices=self._labels.candidates,
         )
         with during(
             round_number, f"{type(strategy).__name__} picking {n} of {len(pool)}"
@@ -767,8 +787,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     def _ask(self, rows, round_number):
         """Get labels of `rows` from the source and keep them."""
         with during(round_number, f"the oracle labelling {len(rows)} rows"):
-            codes = self._encode(self._source(rows), "the oracle's answer")
-        self._acquire(rows, codes)
+            codes = self._labels.encode(self._source(rows), "the oracle's answer")
+        self._labels.add(rows, codes)
 
     def _fit_round(self):
         """Fit on all labels and write the round's record."""
@@ -800,7 +820,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     def _refit(self, round_number):
         """Fit the estimator on the labelled rows; return the seconds it took."""
         started = time.perf_counter()
-        rows = self.labeled_indices_
+        rows = self._labels.order
         warm = self.refit == "continue" and hasattr(self, "estimator_")
         if warm:
             estimator = self.estimator_
@@ -813,7 +833,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         with during(round_number, f"{name} fitting {len(rows)} labelled samples"):
             estimator.fit(
                 safe_indexing(self._X, rows),
-                self.classes_[self._codes[rows]],
+                self._labels.y,
                 **check_method_params(self._X, self._routed, indices=rows),
             )
         self.estimator_ = estimator
@@ -840,7 +860,13 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             initial_indices=self.initial_indices_,
         )
 
-    # ------------------------------------------------------------------------ the labels
+    # ----------------------------------------------------------------------- the labels
+
+    @property
+    def labeled_indices_(self):
+        """Rows of X whose labels are known, in the order of acquisition."""
+        check_is_fitted(self, "_labels")
+        return self._labels.order.copy()
 
     @property
     def n_rounds_(self):
@@ -855,57 +881,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             np.array(record["queried"], dtype=np.int64) for record in self.history_[1:]
         ]
 
-    def _candidates(self):
-        return np.flatnonzero((self._codes == NOT_ASKED) & ~self._set_aside)
-
-    def _known_codes(self):
-        return self._codes[self.labeled_indices_]
-
-    def _acquire(self, rows, codes):
-        """Record labels: new rows are appended, known ones corrected, missing set aside."""
-        is_new = (self._codes[rows] == NOT_ASKED) & (codes != NOT_ASKED)
-        self._codes[rows[codes != NOT_ASKED]] = codes[codes != NOT_ASKED]
-        self._set_aside[rows] = codes == NOT_ASKED
-        self.labeled_indices_ = np.concatenate([self.labeled_indices_, rows[is_new]])
-
-    def _encode(self, labels, who):
-        """Return class numbers, NOT_ASKED for missing labels; unknown ones are an error."""
-        missing = find_missing(labels, self.missing_label)
-        number = {label: code for code, label in enumerate(self.classes_.tolist())}
-        codes = np.full(len(labels), NOT_ASKED, dtype=np.int64)
-        known = labels[~missing].tolist()
-        unknown = sorted({repr(label) for label in known if label not in number})
-        if unknown:
-            raise ValueError(
-                f"{who} contains unknown labels {', '.join(unknown[:10])}; the classes "
-                f"are {self.classes_.tolist()}. If they are right, name them in "
-                "classes=[...]."
-            )
-        codes[~missing] = [number[label] for label in known]
-        return codes
-
-    def _checked_rows(self, indices):
-        rows = np.asarray(indices)
-        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise ValueError(
-                f"indices must be a 1-D array of row numbers, got shape {rows.shape} "
-                f"and type {rows.dtype}."
-            )
-        rows = rows.astype(np.int64)
-        outside = rows[(rows < 0) | (rows >= len(self._codes))]
-        if outside.size:
-            raise ValueError(
-                f"indices {outside[:10].tolist()} are not rows of X, which has "
-                f"{len(self._codes)}."
-            )
-        values, counts = np.unique(rows, return_counts=True)
-        if (counts > 1).any():
-            raise ValueError(
-                f"indices {values[counts > 1][:10].tolist()} are repeated."
-            )
-        return rows
-
-    # -------------------------------------------------------------------- the checkpoint
+    # ------------------------------------------------------------------- the checkpoint
 
     def _save(self):
         if self.checkpoint_dir is None:
@@ -914,9 +890,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             {
                 "run": self._run_identity(),
                 "base_seed": self._base_seed,
-                "labeled_indices": self.labeled_indices_,
-                "codes": self._known_codes(),
-                "set_aside": np.flatnonzero(self._set_aside),
+                "labels": self._labels.to_dict(),
                 "initial_indices": self.initial_indices_,
                 "history": self.history_,
                 "pending": self._pending,
@@ -941,22 +915,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         state = checkpoint.read(self._run_identity())
         if state is None:
             return False
-        rows = np.array(state["labeled_indices"], dtype=np.int64)
-        stored = np.array(state["codes"], dtype=np.int64)
-        differing = rows[(codes[rows] != NOT_ASKED) & (codes[rows] != stored)]
-        added = (
-            np.array([], dtype=np.int64)
-            if isinstance(self._source, SimulatedOracle)
-            else np.setdiff1d(np.flatnonzero(codes != NOT_ASKED), rows)
-        )
-        if differing.size or added.size:
-            raise ValueError(
-                f"{checkpoint.path} and y disagree about the labels of rows "
-                f"{np.concatenate([differing, added])[:10].tolist()}. Give the y the run "
-                "began with, or choose another checkpoint_dir."
-            )
-        self._acquire(rows, stored)
-        self._set_aside[state["set_aside"]] = True
+        is_simulation = isinstance(self._source, SimulatedOracle)
+        self._labels.load_dict(state["labels"], codes, complete=is_simulation)
         self._base_seed = state["base_seed"]
         self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)
         self.history_ = state["history"]
@@ -971,11 +931,11 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         return True
 
     def _replay(self):
-        """Repeat the fits of a warm-started run, whose weights depend on all of them."""
-        everything = self.labeled_indices_
+        """Repeat the fits of a warm-started run: its weights come from all of them."""
+        everything = self._labels.order
         # the last fit is made by the loop itself, unless a query came after it
         n_fits = len(self.history_) if self._pending else len(self.history_) - 1
         for record in self.history_[:n_fits]:
-            self.labeled_indices_ = everything[: record["n_labeled"]]
+            self._labels.order = everything[: record["n_labeled"]]
             self._refit(record["round"])
-        self.labeled_indices_ = everything
+        self._labels.order = everything

@@ -353,8 +353,8 @@ class Pool:
             size = X.shape[0] * X.shape[1] * X.dtype.itemsize
             if size > self.max_memory:
                 raise MissingCapabilityError(
-                    f"{owner} needs dense embeddings; making the sparse matrix of shape "
-                    f"{X.shape} dense takes {size:,} bytes, max_memory is "
+                    f"{owner} needs dense embeddings; making the sparse matrix of "
+                    f"shape {X.shape} dense takes {size:,} bytes, max_memory is "
                     f"{self.max_memory:,}. Reduce it first, for instance with "
                     "TruncatedSVD in the Pipeline."
                 )
@@ -367,7 +367,7 @@ class Pool:
                 owner, what, f"{_name(self._estimator)} on data of type {X.dtype}"
             )
         # images given to a plain classifier: one row of pixels an image
-        return X.reshape(len(X), -1)
+        return X.reshape(len(X), int(np.prod(X.shape[1:])))
 
     @staticmethod
     def _cannot(owner, need, who):

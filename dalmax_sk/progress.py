@@ -52,8 +52,8 @@ def listen(listener: Listener) -> Iterator[None]:
 def logged(verbose: int) -> Iterator[None]:
     """Show the package's log on stderr inside the block if ``verbose`` asks for it.
 
-    ``verbose=0`` shows nothing, ``1`` the INFO records, ``2`` and more DEBUG as well. An
-    application that configured logging itself keeps its own handlers and nothing is
+    ``verbose=0`` shows nothing, ``1`` the INFO records, ``2`` and more DEBUG as well.
+    An application that configured logging itself keeps its own handlers and nothing is
     shown twice.
     """
     logger = logging.getLogger("dalmax_sk")

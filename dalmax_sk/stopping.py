@@ -113,8 +113,8 @@ class TargetScore(StoppingRule):
             scores = [name[5:] for name in record if name.startswith("eval_")]
             raise ValueError(
                 f"TargetScore needs the score {self.metric!r} in every round; this run "
-                f"records {scores or 'none'}. Pass eval_set=(X, y) to fit, and scoring= "
-                "for other scores."
+                f"records {scores or 'none'}. Pass eval_set=(X, y) to fit, and "
+                "scoring= for other scores."
             )
         if record[key] >= self.target:
             return f"{self.metric} {record[key]:.4g} reached the target {self.target:g}"

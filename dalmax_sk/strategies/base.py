@@ -14,9 +14,9 @@ __all__ = ["QueryStrategy", "ScoreStrategy"]
 class QueryStrategy(BaseEstimator):
     """Base class of all query strategies.
 
-    A strategy is an ordinary parameter object: hyper-parameters in ``__init__``, nothing
-    fitted, so ``clone`` and ``GridSearchCV`` (``strategy__measure``) work. The public
-    :meth:`query` validates; a subclass writes :meth:`_query`, and says in
+    A strategy is an ordinary parameter object: hyper-parameters in ``__init__``,
+    nothing fitted, so ``clone`` and ``GridSearchCV`` (``strategy__measure``) work. The
+    public :meth:`query` validates; a subclass writes :meth:`_query`, and says in
     :meth:`_get_needs` what it looks at.
 
     See Also
@@ -110,9 +110,9 @@ class QueryStrategy(BaseEstimator):
 class ScoreStrategy(QueryStrategy):
     """Base class of strategies that score each candidate by itself.
 
-    Subclasses write :meth:`_score` and carry the parameters `batch` and `beta`, which say
-    how scores become a batch: ``"top"`` takes the largest, ties broken at random from
-    the seed; ``"power"``, ``"softmax"`` and ``"softrank"`` draw a stochastic batch
+    Subclasses write :meth:`_score` and carry the parameters `batch` and `beta`, which
+    say how scores become a batch: ``"top"`` takes the largest, ties broken at random
+    from the seed; ``"power"``, ``"softmax"`` and ``"softrank"`` draw a stochastic batch
     (Kirsch et al. 2023), which avoids picking many near-copies of one candidate.
 
     References

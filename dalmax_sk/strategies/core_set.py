@@ -9,9 +9,9 @@ __all__ = ["CoreSet"]
 class CoreSet(QueryStrategy):
     """Greedy k-center on embeddings, with the labelled samples as first centres.
 
-    Each pick is the candidate farthest (Euclidean) from everything labelled or picked so
-    far [1]_. The greedy choice covers the pool with at most twice the smallest radius
-    possible [2]_.
+    Each pick is the candidate farthest (Euclidean) from everything labelled or picked
+    so far [1]_. The greedy choice covers the pool with at most twice the smallest
+    radius possible [2]_.
 
     See Also
     --------

@@ -12,8 +12,8 @@ class DiversitySampling(QueryStrategy):
     """Cluster the pool's embeddings by k-means and pick the one nearest each centre.
 
     With `n` picks wanted there are `n` clusters, and always exactly `n` distinct picks:
-    where two centres share their nearest candidate, the farther centre takes its nearest
-    one still free.
+    where two centres share their nearest candidate, the farther centre takes its
+    nearest one still free.
 
     Parameters
     ----------
@@ -28,7 +28,8 @@ class DiversitySampling(QueryStrategy):
     Notes
     -----
     Labelled samples do not count: a cluster around one is picked from again. The score
-    of a pick is minus its distance to its cluster's centre.
+    of a pick is minus its distance to its cluster's centre. The query leaves ``inertia``
+    in ``pool.info``, the (weighted) sum of squared distances to the nearest centre.
 
     References
     ----------
@@ -63,7 +64,7 @@ class DiversitySampling(QueryStrategy):
                     "fully certain of every candidate, so all weights are 0. Use "
                     "weighting=None with this estimator."
                 )
-        positions, distances = k_means_select(
+        positions, distances, inertia = k_means_select(
             pool.embeddings,
             n,
             sample_weight=weights,
@@ -71,4 +72,5 @@ class DiversitySampling(QueryStrategy):
             max_memory=pool.max_memory,
             return_distances=True,
         )
+        pool.info["inertia"] = float(inertia)
         return positions, -distances

@@ -56,8 +56,8 @@ class UncertaintySampling(ScoreStrategy):
         What "sure" means. With p1 >= p2 >= ... the class probabilities of a candidate:
 
         - ``"least_confidence"``: score ``1 - p1`` [1]_;
-        - ``"margin"``: score ``1 - (p1 - p2)`` [2]_, in published comparisons as good as
-          any method and the cheapest;
+        - ``"margin"``: score ``1 - (p1 - p2)`` [2]_, in published comparisons as good
+          as any method, and the cheapest;
         - ``"entropy"``: score ``-sum(p log p)`` in nats [3]_.
     batch : {"top", "power", "softmax", "softrank"}, default="top"
         How scores become a batch: the largest ones (ties at random from the seed), or

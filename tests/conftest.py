@@ -1,0 +1,38 @@
+"""Fixtures that tests of several rooms share."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import make_classification
+
+
+@pytest.fixture
+def table():
+    """A 2-D problem of 200 samples, 3 classes; returns X (200, 6), y (200,)."""
+    return make_classification(
+        n_samples=200,
+        n_features=6,
+        n_informative=4,
+        n_classes=3,
+        class_sep=1.5,
+        random_state=0,
+    )
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """A train/test tree of 8x8 PNGs, 3 classes of different colours; returns its root.
+
+    30 training and 10 test images a class: small enough that a run takes a second.
+    """
+    rng = np.random.RandomState(0)
+    colours = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+    for part, n in (("train", 30), ("test", 10)):
+        for name, colour in colours.items():
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = np.asarray(colour) + rng.randint(-35, 36, size=(8, 8, 3))
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / f"{name}_{i:02d}.png")
+    return tmp_path / "images"

@@ -1,0 +1,333 @@
+"""Strategies equal their definitions; what all of them promise holds for each."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from sklearn.base import clone
+
+from dalmax_sk.pool import Pool
+from dalmax_sk.strategies import (
+    CoreSet,
+    DiversitySampling,
+    QueryStrategy,
+    RandomSampling,
+    UncertaintySampling,
+    get_strategy,
+    strategy_names,
+    uncertainty_scores,
+)
+
+ALL = [
+    RandomSampling(),
+    UncertaintySampling("least_confidence"),
+    UncertaintySampling("margin"),
+    UncertaintySampling("entropy"),
+    UncertaintySampling(batch="power"),
+    UncertaintySampling(batch="softmax", beta=2.0),
+    UncertaintySampling(batch="softrank"),
+    DiversitySampling(),
+    DiversitySampling(weighting="margin"),
+    CoreSet(),
+]
+
+
+def random_pool(n=40, n_classes=3, d=4, m=6, seed=0, dtype=np.float64, **params):
+    rng = np.random.RandomState(seed)
+    proba = softmax(2 * rng.randn(n, n_classes), axis=1)
+    return Pool.from_arrays(
+        proba=proba,
+        embeddings=rng.randn(n, d).astype(dtype),
+        labeled_embeddings=rng.randn(m, d).astype(dtype),
+        **{"random_state": 0, **params},
+    )
+
+
+# ---------------------------------------------------------- what every strategy promises
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
+@pytest.mark.parametrize("n", [1, 7, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exactly_n_distinct_positions(strategy, n, dtype):
+    positions = strategy.query(random_pool(dtype=dtype), n)
+    assert positions.dtype == np.int64
+    assert positions.shape == (n,)
+    assert len(set(positions.tolist())) == n
+    assert positions.min() >= 0
+    assert positions.max() < 40
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
+def test_the_pool_decides_the_picks_whatever_was_asked_before(strategy):
+    pool = random_pool()
+    first = strategy.query(pool, 5)
+    strategy.query(pool, 9)
+    np.testing.assert_array_equal(strategy.query(pool, 5), first)
+    np.testing.assert_array_equal(clone(strategy).query(random_pool(), 5), first)
+
+
+@pytest.mark.parametrize(
+    "strategy", [s for s in ALL if isinstance(s, RandomSampling) or "batch" in repr(s)]
+)
+def test_another_seed_gives_other_picks(strategy):
+    one = strategy.query(random_pool(random_state=0), 10)
+    other = strategy.query(random_pool(random_state=1), 10)
+    assert one.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
+def test_global_random_state_is_neither_used_nor_changed(strategy):
+    np.random.seed(5)
+    before = np.random.get_state()[1].copy()
+    first = strategy.query(random_pool(), 5)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.random.seed(6)
+    np.testing.assert_array_equal(strategy.query(random_pool(), 5), first)
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
+def test_exact_duplicates_give_no_repeated_row(strategy):
+    # 3 distinct points, 30 rows: still 20 distinct rows
+    pool = Pool.from_arrays(
+        proba=np.repeat([[0.5, 0.5], [0.6, 0.4], [0.9, 0.1]], 10, axis=0),
+        embeddings=np.repeat(np.eye(3), 10, axis=0),
+        labeled_embeddings=np.eye(3)[:1],
+        random_state=0,
+    )
+    assert len(set(strategy.query(pool, 20).tolist())) == 20
+
+
+@pytest.mark.parametrize(
+    "strategy", [UncertaintySampling(m) for m in ("margin", "entropy")] + [CoreSet()]
+)
+def test_permuting_the_pool_permutes_the_picks(strategy):
+    pool = random_pool()
+    order = np.random.RandomState(3).permutation(40)
+    permuted = Pool.from_arrays(
+        proba=pool.proba[order],
+        embeddings=pool.embeddings[order],
+        labeled_embeddings=pool.labeled_embeddings,
+    )
+    picks = strategy.query(permuted, 10)
+    np.testing.assert_array_equal(order[picks], strategy.query(pool, 10))
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n must be from 1 to 40, the number of candidates; got 0"),
+        (41, ValueError, "got 41"),
+        (2.0, TypeError, "n must be an int"),
+        (True, TypeError, "n must be an int"),
+    ],
+)
+def test_bad_numbers_of_picks(strategy, n, error, message):
+    with pytest.raises(error, match=message):
+        strategy.query(random_pool(), n)
+
+
+def test_an_empty_pool_is_an_error():
+    pool = Pool.from_arrays(embeddings=np.empty((0, 3)))
+    with pytest.raises(ValueError, match=r"RandomSampling.query: the pool has no cand"):
+        RandomSampling().query(pool, 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([0, 0], "a position more than once"),
+        ([0, 40], "positions from 0 to 40, the pool has 0 to 39"),
+        ([-1, 3], "positions from -1"),
+        ([0], "must return 2 integer positions"),
+        ([0.0, 1.0], "must return 2 integer positions"),
+    ],
+)
+def test_a_strategy_of_ones_own_is_checked(returned, message):
+    class Custom(QueryStrategy):
+        def _query(self, pool, n):
+            return np.array(returned)
+
+    with pytest.raises(ValueError, match=message):
+        Custom().query(random_pool(), 2)
+
+
+# ------------------------------------------------------------------------- definitions
+
+
+def brute_force_uncertainty(p, measure):
+    """One candidate at a time, in plain Python."""
+    ordered = sorted(p, reverse=True)
+    if measure == "least_confidence":
+        return 1 - ordered[0]
+    if measure == "margin":
+        return 1 - (ordered[0] - ordered[1])
+    return -sum(q * np.log(q) for q in p if q > 0)
+
+
+@pytest.mark.parametrize("measure", ["least_confidence", "margin", "entropy"])
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_uncertainty_equals_its_definition(measure, n_classes):
+    rng = np.random.RandomState(0)
+    proba = rng.dirichlet(np.full(n_classes, 0.3), size=100)
+    proba[:5] = np.eye(n_classes)[:1]  # certain: no NaN from log 0
+    expected = [brute_force_uncertainty(p, measure) for p in proba]
+    np.testing.assert_allclose(uncertainty_scores(proba, measure), expected, atol=1e-12)
+    pool = Pool.from_arrays(proba=proba, random_state=0)
+    positions, scores = UncertaintySampling(measure).query(pool, 20, return_scores=True)
+    np.testing.assert_allclose(scores, np.sort(expected)[::-1][:20], atol=1e-12)
+    np.testing.assert_allclose(scores, np.asarray(expected)[positions], atol=1e-12)
+
+
+def test_the_three_measures_differ():
+    # each of the three candidates is the first choice of one measure
+    proba = [[0.50, 0.50, 0.0, 0.0], [0.46, 0.30, 0.24, 0.0], [0.49, 0.17, 0.17, 0.17]]
+    first = {
+        measure: UncertaintySampling(measure).query(Pool.from_arrays(proba=proba), 1)[0]
+        for measure in ("margin", "least_confidence", "entropy")
+    }
+    assert first == {"margin": 0, "least_confidence": 1, "entropy": 2}
+
+
+@pytest.mark.parametrize("measure", ["least_confidence", "margin", "entropy"])
+def test_one_class_is_no_uncertainty(measure):
+    np.testing.assert_array_equal(uncertainty_scores(np.ones((3, 1)), measure), 0)
+
+
+def test_ties_are_broken_by_the_seed_and_evenly():
+    # 10 equal candidates: over many seeds each is picked equally often (chi-square)
+    counts = np.zeros(10)
+    proba = np.full((10, 2), 0.5)
+    for seed in range(2000):
+        pool = Pool.from_arrays(proba=proba, random_state=seed)
+        counts[UncertaintySampling().query(pool, 2)] += 1
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9  # 99.9 % of chi-square(9)
+
+
+def test_random_sampling_is_uniform_over_positions():
+    counts = np.zeros(10)
+    for seed in range(2000):
+        pool = Pool.from_arrays(embeddings=np.zeros((10, 1)), random_state=seed)
+        counts[RandomSampling().query(pool, 2)] += 1
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9
+
+
+def brute_force_k_center(pool, centers, n):
+    centers = [tuple(c) for c in centers]
+    picks, distances = [], []
+    for _ in range(n):
+        nearest = [min(np.linalg.norm(x - np.array(c)) for c in centers) for x in pool]
+        best = int(np.argmax(nearest))
+        picks.append(best)
+        distances.append(nearest[best])
+        centers.append(tuple(pool[best]))
+    nearest = [min(np.linalg.norm(x - np.array(c)) for c in centers) for x in pool]
+    return picks, distances, max(nearest)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 12), m=st.integers(1, 5))
+def test_core_set_equals_its_definition(seed, n, m):
+    # labelled points are centres; scores are distances; the radius is reported
+    pool = random_pool(n=25, m=m, seed=seed)
+    positions, scores = CoreSet().query(pool, n, return_scores=True)
+    picks, distances, radius = brute_force_k_center(
+        pool.embeddings, pool.labeled_embeddings, n
+    )
+    assert positions.tolist() == picks
+    np.testing.assert_allclose(scores, distances)
+    np.testing.assert_allclose(pool.info["covering_radius"], radius, atol=1e-7)
+
+
+def test_core_set_avoids_what_is_labelled():
+    embeddings = [[0.0], [10.0], [20.0]]
+    pool = Pool.from_arrays(embeddings=embeddings, labeled_embeddings=[[20.1]])
+    assert CoreSet().query(pool, 1).tolist() == [0]
+
+
+def test_core_set_covers_better_than_k_means():
+    pool = random_pool(n=300, d=2, m=1)
+
+    def radius(positions):
+        chosen = np.vstack([pool.embeddings[positions], pool.labeled_embeddings])
+        distances = np.linalg.norm(pool.embeddings[:, None] - chosen[None], axis=2)
+        return distances.min(axis=1).max()
+
+    by_k_center = radius(CoreSet().query(pool, 20))
+    assert by_k_center < radius(DiversitySampling().query(pool, 20))
+    assert by_k_center < radius(RandomSampling().query(pool, 20))
+
+
+def test_diversity_takes_one_of_each_cluster():
+    # 8 tight clusters far apart and 8 picks: one each, the one nearest the centre
+    rng = np.random.RandomState(0)
+    offsets = np.array([[0.0, 0.0], [0.3, 0.0], [-0.3, 0.0], [0.0, 0.4], [0.0, -0.4]])
+    centres = 100 * rng.randn(8, 2)
+    embeddings = (centres[:, None] + offsets).reshape(-1, 2)
+    pool = Pool.from_arrays(embeddings=embeddings, random_state=0)
+    positions, scores = DiversitySampling().query(pool, 8, return_scores=True)
+    assert sorted(positions // 5) == list(range(8))
+    assert (positions % 5 == 0).all()
+    np.testing.assert_allclose(scores, 0, atol=1e-6)
+
+
+def test_weights_pull_the_picks_towards_uncertain_candidates():
+    # two groups on a line; in each, only the right half is uncertain
+    embeddings = np.concatenate([np.linspace(0, 1, 50), np.linspace(9, 10, 50)])[
+        :, None
+    ]
+    certain = np.tile(np.repeat([0.999, 0.55], 25), 2)
+    pool = Pool.from_arrays(
+        proba=np.column_stack([certain, 1 - certain]),
+        embeddings=embeddings,
+        random_state=0,
+    )
+    plain = np.sort(embeddings[DiversitySampling().query(pool, 2), 0])
+    weighted = np.sort(embeddings[DiversitySampling("margin").query(pool, 2), 0])
+    np.testing.assert_allclose(plain, [0.5, 9.5], atol=0.03)
+    np.testing.assert_allclose(weighted, [0.75, 9.75], atol=0.03)
+
+
+def test_weights_that_are_all_zero_are_an_error():
+    pool = Pool.from_arrays(proba=np.eye(2)[[0, 1, 0]], embeddings=np.eye(3))
+    with pytest.raises(ValueError, match="fully certain of every candidate"):
+        DiversitySampling("entropy").query(pool, 2)
+
+
+# --------------------------------------------------------------------------- the names
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_every_name_makes_a_strategy_that_picks(name):
+    assert len(get_strategy(name).query(random_pool(), 3)) == 3
+
+
+def test_names_are_forgiving_about_dashes_and_carry_parameters():
+    assert get_strategy("core-set-selection").__class__ is CoreSet
+    assert get_strategy("uncertainty_sampling", measure="entropy").measure == "entropy"
+    assert get_strategy("entropy_sampling", batch="power").batch == "power"
+
+
+def test_unknown_names_get_a_hint():
+    with pytest.raises(
+        ValueError, match=r"'margn_sampling'. Did you mean 'margin_samp"
+    ):
+        get_strategy("margn_sampling")
+    with pytest.raises(ValueError, match=r"Unknown strategy 'x'. Known: core_set, "):
+        get_strategy("x")
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        UncertaintySampling(measure="confidence"),
+        UncertaintySampling(batch="first"),
+        UncertaintySampling(beta=-1.0),
+        DiversitySampling(weighting="uncertainty"),
+    ],
+)
+def test_bad_parameters_are_refused_at_query(strategy):
+    with pytest.raises(ValueError, match="parameter of"):
+        strategy.query(random_pool(), 2)

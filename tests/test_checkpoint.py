@@ -1,0 +1,209 @@
+"""A run that was stopped anywhere goes on as if it never had been."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+from dalmax_sk import ActiveLearningClassifier, progress
+from dalmax_sk.strategies import CoreSet, RandomSampling
+
+TIMES = ("fit_seconds", "query_seconds", "eval_seconds", "peak_bytes")
+
+
+class Killed(BaseException):
+    """Not an Exception: like SIGINT, nothing in the library may catch it."""
+
+
+def make(directory, **params):
+    defaults = {
+        "strategy": CoreSet(),
+        "n_initial": 20,
+        "query_size": 10,
+        "n_rounds": 4,
+        "random_state": 0,
+        "checkpoint_dir": directory,
+    }
+    return ActiveLearningClassifier(**{**defaults, **params})
+
+
+def without_times(history):
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in history]
+
+
+def kill_at(n_fits, monkeypatch, owner):
+    """Let the n-th fit of `owner` never return."""
+    fit, calls = owner.fit, []
+
+    def dying_fit(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == n_fits:
+            raise Killed
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, "fit", dying_fit)
+
+
+@pytest.mark.parametrize("refit", ["scratch", "continue"])
+@pytest.mark.parametrize("n_fits", [1, 2, 4, 5])
+def test_killed_during_a_fit(table, tmp_path, monkeypatch, n_fits, refit):
+    # picks, scores and model equal those of a run that was never stopped
+    X, y = table
+    model = SGDClassifier(loss="log_loss", max_iter=5, tol=None, random_state=0)
+    whole = make(None, estimator=model, refit=refit).fit(X, y, eval_set=(X, y))
+    learner = make(tmp_path, estimator=model, refit=refit)
+    with monkeypatch.context() as patch:
+        kill_at(n_fits, patch, SGDClassifier)
+        with pytest.raises(Killed):
+            learner.fit(X, y, eval_set=(X, y))
+    learner = make(tmp_path, estimator=model, refit=refit)
+    learner.fit(X, y, eval_set=(X, y))
+    np.testing.assert_array_equal(learner.labeled_indices_, whole.labeled_indices_)
+    assert without_times(learner.history_) == without_times(whole.history_)
+    np.testing.assert_array_equal(learner.estimator_.coef_, whole.estimator_.coef_)
+
+
+@pytest.mark.parametrize("refit", ["scratch", "continue"])
+@pytest.mark.parametrize("n_rounds", [0, 2])
+def test_killed_between_a_fit_and_a_query(
+    table, tmp_path, monkeypatch, n_rounds, refit
+):
+    X, y = table
+    model = SGDClassifier(loss="log_loss", max_iter=5, tol=None, random_state=0)
+    whole = make(None, estimator=model, refit=refit).fit(X, y)
+    query, calls = CoreSet.query, []
+
+    def dying_query(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > n_rounds:
+            raise Killed
+        return query(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CoreSet, "query", dying_query)
+        with pytest.raises(Killed):
+            make(tmp_path, estimator=model, refit=refit).fit(X, y)
+    learner = make(tmp_path, estimator=model, refit=refit).fit(X, y)
+    np.testing.assert_array_equal(learner.labeled_indices_, whole.labeled_indices_)
+    np.testing.assert_array_equal(learner.estimator_.coef_, whole.estimator_.coef_)
+
+
+def test_without_a_seed_the_first_part_decides(table, tmp_path, monkeypatch):
+    # random_state=None: the drawn seed is part of the state
+    X, y = table
+    params = {"random_state": None, "strategy": RandomSampling()}
+    with monkeypatch.context() as patch:
+        kill_at(3, patch, LogisticRegression)
+        with pytest.raises(Killed):
+            make(tmp_path, **params).fit(X, y)
+    state = json.loads((tmp_path / "state.json").read_text())
+    learner = make(tmp_path, **params).fit(X, y)
+    n_before = len(state["labels"]["order"])
+    assert learner.labeled_indices_[:n_before].tolist() == state["labels"]["order"]
+    assert len(learner.labeled_indices_) == 60
+
+
+def test_a_finished_run_is_taken_up_without_asking_again(table, tmp_path):
+    X, y = table
+    first = make(tmp_path).fit(X, y)
+    before = (tmp_path / "state.json").read_text()
+    seen = []
+    with progress.listen(lambda stage, done, total, info: seen.append((stage, info))):
+        again = make(tmp_path).fit(X, y)
+    assert all(info["restored"] for stage, info in seen if stage == "round")
+    np.testing.assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+    assert (tmp_path / "state.json").read_text() == before
+
+
+def test_a_finished_run_can_go_on_for_more_rounds(table, tmp_path):
+    X, y = table
+    make(tmp_path, n_rounds=2).fit(X, y)
+    longer = make(tmp_path, n_rounds=4).fit(X, y)
+    whole = make(None).fit(X, y)
+    np.testing.assert_array_equal(longer.labeled_indices_, whole.labeled_indices_)
+
+
+def test_an_oracle_is_not_asked_twice(table, tmp_path, monkeypatch):
+    # labels cost money: what was answered before the kill is on disk
+    X, y = table
+    asked = []
+
+    def oracle(rows, indices):
+        asked.extend(indices.tolist())
+        return [None if i == 7 else y[i] for i in indices]
+
+    params = {"oracle": oracle, "classes": [0, 1, 2]}
+    with monkeypatch.context() as patch:
+        kill_at(2, patch, LogisticRegression)
+        with pytest.raises(Killed):
+            make(tmp_path, **params).fit(X, np.full(len(y), None))
+    learner = make(tmp_path, **params).fit(X, np.full(len(y), None))
+    assert len(asked) == len(set(asked))
+    assert set(asked) - {7} == set(learner.labeled_indices_)
+
+
+def test_taught_labels_survive(table, tmp_path):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = make(tmp_path, missing_label=-1).fit(X, partial)
+    rows = learner.query(5)
+    learner.teach(rows, y[rows])
+    again = make(tmp_path, missing_label=-1).fit(X, partial)
+    np.testing.assert_array_equal(again.labeled_indices_, learner.labeled_indices_)
+    np.testing.assert_array_equal(again.query(5), learner.query(5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_size": 11}, "query_size was 10, now 11"),
+        ({"strategy": RandomSampling()}, "strategy was CoreSet.*, now RandomSampling"),
+        ({"estimator": LogisticRegression(C=2.0)}, "estimator"),
+        ({"random_state": 1}, "random_state was 0, now 1"),
+    ],
+)
+def test_other_parameters_are_refused_by_name(table, tmp_path, change, message):
+    X, y = table
+    make(tmp_path).fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path, **change).fit(X, y)
+
+
+def test_other_data_are_refused(table, tmp_path):
+    X, y = table
+    make(tmp_path).fit(X, y)
+    with pytest.raises(ValueError, match="X differs"):
+        make(tmp_path).fit(X + 1, y)
+    with pytest.raises(ValueError, match="disagree about the labels of rows"):
+        make(tmp_path).fit(X, np.roll(y, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{not json", "is not a checkpoint of dalmax_sk"),
+        ("[1, 2]", "is not a checkpoint of dalmax_sk"),
+        ('{"format": 99}', "has format 99, this version of dalmax_sk reads format 1"),
+    ],
+)
+def test_a_foreign_file_is_refused_and_left_alone(table, tmp_path, text, message):
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path).fit(*table)
+    assert (tmp_path / "state.json").read_text() == text
+
+
+def test_a_half_written_state_never_replaces_a_whole_one(table, tmp_path, monkeypatch):
+    # a kill while the file is written leaves the state before
+    X, y = table
+    make(tmp_path, n_rounds=1).fit(X, y)
+    before = (tmp_path / "state.json").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            make(tmp_path, n_rounds=4).fit(X, y)
+    assert (tmp_path / "state.json").read_text() == before
+    whole = make(None).fit(X, y)
+    resumed = make(tmp_path).fit(X, y)
+    np.testing.assert_array_equal(resumed.labeled_indices_, whole.labeled_indices_)
