@@ -217,6 +217,20 @@ def test_image_size_none_takes_the_common_size(paths, tmp_path):
         cache.load([*paths, other], image_size=None)
 
 
+def test_a_file_that_appears_late_is_read_but_not_kept(paths, monkeypatch):
+    # Its stamp is unknown, so nothing could tell a later version from this one.
+    monkeypatch.setattr(cache_module, "_stamp", lambda name: None)
+    cache = ImageCache(10**6)
+    assert cache.load(paths[1:2], image_size=SIZE)[0, 0, 0, 0] == 10
+    monkeypatch.undo()
+    write(paths[1], 20)
+    assert cache.load(paths[1:2], image_size=SIZE)[0, 0, 0, 0] == 20
+
+
+def test_repr():
+    assert repr(ImageCache(5)) == "ImageCache(max_bytes=5)"
+
+
 def test_no_paths():
     assert ImageCache(100).load([], image_size=SIZE).shape == (0, SIZE, SIZE, 3)
 

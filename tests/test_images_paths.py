@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
@@ -302,6 +303,10 @@ def test_check_paths():
     paths, y = check_images(estimator, paths, ["cat", "dog"], reset=True)
     assert y.tolist() == ["cat", "dog"]
     assert not hasattr(estimator, "n_features_in_")
+
+
+def test_labels_are_optional_where_the_estimator_says_so():
+    assert check_images(PCA(), ["a.png"], None, reset=True).tolist() == ["a.png"]
 
 
 def test_paths_after_a_table_forget_its_width():

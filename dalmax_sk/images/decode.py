@@ -282,7 +282,7 @@ def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.ui
         image.load()
         flat = _converted(_eight_bit(image), "RGB" if mode == "rgb" else "L")
         # Asked for after load(), because Pillow turns TIFF by itself there.
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     if stored_size is not None and (flat.height, flat.width) != stored_size:
         flat = flat.resize(
             (stored_size[1], stored_size[0]),
