@@ -28,8 +28,9 @@ class DiversitySampling(QueryStrategy):
     Notes
     -----
     Labelled samples do not count: a cluster around one is picked from again. The score
-    of a pick is minus its distance to its cluster's centre. The query leaves ``inertia``
-    in ``pool.info``, the (weighted) sum of squared distances to the nearest centre.
+    of a pick is minus its distance to its cluster's centre. The query leaves
+    ``inertia`` in ``pool.info``, the (weighted) sum of squared distances to the nearest
+    centre.
 
     References
     ----------

@@ -44,7 +44,7 @@ def random_pool(n=40, n_classes=3, d=4, m=6, seed=0, dtype=np.float64, **params)
     )
 
 
-# ---------------------------------------------------------- what every strategy promises
+# --------------------------------------------------------- what every strategy promises
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
