@@ -115,6 +115,11 @@ class Conductor(NeuralNet):
             return dataset
         return super().get_iterator(dataset, training=training)
 
+    def _set_training(self, training=True):
+        # Once a change of mode, not once a batch: it walks through all layers.
+        if self.module_.training != training:
+            super()._set_training(training)
+
     def infer(self, x, **fit_params):
         with autocast(x.device if torch.is_tensor(x) else "cpu", self.amp):
             logits = super().infer(x, **fit_params)

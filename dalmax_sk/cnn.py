@@ -360,22 +360,15 @@ class CNNClassifier(
             mean, std = self._get_normalization(data.train, spec, start_state)
             weights = None if start_state is not None else self.weights
             net = self._make_net(
-                data,
-                criterion__weight=self._get_class_weight(y_index, classes, spec),
-                module=functools.partial(
-                    build_module,
-                    self.architecture,
-                    input_shape=spec.shape,
-                    n_classes=len(classes),
-                    dropout=self.dropout,
-                    weights=weights,
-                    mean=mean,
-                    std=std,
-                    image_size=spec.shape[1:] if spec.resize else None,
-                ),
-                amp=self.amp and spec.kind == "image",
+                spec,
+                len(classes),
+                mean=mean,
+                std=std,
+                weights=weights,
                 device=device,
                 accelerator=accelerator,
+                criterion__weight=self._get_class_weight(y_index, classes, spec),
+                callbacks=self._make_callbacks(data),
             )
             net.train(data, start_state)
         net.release(device)
@@ -647,24 +640,26 @@ class CNNClassifier(
         dtype = torch.float64 if spec.kind == "table" else torch.float32
         return torch.tensor(weight, dtype=dtype)
 
-    def _make_net(self, data, *, device, accelerator, **kwargs):
-        """Return the conductor, not yet initialized."""
-        n_batches = data.train.n_batches * self.max_epochs
+    def _make_callbacks(self, data):
         callbacks = [("report", EpochReport())]
         if self.lr_schedule != "constant":
             factor = _SCHEDULES.get(self.lr_schedule, self.lr_schedule)
+            n_batches = data.train.n_batches * self.max_epochs
             callbacks.append(("lr_schedule", FactorSchedule(factor, n_batches)))
         if self.early_stopping:
-            callbacks.append(
-                (
-                    "early_stopping",
-                    EarlyStopping(
-                        patience=self.patience, load_best=True, sink=logger.info
-                    ),
-                )
+            stopping = EarlyStopping(
+                patience=self.patience, load_best=True, sink=logger.info
             )
-        callbacks += copy.deepcopy(list(self.callbacks or []))
+            callbacks.append(("early_stopping", stopping))
+        return callbacks + copy.deepcopy(list(self.callbacks or []))
+
+    def _make_net(
+        self, spec, n_classes, *, mean, std, weights, device, accelerator=None, **kwargs
+    ):
+        """Return the conductor, not yet initialized."""
         optimizer, options = _OPTIMIZERS.get(self.optimizer, (self.optimizer, {}))
+        if optimizer is not self.optimizer and device.type in ("cpu", "cuda"):
+            options = {**options, "fused": True}
         if self.weight_decay:
             options = {**options, "weight_decay": self.weight_decay}
         kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
@@ -673,15 +668,50 @@ class CNNClassifier(
             conductor = AcceleratedConductor
             kwargs["accelerator"] = accelerator
         return conductor(
+            module=functools.partial(
+                build_module,
+                self.architecture,
+                input_shape=spec.shape,
+                n_classes=n_classes,
+                dropout=self.dropout,
+                weights=weights,
+                mean=mean,
+                std=std,
+                image_size=spec.shape[1:] if spec.resize else None,
+            ),
             criterion=nn.CrossEntropyLoss,
             optimizer=optimizer,
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             train_split=None,
-            callbacks=callbacks,
+            amp=self.amp and spec.kind == "image",
             compile=self.compile,
             device=None if accelerator else str(device),
             verbose=0,
             **kwargs,
         )
+
+    def _restore(self, state, *, classes, spec, history):
+        """Become fitted with the weights ``state`` (for `load_model`)."""
+        device = resolve_device("auto" if self.device == "multi" else self.device)
+        cuda = [device] if device.type == "cuda" else []
+        n_values = spec.shape[0]  # channels or columns
+        with torch.random.fork_rng(devices=cuda):
+            net = self._make_net(
+                spec,
+                len(classes),
+                mean=torch.zeros(n_values),
+                std=torch.ones(n_values),
+                weights=None,
+                device=device,
+            )
+            net.initialize()
+        net.module_.load_state_dict(state)
+        net.release(device)
+        self.net_ = net
+        self.classes_ = classes
+        self.input_spec_ = spec
+        self.history_ = history
+        self.n_iter_ = len(history)
+        return self

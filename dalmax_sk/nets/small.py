@@ -9,13 +9,16 @@ from dalmax_sk.nets.base import Net
 __all__ = ["MLP", "SmallCNN"]
 
 
-def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3×3 convolution, batch normalisation, ReLU; height and width stay."""
-    return nn.Sequential(
+def conv_block(in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
+    """3×3 convolution, batch normalisation, 2×2 max-pooling if asked for, ReLU."""
+    layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+    ]
+    # Before the ReLU, with which it commutes: a quarter of the values to rectify.
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
 class SmallCNN(Net):
@@ -47,11 +50,9 @@ class SmallCNN(Net):
         super().__init__()
         self.num_features = 4 * width
         self.body = nn.Sequential(
-            conv_block(in_channels, width),
-            nn.MaxPool2d(2),
-            conv_block(width, 2 * width),
-            nn.MaxPool2d(2),
-            conv_block(2 * width, 4 * width),
+            conv_block(in_channels, width, pool=True),
+            conv_block(width, 2 * width, pool=True),
+            conv_block(2 * width, 4 * width, pool=False),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
