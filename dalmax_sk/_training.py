@@ -194,6 +194,14 @@ class Conductor(NeuralNet):
 class AcceleratedConductor(AccelerateMixin, Conductor):
     """A conductor for ``accelerate launch``: several devices, one process each."""
 
+    def _initialize_accelerator(self):
+        # DistributedDataParallel refuses modules without parameters, as losses are.
+        criteria, self._criteria = self._criteria, []
+        super()._initialize_accelerator()
+        self._criteria = criteria
+        self.criterion_.to(self.accelerator.device)
+        return self
+
     def release(self, device):
         super().release(device)
         self.accelerator = None

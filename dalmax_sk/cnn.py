@@ -352,7 +352,7 @@ class CNNClassifier(
         start_state = self._state_to_continue(spec, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         accelerator = self._make_accelerator()
-        device = accelerator.device if accelerator else resolve_device(self.device)
+        device = resolve_device(accelerator.device if accelerator else self.device)
         cuda = [device] if device.type == "cuda" else []
         with progress.logged(self.verbose), torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)

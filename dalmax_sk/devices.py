@@ -53,6 +53,8 @@ def resolve_device(device):
                 "CUDA device(s). Use device='auto' to take what is there, or 'cpu'."
             )
         return torch.device("cuda", index)
+    if found.type == "cpu":
+        return torch.device("cpu")  # 'cpu:0' compares unequal and cannot be unpickled
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(
             f"device={str(device)!r} was asked for, but torch sees no MPS device. Use "
