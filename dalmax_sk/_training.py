@@ -203,7 +203,14 @@ class AcceleratedConductor(AccelerateMixin, Conductor):
         return self
 
     def release(self, device):
+        from accelerate.utils import broadcast
+
         super().release(device)
+        # Batch normalisation's running averages have seen other parts of the last batch
+        # on each process; all must predict, and pick, the same.
+        with torch.no_grad():
+            for buffer in self.module_.buffers():
+                buffer.copy_(broadcast(buffer.clone()))
         self.accelerator = None
 
     def gather(self, sums):

@@ -352,6 +352,11 @@ class CNNClassifier(
         start_state = self._state_to_continue(spec, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         accelerator = self._make_accelerator()
+        if accelerator:
+            from accelerate.utils import broadcast_object_list
+
+            # Without a random_state each process would draw its own.
+            (seed,) = broadcast_object_list([seed])
         device = resolve_device(accelerator.device if accelerator else self.device)
         cuda = [device] if device.type == "cuda" else []
         with progress.logged(self.verbose), torch.random.fork_rng(devices=cuda):
