@@ -1,11 +1,11 @@
 """Greedy k-center (farthest-first traversal), exact and lazy.
 
-A candidate's distance to its nearest centre only shrinks as centres are added, so an old
-value is an upper bound. The traversal therefore runs on a small *working set* of the
-candidates with the largest bounds, whose distances it keeps exact, and looks at the rest
-only when the working set's best falls to the largest bound outside it. On typical
-embeddings one working set serves a thousand picks, and the cost is that of the first
-pass, one matrix product.
+A candidate's distance to its nearest centre only shrinks as centres are added, so an
+old value is an upper bound. The traversal therefore runs on a small *working set* of
+the candidates with the largest bounds, whose distances it keeps exact, and looks at the
+others only when the best in the working set falls to the largest bound outside it. On
+typical embeddings one working set serves a thousand picks, and the cost is that of the
+first pass, one matrix product.
 """
 
 from collections.abc import Iterator
@@ -110,7 +110,8 @@ def k_center_greedy(
     References
     ----------
     .. [1] Teofilo F. Gonzalez. "Clustering to minimize the maximum intercluster
-       distance". Theoretical Computer Science 38, 1985. doi:10.1016/0304-3975(85)90224-5
+       distance". Theoretical Computer Science 38, 1985.
+       doi:10.1016/0304-3975(85)90224-5
     .. [2] Ozan Sener and Silvio Savarese. "Active Learning for Convolutional Neural
        Networks: A Core-Set Approach". ICLR 2018. arXiv:1708.00489
 

@@ -19,7 +19,6 @@ from dalmax_sk.selection.arrays import (
 from dalmax_sk.selection.distances import (
     block_shape,
     centred,
-    expanded_squares,
     plain_squares,
 )
 
@@ -28,8 +27,9 @@ __all__ = ["k_means_select"]
 # Lloyd's iterations stop when one lowers the inertia by less than this share of it.
 _TOLERANCE = 1e-3
 _MAX_ITERATIONS = 100
-# Centres that k-means++ proposes between two updates of the distances.
-_PROPOSALS = 128
+# Candidates that k-means++ draws at once, and how many for each centre it keeps.
+_CANDIDATES = 128
+_CANDIDATES_PER_CENTER = 4
 # Candidates looked up for a centre whose nearest has gone to another centre.
 _SHORTLIST = 64
 
@@ -43,12 +43,12 @@ def k_means_select(
     max_memory: int = 2**30,
     return_distances: bool = False,
 ) -> Array | tuple[Array, Array, float]:
-    """Cluster the points into n clusters and pick the candidate nearest to each centre.
+    """Cluster the points into n clusters and pick the candidate nearest each centre.
 
-    The clusters are those of Lloyd's k-means from a k-means++ start [1]_ [2]_, computed
-    in the precision of `X` and stopped when an iteration lowers the inertia by less
-    than 0.1 %. Weights draw the centres towards the points that matter, for instance
-    uncertain ones [3]_.
+    The clusters are those of Lloyd's k-means [1]_ from a greedy k-means++ start [2]_
+    [3]_, computed in the precision of `X` and stopped when an iteration lowers the
+    inertia by less than 0.1 %. Weights draw the centres towards the points that matter, for instance
+    uncertain ones [4]_.
 
     Parameters
     ----------
@@ -97,7 +97,9 @@ def k_means_select(
        Information Theory 28, 1982. doi:10.1109/TIT.1982.1056489
     .. [2] David Arthur and Sergei Vassilvitskii. "k-means++: The Advantages of Careful
        Seeding". SODA 2007.
-    .. [3] Fedor Zhdanov. "Diverse mini-batch Active Learning". 2019. arXiv:1901.05954
+    .. [3] Christoph Grunau, Ahmet Alper Özüdoğru, Václav Rozhoň and Jakub Tětek. "A
+       Nearly Tight Analysis of Greedy k-means++". SODA 2023. arXiv:2207.07949
+    .. [4] Fedor Zhdanov. "Diverse mini-batch Active Learning". 2019. arXiv:1901.05954
 
     Examples
     --------
@@ -141,8 +143,8 @@ def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
     n_bad = int(((weight < 0) | torch.isinf(weight)).sum())
     if n_bad:
         raise ValueError(
-            f"sample_weight must be finite and at least 0, but {n_bad} of {len(weight)} "
-            "weights are not."
+            f"sample_weight must be finite and at least 0, but {n_bad} of "
+            f"{len(weight)} weights are not."
         )
     if not bool((weight > 0).any()):
         raise ValueError(
@@ -174,6 +176,7 @@ class _Lloyd:
         self.pool = pool
         self.weight = weight
         self.origin = origin
+        self.max_memory = max_memory
         self.block = block_shape(pool.shape[1], pool.element_size(), max_memory)
 
     def _nearest(
@@ -188,16 +191,16 @@ class _Lloyd:
             device=self.pool.device,
         )
         norms = (centers * centers).sum(dim=1)
-        for start in range(0, len(self.pool), rows):
-            block = slice(start, min(start + rows, len(self.pool)))
+        scaled = centers * -2.0
+        for block in self._blocks():
             points = centred(self.pool[block], self.origin, self.pool.dtype)
             best = torch.full_like(points[:, 0], torch.inf)
             label = torch.zeros_like(best, dtype=torch.int64)
             for first in range(0, len(centers), columns):
-                others = centers[first : first + columns]
+                others = scaled[first : first + columns]
                 part = tile[: len(points) * len(others)].view(len(points), -1)
                 torch.mm(points, others.T, out=part)
-                part.mul_(-2.0).add_(norms[first : first + columns])
+                part.add_(norms[first : first + columns])
                 value, index = part.min(dim=1)
                 closer = value < best
                 best = torch.where(closer, value, best)
@@ -238,36 +241,40 @@ class _Lloyd:
         return means
 
     def plus_plus(self, k: int, rng: np.random.RandomState) -> torch.Tensor:
-        """Draw k centres by k-means++: each with probability ∝ weight · distance².
+        """Choose k of the points as first centres, by greedy k-means++ in batches.
 
-        Drawing one at a time would cost a pass over the pool each. Here many proposals
-        are drawn from the distribution as it was, and each is accepted with the ratio
-        of its distance now to its distance then, which is the same distribution.
+        k-means++ draws a point with probability ∝ weight · squared distance to the
+        nearest centre. The greedy variant draws several and keeps the one that lowers
+        the inertia most. Here a batch of candidates is drawn at once and a quarter of
+        them are kept, the most useful first, each given those before it. A candidate's
+        gain only shrinks as centres are added, so an old gain is an upper bound and
+        few have to be computed again.
         """
-        picks = [int(self._draw(self.weight, 1, rng)[0])]
-        cost = torch.full_like(self.weight, torch.inf)  # (n,), squared distance
-        n_seen = 0
+        weight = self.weight.to(self.pool.dtype)
+        picks = self._draw(self.weight, 1, rng).tolist()
+        cost = self._columns(picks)[0]  # (n,)
         while len(picks) < k:
-            new = centred(self.pool[picks[n_seen:]], self.origin, self.pool.dtype)
-            n_seen = len(picks)
-            for block, _, _, squares in self._nearest(new):
-                cost[block] = torch.minimum(cost[block], squares.to(cost.dtype))
             cost[picks] = 0.0
-            mass = cost * self.weight
+            mass = cost.to(torch.float64) * self.weight
             if not float(mass.sum()) > 0.0:
                 # Fewer distinct points than centres: any point will do for the rest.
                 picks += rng.choice(len(self.pool), k - len(picks)).tolist()
                 break
-            n_proposals = min(_PROPOSALS, 2 * (k - len(picks)) + 8)
-            proposals = self._draw(mass, n_proposals, rng)
-            between = self._between(proposals)
-            then = cost[proposals].cpu().numpy()
-            now = then.copy()
-            for i, chance in enumerate(rng.random_sample(n_proposals)):
-                if len(picks) < k and chance * then[i] < now[i]:
-                    picks.append(int(proposals[i]))
-                    now = np.minimum(now, between[i])
-                    now[proposals.cpu().numpy() == picks[-1]] = 0.0
+            candidates = self._draw(mass, _CANDIDATES, rng).unique().tolist()
+            stored, gains = self._first_gains(candidates, cost, weight)
+            fresh = np.zeros(len(gains), dtype=np.int64)
+            n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
+            for step in range(n_kept):
+                best = int(gains.argmax())
+                while fresh[best] < step:
+                    column = self._column(stored, candidates, best)
+                    gain = (cost - column).clamp_min_(0.0).dot(weight)
+                    gains[best], fresh[best] = float(gain), step
+                    best = int(gains.argmax())
+                picks.append(candidates[best])
+                column = self._column(stored, candidates, best)
+                torch.minimum(cost, column, out=cost)
+                gains[best] = -1.0
         return centred(self.pool[picks], self.origin, self.pool.dtype)
 
     def _draw(
@@ -281,10 +288,54 @@ class _Lloyd:
         # ... but rounding may step past the last one that has any.
         return found.clamp_max(int((mass > 0).nonzero()[-1]))
 
-    def _between(self, index: torch.Tensor) -> np.ndarray:
-        """Return the squared distances between the points ``index``, float64."""
-        points = centred(self.pool[index], self.origin, torch.float64)
-        return expanded_squares(points, points)[0].clamp_min_(0.0).cpu().numpy()
+    def _columns(self, index: list[int]) -> torch.Tensor:
+        """Return the squared distances of the points ``index`` (p,) to all: (p, n)."""
+        own = centred(self.pool[index], self.origin, self.pool.dtype)
+        norms = (own * own).sum(dim=1, keepdim=True)
+        squares = own.new_empty((len(own), len(self.pool)))
+        for block in self._blocks():
+            points = centred(self.pool[block], self.origin, self.pool.dtype)
+            offset = (points * points).sum(dim=1)
+            squares[:, block] = torch.addmm(offset, own, points.T, alpha=-2.0)
+        return squares.add_(norms).clamp_min_(0.0)
+
+    def _first_gains(
+        self, index: list[int], cost: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor | None, np.ndarray]:
+        """Return the columns of all candidates, if memory allows, and their gains.
+
+        The gain of a candidate is by how much it would lower the weighted ``cost`` (n,)
+        as the next centre.
+        """
+        # A column and, block by block, what it would save.
+        per_column = 2 * len(self.pool) * self.pool.element_size()
+        width = max(1, min(len(index), self.max_memory // per_column))
+        gains = np.empty(len(index))
+        columns = None
+        for start in range(0, len(index), width):
+            columns = self._columns(index[start : start + width])
+            rows = self.block[0]
+            gain = torch.zeros_like(columns[:, 0])
+            for part, now, mass in zip(
+                columns.split(rows, dim=1),
+                cost.split(rows),
+                weight.split(rows),
+                strict=True,
+            ):
+                gain += (now - part).clamp_min_(0.0).mv(mass)
+            gains[start : start + width] = gain.cpu().numpy()
+        return (columns if width == len(index) else None), gains
+
+    def _column(
+        self, stored: torch.Tensor | None, index: list[int], which: int
+    ) -> torch.Tensor:
+        """Return the squared distances of the candidate ``index[which]``: (n,)."""
+        return self._columns([index[which]])[0] if stored is None else stored[which]
+
+    def _blocks(self) -> Iterator[slice]:
+        rows = self.block[0]
+        for start in range(0, len(self.pool), rows):
+            yield slice(start, min(start + rows, len(self.pool)))
 
 
 def _nearest_distinct(
