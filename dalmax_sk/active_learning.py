@@ -1,5 +1,6 @@
 """The active-learning loop as a scikit-learn classifier."""
 
+import functools
 import logging
 import os
 import time
@@ -21,8 +22,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import assert_all_finite, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from dalmax_sk import progress
 from dalmax_sk._budget import (
@@ -41,6 +41,7 @@ from dalmax_sk._rounds import (
     peak_bytes,
     set_missing_seeds,
 )
+from dalmax_sk._setup import as_rules, check_eval_set, find_classes, prepare_estimator
 from dalmax_sk._sklearn_compat import (
     HasMethods,
     Interval,
@@ -55,7 +56,7 @@ from dalmax_sk._sklearn_compat import (
     safe_indexing,
 )
 from dalmax_sk.images import as_paths, check_images
-from dalmax_sk.oracle import CallableOracle, SimulatedOracle, find_missing
+from dalmax_sk.oracle import CallableOracle, SimulatedOracle
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool, align_columns
 from dalmax_sk.strategies import (
     QueryStrategy,
@@ -540,20 +541,6 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             return get_strategy(self.strategy)
         return self.strategy
 
-    def _get_rules(self):
-        if self.stopping is None:
-            return []
-        rules = self.stopping if isinstance(self.stopping, list) else [self.stopping]
-        for rule in rules:
-            if not (hasattr(rule, "should_stop") or callable(rule)):
-                raise ValueError(
-                    "stopping must hold rules of dalmax_sk.stopping or functions "
-                    f"f(history), got {rule!r}."
-                )
-            if hasattr(rule, "_validate_params"):
-                rule._validate_params()
-        return rules
-
     def _check_X(self, X, *, reset):
         """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
         if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
@@ -575,18 +562,26 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         if hasattr(self, "estimator_"):
             del self.estimator_  # a failing fit leaves no model of other data behind
         self._X = X
-        self._set_classes(y)
+        self.classes_ = find_classes(y, self.classes, self.missing_label)
         self._labels = LabelState(len(y), self.classes_, self.missing_label)
-        self._eval_set = self._check_eval_set(eval_set)
+        if eval_set is not None:
+            eval_set = check_eval_set(
+                eval_set,
+                functools.partial(self._check_X, reset=False),
+                self._labels,
+            )
+        self._eval_set = eval_set
         self._routed = (
-            process_routing(self, "fit", **fit_params).estimator.fit
+            process_routing(self, "fit", **fit_params)["estimator"]["fit"]
             if routing_enabled() and fit_params
             else {}
         )
-        self._unfitted = self._prepare_estimator(X)
+        self._unfitted = prepare_estimator(
+            self._get_estimator(X), self.classes_, self.refit == "continue"
+        )
         self.strategy_ = clone(self._get_strategy())
         self.strategy_._validate_params()
-        self._rules = self._get_rules()
+        self._rules = as_rules(self.stopping)
         check_schedule(self.query_size, len(y))
         self._base_seed = check_random_state(self.random_state).randint(2**31 - 1)
 
@@ -610,51 +605,6 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             self._draw_initial(codes)
         self.initial_indices_ = self.labeled_indices_
         self._save()
-
-    def _set_classes(self, y):
-        known = y[~find_missing(y, self.missing_label)]
-        if known.dtype.kind == "O":
-            known = np.array(known.tolist())  # strings as strings, ints as ints
-        assert_all_finite(known, input_name="y")
-        if self.classes is not None:
-            self.classes_ = np.unique(np.asarray(self.classes))
-        elif len(known):
-            check_classification_targets(known)
-            self.classes_ = np.unique(known)
-        else:
-            raise ValueError(
-                "y has no labels at all, so the classes are unknown: pass "
-                "classes=[...] to ActiveLearningClassifier."
-            )
-
-    def _check_eval_set(self, eval_set):
-        if eval_set is None:
-            return None
-        if not isinstance(eval_set, list | tuple) or len(eval_set) != 2:
-            raise ValueError("eval_set must be a tuple (X_eval, y_eval).")
-        X, y = eval_set
-        X = self._check_X(X, reset=False)
-        y = column_or_1d(y)
-        check_consistent_length(X, y)
-        if (self._labels.encode(y, "eval_set's y") == UNKNOWN).any():
-            raise ValueError("eval_set's y has missing labels.")
-        return X, y
-
-    def _prepare_estimator(self, X):
-        """Clone the estimator and tell it the full class list and warm start."""
-        estimator = clone(self._get_estimator(X))
-        prefix, last = final_step(estimator)
-        params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
-        if "classes" in params and params["classes"] is None:
-            estimator.set_params(**{f"{prefix}classes": self.classes_})
-        if self.refit == "continue":
-            if "warm_start" not in params:
-                raise ValueError(
-                    "refit='continue' needs an estimator with a warm_start parameter; "
-                    f"{type(last).__name__} has none. Use refit='scratch'."
-                )
-            estimator.set_params(**{f"{prefix}warm_start": True})
-        return estimator
 
     def _n_initial(self):
         n = resolve_size(self.n_initial, self._labels.n_samples, "n_initial")

@@ -1,9 +1,19 @@
 """Fixtures that tests of several rooms share."""
 
+import os
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import make_classification
+from threadpoolctl import threadpool_limits
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; with a full team of threads each they wait for each other
+    # at every barrier, and tiny nets take ten times as long.
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @pytest.fixture
