@@ -142,13 +142,10 @@ def k_center_greedy(
     picks = torch.tensor(traversal.picks[:n], dtype=torch.int64, device=pool.device)
     if not return_distances:
         return positions_like(picks, X)
-    squares = torch.tensor(traversal.squares, dtype=torch.float64, device=pool.device)
-    radius = float(squares[n].sqrt()) if extra else 0.0
-    return (
-        positions_like(picks, X),
-        positions_like(squares[:n].sqrt(), X),
-        radius,
-    )
+    # NumPy's square root is correctly rounded; torch's may be one digit off.
+    distances = torch.from_numpy(np.sqrt(traversal.squares)).to(pool.device)
+    radius = float(distances[n]) if extra else 0.0
+    return positions_like(picks, X), positions_like(distances[:n], X), radius
 
 
 def _as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:

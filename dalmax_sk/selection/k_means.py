@@ -47,8 +47,8 @@ def k_means_select(
 
     The clusters are those of Lloyd's k-means [1]_ from a greedy k-means++ start [2]_
     [3]_, computed in the precision of `X` and stopped when an iteration lowers the
-    inertia by less than 0.1 %. Weights draw the centres towards the points that matter, for instance
-    uncertain ones [4]_.
+    inertia by less than 0.1 %. Weights draw the centres towards the points that
+    matter, for instance uncertain ones [4]_.
 
     Parameters
     ----------
@@ -116,23 +116,24 @@ def k_means_select(
 
     mean = pool.mean(dim=0)
     origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-    lloyd = _Lloyd(pool, weight, origin, max_memory)
-    centers = lloyd.plus_plus(n, rng)
-    centers, labels, inertia = lloyd.run(centers)
+    # Relative weights, because the scale may not fit the precision of the points.
+    scale = weight.max()
+    lloyd = _Lloyd(pool, weight / scale, origin, max_memory)
+    centers, labels, inertia = lloyd.run(lloyd.plus_plus(n, rng))
 
     eligible = weight > 0
     if int(eligible.sum()) < n:
         eligible = torch.ones_like(eligible)
     positions, squares = _nearest_distinct(pool, centers, origin, eligible, max_memory)
     size = torch.zeros(n, dtype=torch.float64, device=pool.device)
-    _add_at(size, labels, weight)
+    _add_at(size, labels, lloyd.weight)
     # Heaviest first; NumPy's lexsort takes the last key first.
     order = np.lexsort((positions.cpu().numpy(), -size.cpu().numpy()))
     by_size = torch.from_numpy(order).to(pool.device)
     picks = positions_like(positions[by_size], X)
     if not return_distances:
         return picks
-    return picks, positions_like(squares[by_size].sqrt(), X), inertia
+    return picks, positions_like(squares[by_size].sqrt(), X), inertia * float(scale)
 
 
 def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
@@ -213,7 +214,7 @@ class _Lloyd:
         labels = torch.zeros(len(self.pool), dtype=torch.int64, device=self.pool.device)
         squares = torch.zeros_like(self.weight)
         previous = np.inf
-        for _ in range(_MAX_ITERATIONS):
+        for iteration in range(_MAX_ITERATIONS):
             sums = torch.zeros_like(centers, dtype=torch.float64)
             totals = torch.zeros_like(sums[:, 0])
             for block, points, label, square in self._nearest(centers):
@@ -223,7 +224,8 @@ class _Lloyd:
                 _add_at(totals, label, weight)
             squares *= self.weight
             inertia = float(squares.sum())
-            if previous - inertia <= _TOLERANCE * inertia:
+            settled = previous - inertia <= _TOLERANCE * inertia
+            if settled or iteration == _MAX_ITERATIONS - 1:
                 break
             previous = inertia
             means = sums / totals.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
@@ -260,7 +262,7 @@ class _Lloyd:
                 # Fewer distinct points than centres: any point will do for the rest.
                 picks += rng.choice(len(self.pool), k - len(picks)).tolist()
                 break
-            candidates = self._draw(mass, _CANDIDATES, rng).unique().tolist()
+            candidates = np.unique(self._draw(mass, _CANDIDATES, rng)).tolist()
             stored, gains = self._first_gains(candidates, cost, weight)
             fresh = np.zeros(len(gains), dtype=np.int64)
             n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
@@ -279,14 +281,16 @@ class _Lloyd:
 
     def _draw(
         self, mass: torch.Tensor, n: int, rng: np.random.RandomState
-    ) -> torch.Tensor:
+    ) -> np.ndarray:
         """Draw n positions, with replacement, with probability ∝ ``mass`` (n_pool,)."""
-        cumulative = mass.cumsum(dim=0)
-        at = torch.from_numpy(rng.random_sample(n)).to(mass.device) * cumulative[-1]
-        # right=True never returns a position whose mass is 0 ...
-        found = torch.searchsorted(cumulative, at, right=True)
-        # ... but rounding may step past the last one that has any.
-        return found.clamp_max(int((mass > 0).nonzero()[-1]))
+        # On the host: a GPU's cumulative sum is not the same on every call.
+        cumulative = mass.cpu().numpy().cumsum()
+        at = rng.random_sample(n) * cumulative[-1]
+        # side="right" never finds a position whose mass is 0, but rounding may step
+        # past the last one that has any.
+        found = np.searchsorted(cumulative, at, side="right")
+        last = np.searchsorted(cumulative, cumulative[-1], side="left")
+        return np.minimum(found, last)
 
     def _columns(self, index: list[int]) -> torch.Tensor:
         """Return the squared distances of the points ``index`` (p,) to all: (p, n)."""
@@ -368,8 +372,7 @@ def _nearest_distinct(
             heapq.heappush(heap, (*pairs.pop(), center))
 
     look_up(list(range(len(centers))), 1)
-    waiting: list[int] = []
-    while heap or waiting:
+    while heap:
         _, candidate, center = heapq.heappop(heap)
         if candidate not in taken:
             taken.add(candidate)
@@ -383,10 +386,10 @@ def _nearest_distinct(
             heapq.heappush(heap, (*pairs.pop(), center))
             continue
         # Everybody whose nearest has gone is looked up in the same pass.
-        losers = [c for _, p, c in heap if p in taken and not shortlists[c]]
-        heap = [entry for entry in heap if entry[2] not in set(losers)]
+        losers = {c for _, p, c in heap if p in taken and not shortlists[c]}
+        heap = [entry for entry in heap if entry[2] not in losers]
         heapq.heapify(heap)
-        look_up([center, *losers], min(_SHORTLIST, int(free.sum())))
+        look_up([center, *sorted(losers)], min(_SHORTLIST, int(free.sum())))
 
     positions = positions.to(pool.device)
     squares = torch.empty(len(centers), dtype=torch.float64, device=pool.device)
@@ -409,8 +412,7 @@ def _shortlist(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the ``length`` nearest free candidates of each centre.
 
-    Returns squared distances (k, length), without the term that all candidates of a
-    centre share being left out, and positions (k, length).
+    Returns approximate squared distances and positions, both (k, length).
     """
     rows, columns = block_shape(pool.shape[1], pool.element_size(), max_memory)
     found_values, found_index = [], []
@@ -424,11 +426,12 @@ def _shortlist(
             offset[~free[start : start + rows]] = torch.inf
             squares = torch.addmm(offset, own, points.T, alpha=-2.0)
             if length == 1:
-                new = squares.min(dim=1, keepdim=True)
+                value, at = squares.min(dim=1, keepdim=True)
             else:
-                new = torch.topk(squares, min(length, len(points)), largest=False)
-            values = torch.cat([values, new.values + norms[:, None]], dim=1)
-            index = torch.cat([index, new.indices + start], dim=1)
+                width = min(length, len(points))
+                value, at = torch.topk(squares, width, largest=False)
+            values = torch.cat([values, value + norms[:, None]], dim=1)
+            index = torch.cat([index, at + start], dim=1)
             best = torch.topk(values, min(length, values.shape[1]), largest=False)
             values, index = best.values, index.gather(1, best.indices)
         found_values.append(values.clamp_min(0.0))
