@@ -414,14 +414,16 @@ def _shortlist(
 
     Returns approximate squared distances and positions, both (k, length).
     """
-    rows, columns = block_shape(pool.shape[1], pool.element_size(), max_memory)
+    # float64, because in float32 the nearest of the points close to a centre is a
+    # matter of chance if the centres lie far apart.
+    rows, columns = block_shape(pool.shape[1], 8, max_memory)
     found_values, found_index = [], []
-    for own in centers.split(columns):
+    for own in centers.to(torch.float64).split(columns):
         norms = (own * own).sum(dim=1)
-        values = torch.empty((len(own), 0), dtype=pool.dtype, device=pool.device)
+        values = torch.empty((len(own), 0), dtype=own.dtype, device=pool.device)
         index = torch.empty((len(own), 0), dtype=torch.int64, device=pool.device)
         for start in range(0, len(pool), rows):
-            points = centred(pool[start : start + rows], origin, pool.dtype)
+            points = centred(pool[start : start + rows], origin, torch.float64)
             offset = (points * points).sum(dim=1)
             offset[~free[start : start + rows]] = torch.inf
             squares = torch.addmm(offset, own, points.T, alpha=-2.0)
