@@ -237,7 +237,9 @@ class Batches:
         if n_parts == 1:
             return batches
         # Every process needs the same number of rows, or one would wait for ever.
-        batches = [torch.cat([b, b[: -len(b) % n_parts]]) for b in batches]
+        batches = [
+            b[torch.arange(len(b) + -len(b) % n_parts) % len(b)] for b in batches
+        ]
         return [b.tensor_split(n_parts)[part] for b in batches]
 
     def __iter__(self):

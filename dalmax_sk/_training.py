@@ -95,7 +95,13 @@ class Conductor(NeuralNet):
     def initialize_module(self):
         super().initialize_module()
         if self._start_state is not None:
-            self.module_.load_state_dict(self._start_state)
+            try:
+                self.module_.load_state_dict(self._start_state)
+            except RuntimeError as error:
+                raise ValueError(
+                    "warm_start=True: the present weights do not fit the architecture, "
+                    f"which has changed since the last fit. {error}"
+                ) from error
         return self
 
     def release(self, device):

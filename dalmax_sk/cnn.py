@@ -618,6 +618,14 @@ class CNNClassifier(
                 f"(or 1); X has the shape {spec.shape} for each sample. Pass "
                 "normalize='train'."
             )
+        if spec.dtype == "float" and train.source.in_memory:
+            low, high = (float(edge) for edge in train.source.data.aminmax())
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"X holds floats from {low:g} to {high:g}; for ImageNet's mean and "
+                    "standard deviation they must lie in [0, 1]. Scale them, give "
+                    "uint8 images, or pass normalize='train'."
+                )
         mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
         std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
         if spec.shape[0] == 1:
@@ -651,12 +659,13 @@ class CNNClassifier(
             factor = _SCHEDULES.get(self.lr_schedule, self.lr_schedule)
             n_batches = data.train.n_batches * self.max_epochs
             callbacks.append(("lr_schedule", FactorSchedule(factor, n_batches)))
-        if self.early_stopping:
+        callbacks += copy.deepcopy(list(self.callbacks or []))
+        if self.early_stopping:  # last, so that all see the epoch that it stops after
             stopping = EarlyStopping(
                 patience=self.patience, load_best=True, sink=logger.info
             )
             callbacks.append(("early_stopping", stopping))
-        return callbacks + copy.deepcopy(list(self.callbacks or []))
+        return callbacks
 
     def _make_net(
         self, spec, n_classes, *, mean, std, weights, device, accelerator=None, **kwargs
