@@ -32,9 +32,6 @@ def is_mendable(error: BaseException) -> bool:
     # At run time: importing it costs a second that `--help` need not pay.
     from dalmax_sk._sklearn_compat import InvalidParameterError
 
-    # What an explicit `raise ... from` points to is where the trouble began.
-    while error.__cause__ is not None:
-        error = error.__cause__
     if isinstance(error, UsageError | InvalidParameterError):
         return True
     # The system's word on the user's files and disk: missing, forbidden, full.

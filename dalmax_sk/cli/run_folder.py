@@ -108,11 +108,10 @@ class RunFolder:
     def _present(self) -> list[str]:
         """Return the names of what a run would write and is there already."""
         names = [file.name for file in self.own_files() if file.exists()]
-        names += [
-            f"{folder.name}/"
-            for folder in (self.path / "selected_images", self.checkpoint)
-            if folder.exists() and any(folder.iterdir())
-        ]
+        for folder in (self.path / "selected_images", self.checkpoint):
+            # The lock file comes before run.json, and says nothing about a run.
+            if folder.exists() and set(folder.iterdir()) - {self._lock_file}:
+                names.append(f"{folder.name}/")
         return names
 
     def find_foreign_images(self) -> list[str]:
@@ -155,8 +154,10 @@ class RunFolder:
             if entry != self._lock_file:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for file in self.own_files():
+            # and what a kill left of it half written
+            for part in self.path.glob(f".{file.name}.*"):
+                part.unlink()
             file.unlink(missing_ok=True)
-            part_name(file).unlink(missing_ok=True)
 
     def _copies(self) -> list[Path]:
         """Return the copies of picked images that run.json names."""

@@ -1,0 +1,247 @@
+"""Flags: both spellings, all types, every mistake named."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import dalmax_sk
+from dalmax_sk.cli import app
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.settings import (
+    DIGITS,
+    Settings,
+    check_flags,
+    command_line,
+    parse_bool,
+)
+
+
+def plain(text):
+    """Text without the box and the line breaks that depend on the width."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Run the command up to its parsed flags; return them."""
+
+    def parse(*words):
+        caught = {}
+        monkeypatch.setattr(
+            "dalmax_sk.cli.commands._run_train_al",
+            lambda flags, **modes: caught.update(check_flags(flags) | modes),
+        )
+        result = CliRunner().invoke(app, ["train-al", *words])
+        assert result.exit_code == 0, result.output
+        return caught
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "name", "value"),
+    [
+        ("dir-results", "/r", "dir_results", "/r"),
+        ("type", "Core-Set-Selection", "type", "core_set_selection"),
+        ("batch-size", "7", "query_size", 7),
+        ("query-size", "7", "query_size", 7),
+        ("iterations", "2", "iterations", 2),
+        ("test-size", "0.25", "test_size", 0.25),
+        ("mult-gpu", "False", "mult_gpu", False),
+        ("mult-gpu", "on", "mult_gpu", True),
+        ("seed", "3", "seed", 3),
+        ("epochs", "4", "epochs", 4),
+        ("architecture", "vgg16", "architecture", "vgg16"),
+        ("image-size", "64", "image_size", 64),
+        ("n-initial", "9", "n_initial", 9),
+        ("initial-strategy", "balanced", "initial_strategy", "balanced"),
+        ("train-batch-size", "16", "train_batch_size", 16),
+        ("lr", "0.5", "lr", 0.5),
+        ("optimizer", "sgd", "optimizer", "sgd"),
+        ("augment", "yes", "augment", True),
+        ("weights", "imagenet", "weights", "imagenet"),
+        ("device", "cuda:1", "device", "cuda:1"),
+        ("refit", "continue", "refit", "continue"),
+        ("on-bad-image", "skip", "on_bad_image", "skip"),
+    ],
+)
+def test_dashes_and_underscores_are_the_same(parsed, flag, text, name, value):
+    # property: both spellings, with a blank or "=", give the same value
+    for spelling in (flag, flag.replace("-", "_")):
+        for words in ((f"--{spelling}", text), (f"--{spelling}={text}",)):
+            flags = parsed(*words)
+            assert flags[name] == value
+            assert type(flags[name]) is type(value)
+
+
+@pytest.mark.parametrize("name", ["resume", "overwrite", "quiet", "debug"])
+def test_switches(parsed, name):
+    assert parsed(f"--{name}")[name] is True
+    assert parsed()[name] is False
+
+
+def test_the_command_has_two_spellings(parsed):
+    runner = CliRunner()
+    assert runner.invoke(app, ["train_al", "--help"]).exit_code == 0
+    assert runner.invoke(app, ["train-al", "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("True", True), ("1", True), ("YES", True), ("on", True)]
+    + [("False", False), ("0", False), ("no", False), ("Off", False)]
+    + [("maybe", None), ("", None), ("2", None)],
+)
+def test_booleans(text, value):
+    assert parse_bool(text) is value
+
+
+def test_a_bare_boolean_flag_asks_for_its_value():
+    result = CliRunner().invoke(app, ["train-al", "--mult_gpu"])
+    assert result.exit_code == 2
+    assert "requires an argument" in plain(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"mult_gpu": "maybe"}, "--mult-gpu must be True or False, got 'maybe'"),
+        (
+            {"batch_size": 0},
+            r"--query-size must be at least 1 \(images a round\), got 0",
+        ),
+        (
+            {"batch_size": 5, "query_size": 6},
+            "--batch-size 5 and --query-size 6 .*differ",
+        ),
+        ({"n_initial": 5, "test_size": 0.5}, "--n-initial and --test-size both"),
+        ({"test_size": 1.0}, r"--test-size must lie in \(0, 1\).*got 1.0"),
+        ({"test_size": 0.0}, r"--test-size must lie in \(0, 1\).*got 0.0"),
+        ({"test_size": float("nan")}, r"--test-size must lie in \(0, 1\).*got nan"),
+        ({"iterations": -1}, "--iterations must be at least 0"),
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"image_size": 0}, "--image-size must be at least 1"),
+        ({"lr": 0.0}, "--lr must be a positive number"),
+        ({"lr": float("inf")}, "--lr must be a positive number"),
+        ({"seed": -1}, "--seed must be at least 0"),
+        ({"seed": 2**32}, "--seed must be below"),
+        ({"optimizer": "adm"}, r"--optimizer must be one of adam.*did you mean adam"),
+        ({"refit": "never"}, "--refit must be one of scratch, continue; got 'never'"),
+        ({"on_bad_image": "x"}, "--on-bad-image must be one of error, skip"),
+        ({"initial_strategy": "x"}, "--initial-strategy must be one of random, bal"),
+        ({"dir_train": "x"}, "--dir-train needs --dir-test beside it"),
+        ({"dir_test": "x"}, "--dir-test needs --dir-train beside it"),
+        ({"mult_gpu": "True", "device": "cpu"}, "--mult-gpu True uses all GPUs"),
+    ],
+)
+def test_wrong_flags_are_named(flags, message):
+    with pytest.raises(UsageError, match=message):
+        check_flags(flags)
+
+
+def test_all_wrong_flags_are_named_together():
+    with pytest.raises(UsageError, match=r"--mult-gpu.*--refit.*--epochs.*--lr"):
+        check_flags({"mult_gpu": "x", "epochs": 0, "lr": -1.0, "refit": "x"})
+
+
+def test_equal_aliases_are_no_contradiction():
+    assert check_flags({"batch_size": 5, "query_size": 5}) == {"query_size": 5}
+
+
+def test_the_originals_defaults_for_a_users_folder():
+    # property: without further flags a user's folder gets the original's values
+    settings = Settings.from_flags({"dir_train": "/a", "dir_test": "/b"})
+    assert (settings.query_size, settings.iterations) == (10, 5)
+    assert settings.type == "uncertainty_sampling"
+    assert settings.mult_gpu is False
+    # 0.9 of 50,000 start unlabelled
+    assert settings.resolve_n_initial(50_000) == 5_000
+
+
+def test_the_digits_have_their_own_defaults_and_flags_win():
+    settings = Settings.from_flags({"epochs": 3})
+    assert settings.uses_digits
+    assert settings.epochs == 3
+    assert settings.query_size == DIGITS["query_size"]
+    assert settings.resolve_n_initial(1437) == DIGITS["n_initial"]
+    assert Settings.from_flags({"test_size": 0.5}).resolve_n_initial(10) == 5
+
+
+@pytest.mark.parametrize(
+    ("test_size", "n", "n_initial"),
+    [(0.9, 30, 3), (0.9, 1437, 143), (0.5, 3, 1), (0.1, 10, 9), (0.29, 100, 71)],
+)
+def test_test_size_is_the_unlabelled_share(test_size, n, n_initial):
+    flags = {"dir_train": "/a", "dir_test": "/b", "test_size": test_size}
+    assert Settings.from_flags(flags).resolve_n_initial(n) == n_initial
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"test_size": 0.9}, "--test-size 0.9 leaves none of the 5 training images"),
+        ({"n_initial": 6}, "--n-initial 6 asks for more images .*holds: 5"),
+    ],
+)
+def test_an_initial_set_that_cannot_be(flags, message):
+    with pytest.raises(UsageError, match=message):
+        Settings.from_flags(flags).resolve_n_initial(5)
+
+
+def test_settings_survive_json_and_resuming():
+    settings = Settings.from_flags({"dir_train": "/a", "dir_test": "/b", "lr": 1e-4})
+    config = json.loads(json.dumps(settings.to_config()))
+    assert Settings.from_run(config, {}) == settings
+    assert Settings.from_run(config, {"lr": 1e-4, "dir_train": "/a"}) == settings
+    message = r"--lr was 0.0001, now 0.1; --n-initial was not given, now 4\."
+    with pytest.raises(UsageError, match=message):
+        Settings.from_run(config, {"lr": 0.1, "n_initial": 4})
+    config["new_setting"] = config.pop("lr")
+    with pytest.raises(UsageError, match=r"another version.*lr.*new_setting"):
+        Settings.from_run(config, {})
+
+
+def test_the_command_to_repeat_is_a_command():
+    # property: what is printed can be pasted and means the same
+    given = check_flags({"dir_results": "/a b", "batch_size": 3, "mult_gpu": "no"})
+    line = command_line(given, "--resume")
+    assert line.endswith("--resume")
+    assert "--dir-results '/a b'" in line
+    assert "--mult-gpu False" in line
+    assert "--query-size 3" in line
+
+
+def test_help_names_every_flag_with_its_default():
+    result = CliRunner().invoke(app, ["train-al", "--help"])
+    text = plain(result.stdout)
+    for name in Settings.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text
+    for default in ("Default: 10 ", "Default: 5 ", "Default: 0.9", "Default: results"):
+        assert default in text
+
+
+def test_unknown_flags_and_commands():
+    runner = CliRunner()
+    result = runner.invoke(app, ["train-al", "--epoch", "3"])
+    assert result.exit_code == 2
+    assert "No such option: --epoch" in plain(result.stderr)
+    result = runner.invoke(app, ["trainal"])
+    assert result.exit_code == 2
+    assert "No such command 'trainal'" in plain(result.stderr)
+
+
+def test_version_and_module(tmp_path):
+    # property: python -m dalmax_sk is the same program
+    root = Path(dalmax_sk.__file__).parent.parent
+    env = os.environ | {"PYTHONPATH": str(root)}
+    words = [sys.executable, "-m", "dalmax_sk", "--version"]
+    result = subprocess.run(
+        words, capture_output=True, text=True, env=env, cwd=tmp_path, check=True
+    )
+    assert result.stdout == f"dalmax_sk {dalmax_sk.__version__}\n"
