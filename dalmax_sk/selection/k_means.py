@@ -30,8 +30,9 @@ _MAX_ITERATIONS = 100
 # Candidates that k-means++ draws at once, and how many for each centre it keeps.
 _CANDIDATES = 128
 _CANDIDATES_PER_CENTER = 4
-# Candidates looked up for a centre whose nearest has gone to another centre.
-_SHORTLIST = 64
+# Candidates looked up for a centre whose nearest has gone to another centre: at least,
+# and at most, if many centres crowd in one place.
+_SHORTLIST = (64, 1024)
 
 
 def k_means_select(
@@ -389,7 +390,9 @@ def _nearest_distinct(
         losers = {c for _, p, c in heap if p in taken and not shortlists[c]}
         heap = [entry for entry in heap if entry[2] not in losers]
         heapq.heapify(heap)
-        look_up([center, *sorted(losers)], min(_SHORTLIST, int(free.sum())))
+        least, most = _SHORTLIST
+        length = min(max(least, len(losers) + 1), most, int(free.sum()))
+        look_up([center, *sorted(losers)], length)
 
     positions = positions.to(pool.device)
     squares = torch.empty(len(centers), dtype=torch.float64, device=pool.device)

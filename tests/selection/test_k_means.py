@@ -146,7 +146,7 @@ def test_nearest_distinct_is_greedy_by_distance(
     eligible = np.ones(n, dtype=bool)
     eligible[rng.permutation(n)[: (n - k) // 2]] = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(k_means, "_SHORTLIST", shortlist)
+        patch.setattr(k_means, "_SHORTLIST", (1, shortlist))
         match, squares = k_means._nearest_distinct(
             torch.from_numpy(X),
             torch.from_numpy(centers),
