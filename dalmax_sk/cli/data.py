@@ -14,7 +14,7 @@ from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
 
-__all__ = ["RunData", "Split", "load_run_data"]
+__all__ = ["RunData", "Split", "list_run_data", "read_run_data"]
 
 
 @dataclass
@@ -87,15 +87,10 @@ class RunData:
     test: Split
 
 
-def load_run_data(
-    dir_train: str | None,
-    dir_test: str | None,
-    *,
-    dir_results: str,
-    image_size: int,
-    skip_bad_images: bool,
+def list_run_data(
+    dir_train: str | None, dir_test: str | None, *, dir_results: str
 ) -> RunData:
-    """List the images of both folders and read every one of them once.
+    """List the images of both folders, with one class map.
 
     Parameters
     ----------
@@ -104,22 +99,11 @@ def load_run_data(
         ``{dir_results}/digits`` once.
     dir_results : str
         The results folder.
-    image_size : int
-        Side to which the images will be resized, in pixels; read at this size they are
-        kept in memory for the training that follows.
-    skip_bad_images : bool
-        Leave out files that cannot be read instead of raising.
 
     Returns
     -------
     RunData
-
-    Raises
-    ------
-    ImageReadError
-        If files cannot be read (all of them are named) and are not to be skipped.
-    UsageError
-        If too little is left.
+        No file has been opened yet.
     """
     if dir_train is None or dir_test is None:
         digits = make_digits_folder(Path(dir_results) / "digits")
@@ -132,6 +116,30 @@ def load_run_data(
         Split(Path(bunch.directory), bunch.data, names[bunch.target])
         for bunch in (train, test)
     ]
+    return RunData(class_names, *splits)
+
+
+def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> None:
+    """Read every image once; files that cannot be read are named, or left out.
+
+    Parameters
+    ----------
+    data : RunData
+        The images; those that cannot be read move to ``skipped``.
+    image_size : int
+        Side to which the images will be resized, in pixels; read at this size they are
+        kept in memory for the training that follows.
+    skip_bad_images : bool
+        Leave out files that cannot be read instead of raising.
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read (all of them are named) and are not to be skipped.
+    UsageError
+        If too little is left.
+    """
+    splits = (data.train, data.test)
     # Both folders in one pass, so that all broken files are reported together.
     everything = np.concatenate([split.paths for split in splits])
     broken = find_broken_images(everything, image_size=image_size)
@@ -142,11 +150,10 @@ def load_run_data(
         is_broken = np.array([path in reasons for path in split.paths], dtype=bool)
         split.skipped = [(path, reasons[path]) for path in split.paths[is_broken]]
         split.paths, split.labels = split.paths[~is_broken], split.labels[~is_broken]
-        emptied = sorted(set(class_names) - set(split.labels.tolist()))
+        emptied = sorted(set(data.class_names) - set(split.labels.tolist()))
         if emptied:
             raise UsageError(
                 f"{split.directory}: no image of class {', '.join(emptied)} can be "
                 "read; every class needs at least one. Mend the files, or remove the "
                 "class from both folders."
             )
-    return RunData(class_names, *splits)

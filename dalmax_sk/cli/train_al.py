@@ -1,21 +1,24 @@
 """``dalmax train-al``: check, run the rounds, write the files."""
 
+import importlib.util
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import torch
 
 from dalmax_sk import progress
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.data import RunData, load_run_data
+from dalmax_sk.cli.data import RunData, list_run_data, read_run_data
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run_folder import FORMAT, RunFolder
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.cli.settings import Settings, command_line
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.nets import net_names
+from dalmax_sk.devices import resolve_device
+from dalmax_sk.nets import build_net
 from dalmax_sk.persistence import save_model
 from dalmax_sk.reports import (
     copy_names,
@@ -78,13 +81,15 @@ def train_al(
         if stored["status"] == "finished":
             screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
             return
-    _check_architecture(settings.architecture)
 
     with screen.watch(settings.iterations):
-        data = load_run_data(
-            settings.dir_train,
-            settings.dir_test,
-            dir_results=settings.dir_results,
+        data = list_run_data(
+            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+        )
+        settings.resolve_n_initial(len(data.train.paths))
+        _check_model(settings, len(data.class_names))
+        read_run_data(
+            data,
             image_size=settings.image_size,
             skip_bad_images=settings.on_bad_image == "skip",
         )
@@ -101,12 +106,22 @@ def train_al(
             folder.unlock()
 
 
-def _check_architecture(name: str) -> None:
-    # "mlp" is for tables
-    known = [net for net in net_names() if net != "mlp"]
-    if name not in known:
+def _check_model(settings: Settings, n_classes: int) -> None:
+    """Build the net once and look for the device, before anything long or lasting."""
+    if settings.mult_gpu and importlib.util.find_spec("accelerate") is None:
         raise UsageError(
-            f"--architecture {name!r} is not known. Known: {', '.join(known)}."
+            "--mult-gpu True needs the package accelerate, which is not installed: "
+            'pip install "dalmax_sk[accelerate]".'
+        )
+    if not settings.mult_gpu:
+        resolve_device(settings.device)
+    side = settings.image_size
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours
+        build_net(
+            settings.architecture,
+            input_shape=(3, side, side),
+            n_classes=n_classes,
+            weights=settings.weights,
         )
 
 
@@ -250,8 +265,12 @@ class _Run:
             self._write_run_json("interrupted")
             raise
         except Exception as error:
-            # not handled, only noted: the caller tells the user
-            self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
+            # Not handled, only noted: the caller tells the user. A run that failed
+            # before its first round has nothing worth keeping and blocks no new try.
+            if self._record["rounds"]:
+                self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
+            else:
+                self._folder.overwrite()
             raise
 
     def _on_report(

@@ -287,7 +287,9 @@ def _one_class(images):
         (_one_class, "", ["class"]),
         (_rename_class, "", ["gras", "grass"]),
         (None, "--type core_sett", ["core_sett", "Did you mean", "core_set"]),
-        (None, "--architecture small_cn", ["--architecture", "small_cnn"]),
+        (None, "--architecture small_cn", ["'small_cn'", "small_cnn"]),
+        (None, "--architecture vgg16", ["vgg16", "8"]),
+        (None, "--mult-gpu True", ["--mult-gpu", "dalmax_sk[accelerate]"]),
         (None, "--n-initial 25", ["--n-initial 25", "24"]),
         (None, "--device cuda:99", ["cuda:99"]),
         (None, "--weights no_such_file.pth", ["no_such_file.pth"]),
@@ -306,6 +308,19 @@ def test_bad_input_is_explained(run_cli, run_folder, images, spoil, flags, words
         assert word in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(run_folder.glob("selected_images/**/*.png"))
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(run_cli, run_folder, monkeypatch):
+    # property: an error in the first fit does not make the next try ask for --overwrite
+    def fail(*args, **kwargs):
+        raise ValueError("first fit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dalmax_sk.cnn.CNNClassifier.fit", fail)
+        result = run_cli()
+    assert "first fit" in str(result.exception)
+    assert files_below(run_folder) == {"checkpoint/lock"}
+    assert run_cli().exit_code == 0
 
 
 def test_debug_shows_the_traceback(run_cli):
