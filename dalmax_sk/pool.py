@@ -363,9 +363,11 @@ class Pool:
             raise self._cannot(owner, what, f"{_name(self._estimator)} on file paths")
         X = np.asarray(X)
         if X.dtype.kind not in "fiub":
-            raise self._cannot(
-                owner, what, f"{_name(self._estimator)} on data of type {X.dtype}"
-            )
+            try:
+                X = X.astype(np.float64)  # numbers in an array of objects
+            except (TypeError, ValueError) as error:
+                who = f"{_name(self._estimator)} on data of type {X.dtype}"
+                raise self._cannot(owner, what, who) from error
         # images given to a plain classifier: one row of pixels an image
         return X.reshape(len(X), int(np.prod(X.shape[1:])))
 

@@ -4,7 +4,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_estimator_cloneable,
+    check_estimator_repr,
+    check_get_params_invariance,
+    check_no_attributes_set_in_init,
+    check_param_validation,
+    check_parameters_default_constructible,
+    check_set_params,
+    parametrize_with_checks,
+)
 
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.strategies import (
@@ -36,6 +45,30 @@ def test_cnn_follows_the_contract(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(STRATEGIES)
-def test_strategies_are_parameter_objects(estimator, check):
-    check(estimator)
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_estimator_cloneable,
+        check_estimator_repr,
+        check_get_params_invariance,
+        check_no_attributes_set_in_init,
+        check_param_validation,
+        check_parameters_default_constructible,
+        check_set_params,
+    ],
+)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_strategies_are_parameter_objects(strategy, check):
+    # a strategy has nothing to fit: of the battery, what is about parameters applies
+    if check is check_param_validation:
+        every = set(strategy.get_params(deep=False))
+        assert every == set(strategy._parameter_constraints)
+    else:
+        check(type(strategy).__name__, strategy)
+
+
+@pytest.mark.parametrize(
+    "estimator", [ActiveLearningClassifier(), CNNClassifier()], ids=repr
+)
+def test_every_parameter_is_constrained(estimator):
+    check_param_validation(type(estimator).__name__, estimator)

@@ -124,6 +124,16 @@ def test_sparse_inputs_within_and_beyond_the_memory(table):
         pool.prepare(["embeddings"], owner="CoreSet")
 
 
+def test_numbers_in_an_array_of_objects_are_embeddings(table):
+    X, y = table
+    model = LogisticRegression().fit(X, y)
+    pool = make_pool(model, X.astype(object), y)
+    np.testing.assert_array_equal(pool.embeddings, X[30:])
+    words = np.full(X.shape, "word", dtype=object)
+    with pytest.raises(MissingCapabilityError, match="on data of type object cannot"):
+        CoreSet().query(make_pool(model, words, y), 1)
+
+
 @pytest.mark.parametrize(
     ("need", "message"),
     [
