@@ -56,19 +56,17 @@ def as_matrix(X: Any, name: str) -> torch.Tensor:
     return tensor
 
 
-def as_vector(values: Any, name: str, length: int | None = None) -> torch.Tensor:
-    """Return ``values`` as an (n,) floating-point tensor without NaN."""
-    tensor = _as_tensor(values, name)
-    if tensor.ndim != 1:
-        raise ValueError(
-            f"{name} must be one-dimensional, got shape {tuple(tensor.shape)}."
-        )
-    if length is not None and len(tensor) != length:
-        raise ValueError(f"{name} has {len(tensor)} values for {length} rows of X.")
-    n_missing = int(torch.isnan(tensor).sum())
+def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
+    """Return ``values`` as an (n,) floating-point array without NaN, on the host."""
+    array = _as_tensor(values, name).cpu().numpy()
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}.")
+    if length is not None and len(array) != length:
+        raise ValueError(f"{name} has {len(array)} values for {length} rows of X.")
+    n_missing = int(np.isnan(array).sum())
     if n_missing:
-        raise ValueError(f"{name} holds NaN in {n_missing} of {len(tensor)} places.")
-    return tensor
+        raise ValueError(f"{name} holds NaN in {n_missing} of {len(array)} places.")
+    return array
 
 
 def check_count(n: Any, available: int, name: str) -> int:
@@ -98,9 +96,12 @@ def check_max_memory(max_memory: Any) -> int:
     return limit
 
 
-def positions_like(positions: torch.Tensor, like: Any) -> Array:
-    """Return int64 positions as a tensor if ``like`` is one, else as an array."""
-    return positions if isinstance(like, torch.Tensor) else positions.cpu().numpy()
+def positions_like(positions: torch.Tensor | np.ndarray, like: Any) -> Array:
+    """Return positions as a tensor beside ``like`` if that is one, else as an array."""
+    tensor = torch.as_tensor(positions)
+    if isinstance(like, torch.Tensor):
+        return tensor.to(like.device)
+    return tensor.cpu().numpy()
 
 
 def _as_tensor(values: Any, name: str) -> torch.Tensor:

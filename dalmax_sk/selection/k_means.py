@@ -142,18 +142,18 @@ def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
     if sample_weight is None:
         return torch.ones(len(pool), dtype=torch.float64, device=pool.device)
     weight = as_vector(sample_weight, "sample_weight", len(pool))
-    n_bad = int(((weight < 0) | torch.isinf(weight)).sum())
+    n_bad = np.count_nonzero((weight < 0) | np.isinf(weight))
     if n_bad:
         raise ValueError(
             f"sample_weight must be finite and at least 0, but {n_bad} of "
             f"{len(weight)} weights are not."
         )
-    if not bool((weight > 0).any()):
+    if not (weight > 0).any():
         raise ValueError(
             "sample_weight is 0 everywhere, so no point says where clusters are. Give "
             "at least one positive weight, or sample_weight=None."
         )
-    return weight.to(pool.device, torch.float64)
+    return torch.from_numpy(weight).to(pool.device, torch.float64)
 
 
 def _add_at(total: torch.Tensor, index: torch.Tensor, values: torch.Tensor) -> None:

@@ -1,10 +1,14 @@
-"""The best n of a vector of scores, surely or by chance."""
+"""The best n of a vector of scores, surely or by chance.
+
+Scores are one number a candidate, so these kernels work on the host wherever the scores
+live: one small copy costs less than the synchronisations of a selection on a GPU, and
+one seed gives the same batch on every device.
+"""
 
 import math
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk.selection.arrays import Array, as_vector, check_count, positions_like
@@ -129,51 +133,46 @@ def stochastic_top_n(
         raise ValueError(f"batch must be one of {_BATCHES}, got {batch!r}.")
     if not isinstance(beta, int | float | np.number) or not 0 <= beta < math.inf:
         raise ValueError(f"beta must be a number in [0, inf), got {beta!r}.")
-    values = as_vector(scores, "scores").to(torch.float64)
+    values = as_vector(scores, "scores").astype(np.float64)
     n = check_count(n, len(values), "scores")
     rng = check_random_state(random_state)
 
     if batch == "power":
-        n_negative = int((values < 0).sum())
+        n_negative = int(np.count_nonzero(values < 0))
         if n_negative:
             raise ValueError(
                 f'batch="power" needs scores of at least 0, but {n_negative} of '
-                f"{len(values)} are negative (the least is {float(values.min()):g}). "
+                f"{len(values)} are negative (the least is {values.min():g}). "
                 'Shift them, or use batch="softmax" or "softrank".'
             )
-        log_weights = values.log()
+        with np.errstate(divide="ignore"):  # the logarithm of zero is wanted here
+            log_weights = np.log(values)
     elif batch == "softmax":
         log_weights = values
     else:
-        log_weights = -_ranks(values, rng).log()
+        log_weights = -np.log(_ranks(values, rng))
 
-    # Drawn by NumPy for every device: one seed, one batch, wherever the scores live.
-    noise = torch.from_numpy(rng.gumbel(size=len(values))).to(values.device)
+    noise = rng.gumbel(size=len(values))
     # Adding noise / beta (and not multiplying the scores) keeps infinities infinite.
     perturbed = log_weights + noise / float(beta) if beta > 0 else noise
     return positions_like(_top_n(perturbed, n, rng), scores)
 
 
-def _top_n(values: torch.Tensor, n: int, rng: np.random.RandomState) -> torch.Tensor:
+def _top_n(values: np.ndarray, n: int, rng: np.random.RandomState) -> np.ndarray:
     """Return the positions of the n largest values, ties by ``rng``."""
-    threshold = torch.topk(values, n, sorted=False).values.min()
-    above = (values > threshold).nonzero().squeeze(1)
-    tied = (values == threshold).nonzero().squeeze(1)
-    n_tied = n - len(above)
-    drawn = torch.from_numpy(rng.permutation(len(tied))[:n_tied]).to(values.device)
-    chosen = torch.cat([above, tied[drawn]])
+    threshold = np.partition(values, len(values) - n)[len(values) - n]
+    above = np.flatnonzero(values > threshold)
+    tied = np.flatnonzero(values == threshold)
+    chosen = np.concatenate([above, rng.permutation(tied)[: n - len(above)]])
     # A stable sort of a shuffled batch leaves equal scores in random order.
-    chosen = chosen[torch.from_numpy(rng.permutation(n)).to(values.device)]
-    order = torch.argsort(values[chosen], descending=True, stable=True)
-    return chosen[order]
+    chosen = rng.permutation(chosen)
+    return chosen[np.argsort(-values[chosen], kind="stable")]
 
 
-def _ranks(values: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
-    """Return float64 ranks, 1 for the largest value, equal values in random order."""
-    shuffle = torch.from_numpy(rng.permutation(len(values))).to(values.device)
-    order = torch.argsort(values[shuffle], descending=True, stable=True)
-    ranks = torch.empty_like(values)
-    ranks[shuffle[order]] = torch.arange(
-        1, len(values) + 1, dtype=values.dtype, device=values.device
-    )
+def _ranks(values: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return ranks, 1 for the largest value, equal values in random order."""
+    shuffle = rng.permutation(len(values))
+    order = shuffle[np.argsort(-values[shuffle], kind="stable")]
+    ranks = np.empty(len(values))
+    ranks[order] = np.arange(1, len(values) + 1)
     return ranks
