@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import dalmax_sk
 from dalmax_sk.cli import app
-from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.errors import UsageError, is_mendable
 from dalmax_sk.cli.settings import (
     DIGITS,
     Settings,
@@ -20,6 +21,8 @@ from dalmax_sk.cli.settings import (
     command_line,
     parse_bool,
 )
+from dalmax_sk.cnn import CNNClassifier
+from dalmax_sk.strategies import get_strategy
 
 
 def plain(text):
@@ -234,6 +237,44 @@ def test_unknown_flags_and_commands():
     result = runner.invoke(app, ["trainal"])
     assert result.exit_code == 2
     assert "No such command 'trainal'" in plain(result.stderr)
+
+
+def test_weights_from_a_file_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pth").write_bytes(b"")
+    assert check_flags({"weights": "w.pth"})["weights"] == str(tmp_path / "w.pth")
+
+
+def _raised(function, *args):
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "mendable"),
+    [
+        (check_flags, ({"epochs": 0},), True),
+        (get_strategy, ("no such",), True),
+        (CNNClassifier(lr="x").fit, ([[0.0], [1.0]], [0, 1]), True),
+        (open, ("/no/such/file",), True),
+        (int, ("x",), False),
+        ({}.__getitem__, ("x",), False),
+        (np.linalg.inv, (np.zeros((2, 2)),), False),
+    ],
+)
+def test_only_our_own_checks_lose_their_traceback(function, args, mendable):
+    assert is_mendable(_raised(function, *args)) is mendable
+
+
+def test_version():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"dalmax_sk {dalmax_sk.__version__}\n",
+    )
 
 
 def test_version_and_module(tmp_path):

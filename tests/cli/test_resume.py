@@ -71,7 +71,7 @@ def kill_at(monkeypatch):
     return run_armed
 
 
-@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [25, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_anywhere_and_resumed(
     run_cli, run_folder, snapshot, kill_at, uninterrupted, step
 ):
@@ -84,11 +84,11 @@ def test_killed_anywhere_and_resumed(
     run_folder.parent.rename(run_folder.parent.with_name("counted"))
     assert expected == uninterrupted
 
-    # Every twelfth moment, and the files that decide where a run goes on.
+    # Every so many moments, and the files that decide where a run goes on.
     numbers = set(range(0, len(moments), step))
     numbers |= {moments.index(name) for name in moments if name.endswith("run.json")}
     numbers |= {moments.index(name) for name in moments if name.endswith("state.json")}
-    assert len(numbers) > 10
+    assert len(numbers) >= 6
     for number in sorted(numbers):
         if "_al_model" in moments[number]:
             continue  # save_model cleans up, which a real kill would not let it
@@ -122,7 +122,7 @@ def test_warm_starts_are_resumed_too(run_cli, run_folder, snapshot, kill_at):
     expected = snapshot(run_folder)
     run_folder.parent.rename(run_folder.parent.with_name("counted"))
     epochs = [number for number, name in enumerate(moments) if name == "epoch"]
-    for number in (epochs[1], epochs[-2], len(moments) - 4):
+    for number in (epochs[1], epochs[-2]):
         _, result = kill_at(lambda: run_cli(flags), number)
         assert result is None, (moments[number], result.output)
         assert run_cli(flags).exit_code == 0

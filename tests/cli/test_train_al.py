@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -472,6 +473,13 @@ def test_bars_on_a_terminal():
     for words in ("Images read", "Training: epochs", "Rounds", "committee"):
         assert words in text
     assert text.count("round 1/2: 5 labels, training 1.0 s") == 1
+
+
+def test_the_packages_warnings_are_shown(capsys):
+    screen = Screen(quiet=False)
+    with screen.watch(n_rounds=1):
+        logging.getLogger("dalmax_sk").warning("mind the %s", "[gap]")
+    assert capsys.readouterr().err == "Note: mind the [gap]\n"
 
 
 def test_plain_lines_elsewhere(run_cli):
