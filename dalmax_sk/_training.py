@@ -4,7 +4,7 @@ import logging
 import math
 
 import torch
-from skorch import NeuralNet
+from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer
 from skorch.hf import AccelerateMixin
 
@@ -63,7 +63,7 @@ class TrainingData:
         return len(self.train)
 
 
-class Conductor(NeuralNet):
+class Conductor(NeuralNetClassifier):
     """A skorch net that trains on :class:`TrainingData`, whole batches at a time.
 
     Losses and accuracies are summed on the device and read once an epoch, so the
@@ -110,6 +110,11 @@ class Conductor(NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         self.optimizer_.state.clear()
         self.device = str(device)
+
+    def check_data(self, X, y=None):
+        """Accept `TrainingData`, which brings its labels along."""
+        if not isinstance(X, TrainingData):
+            super().check_data(X, y)
 
     def get_split_datasets(self, X, y=None, **fit_params):
         if isinstance(X, TrainingData):
@@ -183,7 +188,10 @@ class Conductor(NeuralNet):
                 f"The training loss became {loss / n} in epoch {len(self.history)} "
                 f"with lr={lr:.3g}. Lower lr, or look for extreme values in X."
             )
+        before = self.history[:-1, f"{prefix}_loss"] if len(self.history) > 1 else []
         self.history.record(f"{prefix}_loss", loss / n)
+        # what skorch's Checkpoint looks at
+        self.history.record(f"{prefix}_loss_best", all(loss / n < b for b in before))
         self.history.record(f"{prefix}_accuracy", right / n)
 
     def gather(self, sums):

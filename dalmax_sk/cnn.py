@@ -15,7 +15,6 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
 from torch import nn
@@ -29,6 +28,7 @@ from dalmax_sk._batches import (
 )
 from dalmax_sk._inputs import read_inputs
 from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
+from dalmax_sk._targets import class_weights, encode_labels, stratified_split
 from dalmax_sk._training import (
     AcceleratedConductor,
     Conductor,
@@ -163,7 +163,7 @@ class CNNClassifier(
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels, sorted.
-    net_ : skorch.NeuralNet
+    net_ : skorch.NeuralNetClassifier
         The conductor of the training, with the module, its optimizer and history.
     module_ : nn.Module
         The trained net behind its normalisation. Takes raw batches: uint8, or float in
@@ -348,7 +348,7 @@ class CNNClassifier(
             If image files cannot be read; all of them together.
         """
         source, y, spec = read_inputs(self, X, y)
-        y_index, classes = self._encode(y)
+        y_index, classes = encode_labels(y, self.classes, type(self).__name__)
         start_state = self._state_to_continue(spec, classes)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         accelerator = self._make_accelerator()
@@ -363,16 +363,18 @@ class CNNClassifier(
             torch.manual_seed(seed)
             data = self._make_data(source, y_index, spec, device, accelerator)
             mean, std = self._get_normalization(data.train, spec, start_state)
-            weights = None if start_state is not None else self.weights
+            weight = class_weights(self.class_weight, y_index, classes)
+            if weight is not None and spec.kind == "image":
+                weight = weight.float()
             net = self._make_net(
                 spec,
                 len(classes),
                 mean=mean,
                 std=std,
-                weights=weights,
+                weights=None if start_state is not None else self.weights,
                 device=device,
                 accelerator=accelerator,
-                criterion__weight=self._get_class_weight(y_index, classes, spec),
+                criterion__weight=weight,
                 callbacks=self._make_callbacks(data),
             )
             net.train(data, start_state)
@@ -492,31 +494,6 @@ class CNNClassifier(
             embeddings=embeddings,
         )
 
-    def _encode(self, y):
-        """Return the position of each label in the class list (int64), and the list."""
-        check_classification_targets(y)
-        present = np.unique(y)
-        if self.classes is None:
-            classes = present
-        else:
-            classes = np.unique(np.asarray(self.classes))
-            if len(classes) != len(self.classes):
-                raise ValueError(
-                    f"classes must name each class once; got {list(self.classes)!r}."
-                )
-            unknown = [label for label in present.tolist() if label not in classes]
-            if unknown:
-                raise ValueError(
-                    f"y holds {unknown!r}, which is not in classes="
-                    f"{classes.tolist()!r}. Add it there, or drop those samples."
-                )
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes; y holds one class, "
-                f"{present.tolist()!r}. If others exist, pass classes=."
-            )
-        return torch.from_numpy(np.searchsorted(classes, y)), classes
-
     def _state_to_continue(self, spec, classes):
         """Return the weights that a warm start goes on from, or None."""
         if not self.warm_start or not hasattr(self, "net_"):
@@ -555,7 +532,7 @@ class CNNClassifier(
             )
         rows, valid_rows = torch.arange(len(source)), None
         if self.early_stopping:
-            rows, valid_rows = self._split(y_index)
+            rows, valid_rows = stratified_split(y_index, self.validation_fraction)
         make = functools.partial(
             Batches,
             stage(source, device),
@@ -578,32 +555,6 @@ class CNNClassifier(
             return TrainingData(train)
         batch_size = inference_batch_size(source.values_per_sample, device)
         return TrainingData(train, make(rows=valid_rows, batch_size=batch_size))
-
-    def _split(self, y_index):
-        """Rows for training and for validation, stratified; seeded by torch."""
-        n = len(y_index)
-        n_valid = max(1, round(self.validation_fraction * n))
-        # The k-th of m shuffled members of a class stands at (k + u) / m. The lowest
-        # positions hold every class in proportion; an only member is never taken.
-        y = y_index.numpy()
-        order = torch.randperm(n).numpy()
-        offsets = torch.rand(len(np.unique(y)), dtype=torch.float64).numpy()
-        position = np.full(n, np.inf)
-        for offset, label in zip(offsets, np.unique(y), strict=True):
-            members = order[y[order] == label]
-            if len(members) > 1:
-                position[members] = (np.arange(len(members)) + offset) / len(members)
-        if n_valid > np.isfinite(position).sum() or n_valid >= n:
-            raise ValueError(
-                "early_stopping=True with validation_fraction="
-                f"{self.validation_fraction} needs {n_valid} of the {n} samples for "
-                "validation, from classes with two or more. Give more samples, or "
-                "pass early_stopping=False."
-            )
-        is_valid = np.zeros(n, dtype=bool)
-        is_valid[np.argsort(position, kind="stable")[:n_valid]] = True
-        valid = torch.from_numpy(is_valid)
-        return (~valid).nonzero().flatten(), valid.nonzero().flatten()
 
     def _get_normalization(self, train, spec, start_state):
         """Mean and standard deviation to standardise inputs by, float64."""
@@ -631,27 +582,6 @@ class CNNClassifier(
         if spec.shape[0] == 1:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         return mean, std
-
-    def _get_class_weight(self, y_index, classes, spec):
-        """Weight of each class in the loss, (n_classes,), or None."""
-        if self.class_weight is None:
-            return None
-        weight = np.ones(len(classes))
-        if isinstance(self.class_weight, dict):
-            unknown = [k for k in self.class_weight if k not in classes]
-            if unknown:
-                raise ValueError(
-                    f"class_weight names {unknown!r}, but the classes are "
-                    f"{classes.tolist()!r}."
-                )
-            for label, value in self.class_weight.items():
-                weight[np.flatnonzero(classes == label)] = value
-        else:
-            counts = np.bincount(y_index, minlength=len(classes))
-            present = counts > 0
-            weight[present] = len(y_index) / (present.sum() * counts[present])
-        dtype = torch.float64 if spec.kind == "table" else torch.float32
-        return torch.tensor(weight, dtype=dtype)
 
     def _make_callbacks(self, data):
         callbacks = [("report", EpochReport())]
@@ -693,6 +623,7 @@ class CNNClassifier(
                 std=std,
                 image_size=spec.shape[1:] if spec.resize else None,
             ),
+            classes=np.arange(n_classes),
             criterion=nn.CrossEntropyLoss,
             optimizer=optimizer,
             lr=self.lr,

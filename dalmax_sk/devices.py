@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["available_device", "fits_on", "resolve_device"]
+__all__ = ["fits_on", "resolve_device"]
 
 # Training data move to the GPU as a whole while they need less than this share of its
 # free memory; the rest is left to weights, activations and other processes.
@@ -61,17 +61,6 @@ def resolve_device(device):
             "device='auto' to take what is there, or 'cpu'."
         )
     return found
-
-
-def available_device(device):
-    """Return ``device`` if it is there now, else the CPU (for unpickled models)."""
-    device = torch.device(device)
-    if device.type == "cuda" and (
-        not torch.cuda.is_available()
-        or (device.index or 0) >= torch.cuda.device_count()
-    ):
-        return torch.device("cpu")
-    return device
 
 
 def fits_on(device, n_bytes):

@@ -13,10 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_param_validation
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
 from torch import nn
 
 from dalmax_sk import progress
+from dalmax_sk._targets import stratified_split
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.nets import NoEmbeddingError, SmallCNN
 
@@ -260,10 +261,9 @@ def test_early_stopping(digits):
 @pytest.mark.parametrize("seed", range(5))
 def test_validation_samples_are_stratified(seed):
     y = torch.tensor([0] * 40 + [1] * 20 + [2] * 20 + [3])
-    clf = CNNClassifier(early_stopping=True, validation_fraction=0.25)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        rows, valid = clf._split(y)
+        rows, valid = stratified_split(y, 0.25)
     assert sorted([*rows.tolist(), *valid.tolist()]) == list(range(81))
     counts = np.bincount(y[valid], minlength=4)
     assert counts.sum() == 20
@@ -405,6 +405,27 @@ def test_callbacks_see_every_event_and_are_copied(digits):
     found = dict(clf.net_.callbacks_)["Counter"]
     assert found.events == ["begin", *(["batch"] * 3 + ["epoch"]) * 2, "end"]
     assert callback.events == []
+
+
+def test_skorch_callbacks_work(digits, tmp_path):
+    # checkpoints at the best epoch, scores of the epoch's predictions, schedules
+    callbacks = [
+        Checkpoint(dirname=tmp_path, monitor="valid_loss_best", f_optimizer=None),
+        EpochScoring("accuracy", on_train=True, name="accuracy", lower_is_better=False),
+        LRScheduler("StepLR", step_size=1, gamma=0.5),
+    ]
+    clf = classifier(callbacks=callbacks, early_stopping=True).fit(*digits)
+    assert (tmp_path / "params.pt").is_file()
+    history = clf.net_.history
+    assert history[:, "accuracy"] == history[:, "train_accuracy"]
+    assert [row["lr"] for row in clf.history_] == [1e-3, 5e-4]
+
+
+def test_the_skorch_net_predicts_by_itself(fitted, digits):
+    x = digits[0][:, None].astype(np.float32)
+    expected = fitted.predict_proba(digits[0])
+    np.testing.assert_allclose(fitted.net_.predict_proba(x), expected, atol=1e-6)
+    np.testing.assert_array_equal(fitted.net_.predict(x), expected.argmax(1))
 
 
 def test_a_callback_may_end_the_training(digits):
@@ -556,8 +577,8 @@ def test_accelerate_in_one_process(digits):
 @pytest.mark.slow
 def test_compiled_net(digits):
     X, y = digits
-    clf = classifier(compile=True).fit(X, y)
-    expected = classifier().fit(X, y)
+    clf = classifier(compile=True, dropout=0.0).fit(X, y)
+    expected = classifier(dropout=0.0).fit(X, y)
     np.testing.assert_allclose(
         clf.predict_proba(X), expected.predict_proba(X), atol=1e-3
     )
