@@ -25,6 +25,8 @@ __all__ = [
 
 # Values looked at together while computing statistics.
 _BLOCK_VALUES = 2**22
+# Files read together in inference, and bytes of pixels, at most.
+_READ_FILES, _READ_BYTES = 512, 2**26
 
 
 def as_tensor(array):
@@ -257,11 +259,21 @@ class Batches:
 
 
 def sequential_batches(source, batch_size, device):
-    """Yield (start, stop, X on ``device``) over all samples in order."""
-    starts = range(0, len(source), batch_size)
-    slices = [slice(s, min(s + batch_size, len(source))) for s in starts]
-    for rows, X in zip(slices, _taken(source, slices), strict=True):
-        yield rows.start, rows.stop, _to_device(X, device)
+    """Yield (start, stop, X on ``device``) over all samples in order.
+
+    Files are read in larger blocks, which keeps the decoding threads busy.
+    """
+    block_size = batch_size
+    if not source.in_memory:
+        n_files = min(_READ_FILES, _READ_BYTES // source.values_per_sample)
+        block_size *= max(1, n_files // batch_size)
+    starts = range(0, len(source), block_size)
+    blocks = [slice(s, min(s + block_size, len(source))) for s in starts]
+    for rows, block in zip(blocks, _taken(source, blocks), strict=True):
+        start = rows.start
+        for X in block.split(batch_size):
+            yield start, start + len(X), _to_device(X, device)
+            start += len(X)
 
 
 def input_statistics(source, rows):

@@ -121,8 +121,8 @@ def stratified_split(y_index, fraction):
     if n_valid > np.isfinite(position).sum() or n_valid >= n:
         raise ValueError(
             f"early_stopping=True with validation_fraction={fraction} needs {n_valid} "
-            f"of the {n} samples for validation, from classes with two or more. Give more "
-            "samples, or pass early_stopping=False."
+            f"of the {n} samples for validation, from classes with two or more. Give "
+            "more samples, or pass early_stopping=False."
         )
     is_valid = np.zeros(n, dtype=bool)
     is_valid[np.argsort(position, kind="stable")[:n_valid]] = True
