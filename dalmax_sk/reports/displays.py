@@ -55,7 +55,7 @@ class _Display:
         if not hasattr(self, "figure_"):
             self.plot()
         buffer = io.BytesIO()
-        self.figure_.savefig(buffer, format="png", dpi=110)
+        self.figure_.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         return buffer.getvalue()
 
 

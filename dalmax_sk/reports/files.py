@@ -252,8 +252,14 @@ def _write_pdf(
     ):
         warnings.simplefilter("always")
         figure: Figure = display.plot().figure_
-        # Without a date the same run gives the same file.
-        figure.savefig(part, format="pdf", metadata={"CreationDate": None})
+        # No date: the same run gives the same file. A tight page cuts no label off.
+        figure.savefig(
+            part,
+            format="pdf",
+            bbox_inches="tight",
+            pad_inches=0.08,
+            metadata={"CreationDate": None},
+        )
     _pass_on(caught, path)
     return path
 

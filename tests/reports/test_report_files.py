@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 import warnings
 import zlib
 from itertools import pairwise
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose
 from PIL import Image
 
 from dalmax_sk.reports import (
+    ConfusionHeatmapDisplay,
     copy_names,
     describe_hardware,
     describe_picks,
@@ -350,6 +353,19 @@ def test_class_names_the_font_lacks_are_logged_once(tmp_path, caplog):
         write_confusion_matrix(labels, labels, tmp_path, labels=labels)
     assert [r.getMessage()[:20] for r in caplog.records] == ["confusion_matrix.pdf"]
     assert (tmp_path / "confusion_matrix.pdf").exists()
+
+
+@pytest.mark.parametrize("name", ["a", "a rather long class name"])
+def test_no_label_is_cut_off(tmp_path, name):
+    # property: the page holds everything that was drawn
+    labels = [f"{name} {i}" for i in range(10)]
+    path = write_confusion_matrix(labels, labels, tmp_path, labels=labels)
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", path.read_bytes())
+    display = ConfusionHeatmapDisplay.from_predictions(labels, labels, labels=labels)
+    drawn = display.plot().figure_
+    FigureCanvasAgg(drawn).draw()
+    needed = 72 * drawn.get_tightbbox().size
+    assert (np.array(box.groups(), dtype=float) >= needed).all()
 
 
 @pytest.mark.parametrize("n_rounds", [1, 2, 50])
