@@ -41,6 +41,23 @@ COLUMNS = (
     "naive_ratio",
     "check",
 )
+PAGE = """\
+# Benchmarks of the selection kernels
+
+Written by `benchmarks/bench_selection.py`. Everybody gets the same arrays in the same run:
+`tailed` is a mixture of rank 32 with heavy-ish tails, like a ResNet-18's penultimate layer,
+`even` one of rank 256 without tails, nearly equidistant and hard for everything that skips
+work.
+
+- `seconds` is the median of several calls, made before and after the others' one call.
+- A ratio of 10 means that the other took ten times as long. Ratios near 1 are ties, and a
+  machine that is shared shifts all times; compare within a row.
+- `added_mb` is the rise of the process's peak memory during the call, at most of all calls.
+- `naive` is the definition: plain float64 differences, one pass over the pool a centre
+  (k-center), or a full sort (top-n).
+- `check`: k-center's picks against the definition's, in order; top-n's scores against the
+  sort's; the inertia of k-means against scikit-learn's.
+"""
 PEER_INSTALLED = importlib.util.find_spec("skactiveml") is not None
 MISSING = "not installed"
 # Repeated until this many seconds are spent, at least and at most so many times.
@@ -217,20 +234,17 @@ def bench_k_center(
     return row | finish(ours, naive[1][n], check)
 
 
-def bench_k_means(data: Inputs, n: int) -> dict[str, Any]:
+def bench_k_means(data: Inputs, n: int, with_peer: bool) -> dict[str, Any]:
     X = data.embeddings
     ours = Repeated(lambda: k_means_select(X, n, random_state=0, return_distances=True))
     ours.run()
-    (_, inertia), seconds, memory = measure(lambda: sklearn_k_means(X, n))
-    row = {
-        "peer": "scikit-learn KMeans + nearest",
-        "peer_seconds": seconds,
-        "peer_added_mb": memory,
-    }
-    ours.run()
-    n_distinct = len(set(ours.result[0].tolist()))
-    ratio = ours.result[2] / inertia
-    check = f"{n_distinct} distinct, inertia {100 * (ratio - 1):+.2f} %"
+    check = f"{len(set(ours.result[0].tolist()))} distinct"
+    row: dict[str, Any] = {"peer": "scikit-learn KMeans + nearest"}
+    if with_peer:
+        (_, inertia), seconds, memory = measure(lambda: sklearn_k_means(X, n))
+        row |= {"peer_seconds": seconds, "peer_added_mb": memory}
+        ours.run()
+        check += f", inertia {100 * (ours.result[2] / inertia - 1):+.2f} %"
     return row | finish(ours, None, check)
 
 
@@ -264,6 +278,27 @@ def complete(row: dict[str, Any]) -> dict[str, Any]:
     if not PEER_INSTALLED and row["peer"].startswith("scikit-activeml"):
         row["peer_seconds"] = MISSING
     return {column: row.get(column) for column in COLUMNS}
+
+
+def write_csv(path: Path, comments: list[str], rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        file.writelines(f"# {comment}\n" for comment in comments)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+            )
+
+
+def write_page(path: Path, comments: list[str], rows: list[dict[str, Any]]) -> None:
+    """Write the table as a page of the documentation."""
+    lines = [PAGE, *(f"- {comment}" for comment in comments), ""]
+    lines.append(f"| {' | '.join(COLUMNS)} |")
+    lines.append("|" + "---|" * len(COLUMNS))
+    lines += [f"| {' | '.join(map(show, row.values()))} |" for row in rows]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def warm_up() -> None:
@@ -305,7 +340,11 @@ def main() -> None:
     kernels = ["top_n", "k_center", "k_means"]
     parser.add_argument("--kernels", nargs="+", choices=kernels, default=kernels)
     parser.add_argument(
-        "--no-naive", action="store_true", help="skip the k-center definition (slow)"
+        "--slow-up-to",
+        type=int,
+        default=50_000,
+        help="largest pool on which the slowest others are run: the definition of "
+        "k-center and scikit-learn's k-means",
     )
     parser.add_argument("--machine", help="the hardware in words, for the header")
     parser.add_argument(
@@ -313,6 +352,7 @@ def main() -> None:
         type=Path,
         default=Path(__file__).parent / "results" / "selection.csv",
     )
+    parser.add_argument("--page", type=Path, help="write the table as Markdown, too")
     arguments = parser.parse_args()
     comments = header(arguments)
     print(*comments, sep="\n")
@@ -322,7 +362,7 @@ def main() -> None:
         for size in arguments.sizes:
             data = make_inputs(size, kind)
             naive = None
-            if "k_center" in arguments.kernels and not arguments.no_naive:
+            if "k_center" in arguments.kernels and size <= arguments.slow_up_to:
                 naive = naive_k_center(
                     data.embeddings, data.labeled_embeddings, arguments.picks
                 )
@@ -333,20 +373,14 @@ def main() -> None:
                     elif kernel == "k_center":
                         row = bench_k_center(data, n, naive)
                     else:
-                        row = bench_k_means(data, n)
+                        row = bench_k_means(data, n, size <= arguments.slow_up_to)
                     row |= {"kernel": kernel, "set": kind, "n_pool": size, "picks": n}
                     rows.append(complete(row))
                     print(" | ".join(show(v) for v in rows[-1].values()), flush=True)
+                    write_csv(arguments.output, comments, rows)
+                    if arguments.page:
+                        write_page(arguments.page, comments, rows)
 
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.output.open("w", newline="") as file:
-        file.writelines(f"# {comment}\n" for comment in comments)
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
-            )
     print(f"written: {arguments.output}")
 
 

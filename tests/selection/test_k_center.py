@@ -167,7 +167,23 @@ def test_device_steps_give_the_same_picks(monkeypatch, working_set):
     assert result[2] == expected[2]
 
 
-def test_reduced_precision_does_not_change_the_picks():
+# Whatever makes torch's float32 products less precise, a setting of its user or the
+# hardware, is noticed, and the picks stay those of the definition.
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_reduced_precision_does_not_change_the_picks(definition, monkeypatch, dtype):
+    def rounded_mm(a, b, *, out):
+        return out.copy_(a.to(dtype).double() @ b.to(dtype).double())
+
+    X = make_points(300, 40, np.float32, offset=0.3)
+    centers = make_points(100, 40, np.float32, 1)
+    expected = definition.k_center(X, 100, centers)[0]
+    monkeypatch.setattr(k_center, "_WORKING_SET", (2, 8))
+    monkeypatch.setattr(torch, "mm", rounded_mm)
+    assert not k_center.products_are_float32(torch.device("cpu"))
+    assert_array_equal(k_center_greedy(X, 100, centers), expected)
+
+
+def test_precision_settings_do_not_change_the_picks():
     X, centers = make_points(300, 40, np.float32), make_points(200, 40, np.float32, 1)
     with SMALL_WORKING_SET:
         expected = k_center_greedy(X, 100, centers)

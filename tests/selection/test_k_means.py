@@ -100,6 +100,18 @@ def test_lloyd_step_is_the_definition(definition):
     assert inertia == pytest.approx((weight * table.min(axis=0)).sum())
 
 
+# A centre far from all points is moved to where it helps.
+def test_empty_clusters_are_filled():
+    X = make_blobs(60, 4, 3)
+    lloyd = make_lloyd(X)
+    start = torch.from_numpy(X[[0, 1, 2, 3]] - X.mean(axis=0))
+    start[3] = 1e4
+    _, labels, inertia = lloyd.run(start)
+    *_, best = k_means_select(X, 4, random_state=0, return_distances=True)
+    assert len(labels.unique()) == 4
+    assert inertia == pytest.approx(best)
+
+
 # Each first centre is drawn by weight, each candidate by weight times squared distance.
 def test_draws_follow_the_masses():
     lloyd = make_lloyd(np.zeros((5, 1)))
