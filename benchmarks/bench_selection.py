@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -44,19 +45,19 @@ COLUMNS = (
 PAGE = """\
 # Benchmarks of the selection kernels
 
-Written by `benchmarks/bench_selection.py`. Everybody gets the same arrays in the same run:
-`tailed` is a mixture of rank 32 with heavy-ish tails, like a ResNet-18's penultimate layer,
-`even` one of rank 256 without tails, nearly equidistant and hard for everything that skips
-work.
+Written by `benchmarks/bench_selection.py`. Everybody gets the same arrays in the same
+run: `tailed` is a mixture of rank 32 with heavy-ish tails, like a ResNet-18's
+penultimate layer, `even` one of rank 256 without tails, nearly equidistant and hard for
+everything that skips work.
 
 - `seconds` is the median of several calls, made before and after the others' one call.
-- A ratio of 10 means that the other took ten times as long. Ratios near 1 are ties, and a
-  machine that is shared shifts all times; compare within a row.
-- `added_mb` is the rise of the process's peak memory during the call, at most of all calls.
+- A ratio of 10 means that the other took ten times as long. Ratios near 1 are ties, and
+  a machine that is shared shifts all times; compare within a row.
+- `added_mb` is the rise of the process's peak memory during a call, the largest of all.
 - `naive` is the definition: plain float64 differences, one pass over the pool a centre
   (k-center), or a full sort (top-n).
-- `check`: k-center's picks against the definition's, in order; top-n's scores against the
-  sort's; the inertia of k-means against scikit-learn's.
+- `check`: k-center's picks against the definition's, in order; top-n's scores against
+  the sort's; the inertia of k-means against scikit-learn's.
 """
 PEER_INSTALLED = importlib.util.find_spec("skactiveml") is not None
 MISSING = "not installed"
@@ -323,7 +324,7 @@ def header(arguments: argparse.Namespace) -> list[str]:
             versions.append(f"{name} {MISSING}")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return [
-        f"command: python {' '.join(sys.argv)}",
+        f"command: python {shlex.join(sys.argv)}",
         f"date: {date.today()}",
         f"machine: {arguments.machine or platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads, load at the start {load}",
