@@ -86,6 +86,15 @@ def test_shapes_and_types(fitted, digits):
     np.testing.assert_array_equal(fitted.predict(X), proba.argmax(1))
 
 
+def test_prediction_puts_dropout_and_batch_norm_at_rest(fitted, digits):
+    X = digits[0]
+    expected = fitted.predict_proba(X)
+    clf = pickle.loads(pickle.dumps(fitted))
+    clf.module_.train()
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+    assert clf.module_.training
+
+
 def test_results_do_not_depend_on_batches(fitted, digits, monkeypatch):
     X = digits[0]
     expected = fitted.predict_proba_and_embeddings(X)
