@@ -1,15 +1,23 @@
 """Deep active learning that behaves like scikit-learn."""
 
+from importlib import import_module
+
 from dalmax_sk._version import __version__
-from dalmax_sk.active_learning import ActiveLearningClassifier
 
 __all__ = ["ActiveLearningClassifier", "CNNClassifier", "__version__"]
 
+# name -> module; loaded when first asked for: torch and scikit-learn take seconds
+_HOMES = {
+    "ActiveLearningClassifier": "dalmax_sk.active_learning",
+    "CNNClassifier": "dalmax_sk.cnn",
+}
+
 
 def __getattr__(name):
-    # torch takes seconds to import; it is loaded when a net is asked for
-    if name == "CNNClassifier":
-        from dalmax_sk.cnn import CNNClassifier
-
-        return CNNClassifier
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])

@@ -116,9 +116,9 @@ class CNNClassifier(
         nearly equal size.
     optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer class, default="adam"
         ``"sgd"`` has Nesterov momentum 0.9.
-    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="constant"
+    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="cosine"
         Course of the learning rate, batch by batch: constant; falling to 0 on a half
-        cosine [1]_; rising for 30 % of the training, then falling [2]_; or a function
+        cosine [1]_, after which the last epoch is a steady one to stop at; rising for 30 % of the training, then falling [2]_; or a function
         of the share of training done, in [0, 1), that returns a factor.
     weight_decay : float, default=0.0
     dropout : float or None, default=None
@@ -262,7 +262,7 @@ class CNNClassifier(
         lr=1e-3,
         batch_size=64,
         optimizer="adam",
-        lr_schedule="constant",
+        lr_schedule="cosine",
         weight_decay=0.0,
         dropout=None,
         augment=False,

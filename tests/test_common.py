@@ -1,5 +1,8 @@
 """scikit-learn's own battery on every public estimator, with no expected failure."""
 
+import subprocess
+import sys
+
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -72,3 +75,16 @@ def test_strategies_are_parameter_objects(strategy, check):
 )
 def test_every_parameter_is_constrained(estimator):
     check_param_validation(type(estimator).__name__, estimator)
+
+
+def test_the_command_line_loads_nothing_heavy():
+    # `dalmax --help` answers at once, and settings that torch reads when it is loaded
+    # can still be made
+    code = (
+        "import sys, dalmax_sk, dalmax_sk.cli; "
+        "print(sorted({'torch', 'sklearn', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -236,6 +236,15 @@ def _train_al(
     lr: Annotated[
         float | None, _flag("lr", "Learning rate. Default: 0.001", _MODEL, "FLOAT")
     ] = None,
+    lr_schedule: Annotated[
+        str | None,
+        _flag(
+            "lr-schedule",
+            "Course of the learning rate within a round. Default: cosine",
+            _MODEL,
+            "constant|cosine|one_cycle",
+        ),
+    ] = None,
     optimizer: Annotated[
         str | None,
         _flag("optimizer", "Optimizer. Default: adam", _MODEL, "adam|adamw|sgd"),

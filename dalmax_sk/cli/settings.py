@@ -67,6 +67,8 @@ class Settings:
         Images in a step of training.
     lr : float
         Learning rate.
+    lr_schedule : str
+        Course of the learning rate: ``"constant"``, ``"cosine"`` or ``"one_cycle"``.
     optimizer : str
         ``"adam"``, ``"adamw"`` or ``"sgd"``.
     augment : bool
@@ -96,6 +98,7 @@ class Settings:
     epochs: int = 20
     train_batch_size: int = 64
     lr: float = 1e-3
+    lr_schedule: str = "cosine"
     optimizer: str = "adam"
     augment: bool = False
     device: str = "auto"
@@ -217,6 +220,7 @@ def parse_bool(text: str) -> bool | None:
 _CHOICES = {
     "initial_strategy": ("random", "balanced"),
     "refit": ("scratch", "continue"),
+    "lr_schedule": ("constant", "cosine", "one_cycle"),
     "optimizer": ("adam", "adamw", "sgd"),
     "on_bad_image": ("error", "skip"),
 }

@@ -163,6 +163,7 @@ def _make_learner(
         max_epochs=settings.epochs,
         lr=settings.lr,
         batch_size=settings.train_batch_size,
+        lr_schedule=settings.lr_schedule,
         optimizer=settings.optimizer,
         augment=settings.augment,
         device="multi" if settings.mult_gpu else settings.device,
