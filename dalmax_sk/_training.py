@@ -184,10 +184,9 @@ class Conductor(NeuralNetClassifier):
             self.notify("on_batch_end", batch=batch, training=training, **step)
         loss, right, n = self.gather(sums).tolist()
         if training and not math.isfinite(loss):
-            lr = self.optimizer_.param_groups[0]["lr"]
             raise ValueError(
                 f"The training loss became {loss / n} in epoch {len(self.history)} "
-                f"with lr={lr:.3g}. Lower lr, or look for extreme values in X."
+                f"with lr={self.lr:.3g}. Lower lr, or look for extreme values in X."
             )
         before = self.history[:-1, f"{prefix}_loss"] if len(self.history) > 1 else []
         self.history.record(f"{prefix}_loss", loss / n)

@@ -118,8 +118,9 @@ class CNNClassifier(
         ``"sgd"`` has Nesterov momentum 0.9.
     lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="cosine"
         Course of the learning rate, batch by batch: constant; falling to 0 on a half
-        cosine [1]_, after which the last epoch is a steady one to stop at; rising for 30 % of the training, then falling [2]_; or a function
-        of the share of training done, in [0, 1), that returns a factor.
+        cosine [1]_; rising for 30 % of the training, then falling [2]_; or a function
+        of the share of training done, in [0, 1), that returns a factor. With few
+        labels a constant rate ends on a noisy last epoch.
     weight_decay : float, default=0.0
     dropout : float or None, default=None
         Dropout rate before the last layer; None is the architecture's own (0.25 for

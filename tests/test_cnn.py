@@ -349,6 +349,7 @@ def test_training_equals_a_plain_loop(digits):
     X, y = digits
     tables = X.reshape(300, 64)[:, 2:6]
     params = {"optimizer": "sgd", "lr": 0.1, "batch_size": 300, "dropout": 0.0}
+    params["lr_schedule"] = "constant"
     clf = classifier(max_epochs=5, **params).fit(tables, y)
     start = classifier(max_epochs=1, **{**params, "lr": 1e-300}).fit(tables, y)
     net = start.module_.train()
@@ -423,7 +424,9 @@ def test_skorch_callbacks_work(digits, tmp_path):
         EpochScoring("accuracy", on_train=True, name="accuracy", lower_is_better=False),
         LRScheduler("StepLR", step_size=1, gamma=0.5),
     ]
-    clf = classifier(callbacks=callbacks, early_stopping=True).fit(*digits)
+    clf = classifier(
+        callbacks=callbacks, early_stopping=True, lr_schedule="constant"
+    ).fit(*digits)
     assert (tmp_path / "params.pt").is_file()
     history = clf.net_.history
     assert history[:, "accuracy"] == history[:, "train_accuracy"]
