@@ -365,7 +365,7 @@ class Pool:
         if X.dtype.kind not in "fiub":
             try:
                 X = X.astype(np.float64)  # numbers in an array of objects
-            except (TypeError, ValueError) as error:
+            except ValueError as error:  # a TypeError says all by itself
                 who = f"{_name(self._estimator)} on data of type {X.dtype}"
                 raise self._cannot(owner, what, who) from error
         # images given to a plain classifier: one row of pixels an image
