@@ -378,12 +378,13 @@ def _class_map(
     unknown = [name for name in files if name not in names]
     missing = [name for name in names if not files.get(name)]
     if unknown:
-        problems.append(f"not in class_names: {_quoted(unknown)}")
+        problems.append(f"only here: {_quoted(unknown)}")
     if missing:
-        problems.append(f"in class_names but without images here: {_quoted(missing)}")
+        problems.append(f"without images here: {_quoted(missing)}")
     if problems:
         raise ValueError(
-            f"The classes of {root} differ from class_names: {'; '.join(problems)}. "
+            f"The classes of {root} differ from class_names (those of the training "
+            f"images): {'; '.join(problems)}. "
             "The same classes are expected on both sides: rename, add or remove class "
             "folders."
         )
