@@ -28,6 +28,7 @@ _STAGES = {
     "epoch": "Training: epochs",
     "pool": "Model: images seen",
     "query": "Strategy: picks",
+    "iteration": "Strategy: k-means iterations",
     "decode": "Images read",
 }
 

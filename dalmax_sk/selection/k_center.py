@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from dalmax_sk import progress
 from dalmax_sk.selection.arrays import (
     Array,
     as_matrix,
@@ -204,6 +205,7 @@ class _FarthestFirst:
         self.pool = pool
         self.labeled = labeled
         self.max_memory = max_memory
+        self.n_asked = n
         self.picks: list[int] = []
         self.squares: list[float] = []
         self.bound = torch.full((size,), torch.inf, dtype=torch.float64, device=device)
@@ -256,6 +258,8 @@ class _FarthestFirst:
             self.squares += squares
             self.bound[members] = bound
             self.upto[members] = self.n_centers
+            # one pick beyond those asked for may be made, for the radius
+            progress.report("query", min(len(self.picks), self.n_asked), self.n_asked)
             if len(self.picks) == n:
                 break
             if len(self.picks) == n_before:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from dalmax_sk import progress
 from dalmax_sk.selection.arrays import (
     Array,
     as_matrix,
@@ -227,7 +228,9 @@ class _Lloyd:
             inertia = float(squares.sum())
             settled = previous - inertia <= _TOLERANCE * inertia
             if settled or iteration == _MAX_ITERATIONS - 1:
+                progress.report("iteration", iteration + 1, iteration + 1)
                 break
+            progress.report("iteration", iteration + 1, inertia=inertia)
             previous = inertia
             means = sums / totals.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
             centers = self._refill(means, totals, squares).to(centers.dtype)
@@ -278,6 +281,7 @@ class _Lloyd:
                 column = self._column(stored, candidates, best)
                 torch.minimum(cost, column, out=cost)
                 gains[best] = -1.0
+            progress.report("query", len(picks), k)
         return centred(self.pool[picks], self.origin, self.pool.dtype)
 
     def _draw(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.base import clone
 
+from dalmax_sk import progress
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import (
     CoreSet,
@@ -294,6 +295,14 @@ def test_weights_that_are_all_zero_are_an_error():
     pool = Pool.from_arrays(proba=np.eye(2)[[0, 1, 0]], embeddings=np.eye(3))
     with pytest.raises(ValueError, match="fully certain of every candidate"):
         DiversitySampling("entropy").query(pool, 2)
+
+
+@pytest.mark.parametrize("strategy", [CoreSet(), DiversitySampling()])
+def test_long_queries_tell_how_far_they_are(strategy):
+    seen = []
+    with progress.listen(lambda stage, done, total, info: seen.append((stage, done))):
+        strategy.query(random_pool(), 12)
+    assert ("query", 12) in seen
 
 
 # --------------------------------------------------------------------------- the names
