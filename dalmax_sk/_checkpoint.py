@@ -36,8 +36,9 @@ class Checkpoint:
         Parameters
         ----------
         expected : dict of str to dict or str
-            Fingerprints of the present run under ``"data"``, ``"classes"`` and
-            ``"params"``; a stored state with others belongs to another run.
+            Fingerprints of the present run under ``"data"``, ``"eval_set"``,
+            ``"fit_params"``, ``"classes"`` and ``"params"``; a stored state with others
+            belongs to another run.
 
         Raises
         ------
@@ -80,6 +81,11 @@ class Checkpoint:
 
 def fingerprint_data(X):
     """Return a hash of the contents of `X` (of the names, for paths)."""
+    if hasattr(X, "iloc"):  # a pickle of a DataFrame depends on its use so far
+        from pandas.util import hash_pandas_object
+
+        columns = [f"{name!r} {dtype}" for name, dtype in X.dtypes.items()]
+        return joblib.hash([columns, hash_pandas_object(X, index=False).to_numpy()])
     paths = as_paths(X)
     if paths is None:
         return joblib.hash(X)
@@ -89,16 +95,25 @@ def fingerprint_data(X):
 def fingerprint_params(estimator):
     """Return {parameter: text} of what decides the course of a run."""
     return {
-        name: _ADDRESS.sub("", repr(value))
+        name: _describe(value)
         for name, value in sorted(estimator.get_params(deep=True).items())
         if name.split("__")[0] not in _FREE_PARAMS and not name.endswith("verbose")
     }
 
 
+def _describe(value):
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return type(value).__qualname__  # its parameters have entries of their own
+    return _ADDRESS.sub("", repr(value))
+
+
 def _differences(stored, expected):
-    found = []
-    if stored["data"] != expected["data"]:
-        found.append("X differs")
+    names = {"data": "X", "eval_set": "eval_set", "fit_params": "metadata for fit"}
+    found = [
+        f"{name} differs"
+        for key, name in names.items()
+        if stored.get(key) != expected[key]
+    ]
     if stored["classes"] != expected["classes"]:
         found.append(f"classes were {stored['classes']}, now {expected['classes']}")
     before, now = stored["params"], expected["params"]

@@ -28,6 +28,8 @@ class LabelState:
         Labelled rows in the order of acquisition.
     set_aside : ndarray of bool of shape (n_samples,)
         Rows that the oracle could not label.
+    corrections : list of [int, int, int]
+        Round, row and former class number of each label that was changed.
     """
 
     def __init__(self, n_samples, classes, missing_label=None):
@@ -35,6 +37,7 @@ class LabelState:
         self.missing_label = missing_label
         self.order = np.empty(0, dtype=np.int64)
         self.set_aside = np.zeros(n_samples, dtype=bool)
+        self.corrections = []
         self._codes = np.full(n_samples, UNKNOWN, dtype=np.int64)
         self._number = {label: code for code, label in enumerate(classes.tolist())}
 
@@ -84,16 +87,37 @@ class LabelState:
         codes[~missing] = [self._number[label] for label in known]
         return codes
 
-    def add(self, rows, codes):
+    def add(self, rows, codes, round_number=0):
         """Keep labels: new rows go to the end of the order, known ones are corrected.
 
-        A row with the code UNKNOWN is set aside.
+        A row with the code UNKNOWN is set aside. `round_number` is that of the first
+        fit that sees a correction.
         """
         answered = codes != UNKNOWN
-        is_new = answered & (self._codes[rows] == UNKNOWN)
+        before = self._codes[rows]
+        is_new = answered & (before == UNKNOWN)
+        changed = answered & ~is_new & (before != codes)
+        self.corrections += [
+            [round_number, row, code]
+            for row, code in zip(
+                rows[changed].tolist(), before[changed].tolist(), strict=True
+            )
+        ]
         self._codes[rows[answered]] = codes[answered]
         self.set_aside[rows] = ~answered
         self.order = np.concatenate([self.order, rows[is_new]])
+
+    def as_of(self, round_number, n_labeled):
+        """Return the rows and labels that the fit of an earlier round was given."""
+        rows = self.order[:n_labeled]
+        return rows, self.classes[self._codes_as_of(round_number)[rows]]
+
+    def _codes_as_of(self, round_number):
+        codes = self._codes.copy()
+        for corrected_in, row, before in reversed(self.corrections):
+            if corrected_in > round_number:
+                codes[row] = before
+        return codes
 
     def checked_rows(self, indices):
         """Return `indices` as distinct existing rows, or raise ValueError."""
@@ -123,6 +147,7 @@ class LabelState:
             "order": self.order,
             "codes": self.codes,
             "set_aside": np.flatnonzero(self.set_aside),
+            "corrections": self.corrections,
         }
 
     def load_dict(self, stored, y_codes, complete):
@@ -144,7 +169,10 @@ class LabelState:
             If they disagree about some rows.
         """
         rows = np.array(stored["order"], dtype=np.int64)
-        codes = np.array(stored["codes"], dtype=np.int64)
+        self.add(rows, np.array(stored["codes"], dtype=np.int64))
+        self.set_aside[np.array(stored["set_aside"], dtype=np.int64)] = True
+        self.corrections = stored["corrections"]
+        codes = self._codes_as_of(-1)[rows]
         differ = rows[(y_codes[rows] != UNKNOWN) & (y_codes[rows] != codes)]
         if not complete:
             added = np.setdiff1d(np.flatnonzero(y_codes != UNKNOWN), rows)
@@ -155,5 +183,3 @@ class LabelState:
                 f"{differ[:10].tolist()}. Give the y that the run began with, or "
                 "choose another checkpoint_dir."
             )
-        self.add(rows, codes)
-        self.set_aside[np.array(stored["set_aside"], dtype=np.int64)] = True

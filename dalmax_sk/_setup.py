@@ -2,15 +2,40 @@
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from dalmax_sk._labels import UNKNOWN
 from dalmax_sk._rounds import final_step
-from dalmax_sk.oracle import find_missing
+from dalmax_sk.oracle import as_labels, find_missing
 
-__all__ = ["as_rules", "check_eval_set", "find_classes", "prepare_estimator"]
+__all__ = [
+    "as_rules",
+    "check_eval_set",
+    "find_classes",
+    "given_classes",
+    "prepare_estimator",
+]
+
+
+def given_classes(classes, estimator):
+    """Return the classes that the learner or else its estimator was told, or None.
+
+    Raises
+    ------
+    ValueError
+        If both were told and they differ.
+    """
+    own = _params(final_step(estimator)[1]).get("classes")
+    if classes is None or own is None:
+        return own if classes is None else classes
+    if set(np.asarray(own).tolist()) != set(np.asarray(classes).tolist()):
+        raise ValueError(
+            f"classes={list(classes)} differs from the estimator's "
+            f"classes={list(own)}. Give one of them only."
+        )
+    return classes
 
 
 def find_classes(y, classes, missing_label):
@@ -23,6 +48,12 @@ def find_classes(y, classes, missing_label):
     """
     known = y[~find_missing(y, missing_label)]
     if known.dtype.kind == "O":
+        if len({isinstance(label, str) for label in known}) == 2:
+            types = sorted({type(label).__name__ for label in known})
+            raise ValueError(
+                f"y mixes labels of the types {', '.join(types)}; use one type. If one "
+                "of them means 'not labelled', name it as missing_label."
+            )
         known = np.array(known.tolist())  # strings as strings, ints as ints
     assert_all_finite(known, input_name="y")
     if classes is not None:
@@ -37,7 +68,7 @@ def find_classes(y, classes, missing_label):
 
 
 def check_eval_set(eval_set, check_X, labels):
-    """Return (X, y) of an evaluation set, validated.
+    """Return (X, y) of an evaluation set, validated; y in the type of the classes.
 
     Parameters
     ----------
@@ -49,11 +80,12 @@ def check_eval_set(eval_set, check_X, labels):
     """
     if not isinstance(eval_set, list | tuple) or len(eval_set) != 2:
         raise ValueError("eval_set must be a tuple (X_eval, y_eval).")
-    X, y = check_X(eval_set[0]), column_or_1d(eval_set[1])
+    X, y = check_X(eval_set[0]), as_labels(eval_set[1])
     check_consistent_length(X, y)
-    if (labels.encode(y, "eval_set's y") == UNKNOWN).any():
+    codes = labels.encode(y, "eval_set's y")
+    if (codes == UNKNOWN).any():
         raise ValueError("eval_set's y has missing labels.")
-    return X, y
+    return X, labels.classes[codes]
 
 
 def prepare_estimator(estimator, classes, warm_start):
@@ -69,7 +101,7 @@ def prepare_estimator(estimator, classes, warm_start):
     """
     estimator = clone(estimator)
     prefix, last = final_step(estimator)
-    params = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+    params = _params(last)
     if "classes" in params and params["classes"] is None:
         estimator.set_params(**{f"{prefix}classes": classes})
     if warm_start:
@@ -80,6 +112,10 @@ def prepare_estimator(estimator, classes, warm_start):
             )
         estimator.set_params(**{f"{prefix}warm_start": True})
     return estimator
+
+
+def _params(estimator):
+    return estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
 
 
 def as_rules(stopping):

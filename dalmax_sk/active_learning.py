@@ -13,7 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import (
     check_consistent_length,
     check_random_state,
-    column_or_1d,
     get_tags,
 )
 from sklearn.utils.metadata_routing import (
@@ -41,7 +40,13 @@ from dalmax_sk._rounds import (
     peak_bytes,
     set_missing_seeds,
 )
-from dalmax_sk._setup import as_rules, check_eval_set, find_classes, prepare_estimator
+from dalmax_sk._setup import (
+    as_rules,
+    check_eval_set,
+    find_classes,
+    given_classes,
+    prepare_estimator,
+)
 from dalmax_sk._sklearn_compat import (
     HasMethods,
     Interval,
@@ -56,7 +61,7 @@ from dalmax_sk._sklearn_compat import (
     safe_indexing,
 )
 from dalmax_sk.images import as_paths, check_images
-from dalmax_sk.oracle import CallableOracle, SimulatedOracle
+from dalmax_sk.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool, align_columns
 from dalmax_sk.strategies import (
     QueryStrategy,
@@ -134,8 +139,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
         ``f(history_) -> bool or str``.
     classes : array-like of shape (n_classes,), default=None
-        All classes that may occur. None takes those in `y`. Needed where `y` has no
-        label of some class yet.
+        All classes that may occur. None takes the estimator's ``classes`` if it has
+        any, else those in `y`. Needed where `y` has no label of some class yet.
     missing_label : scalar, default=None
         A value of `y` that means "not labelled", besides None and NaN.
     scoring : str, callable, list, tuple, dict or None, default=None
@@ -179,7 +184,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
     stop_reason_ : str
         Why the rounds ended.
     n_features_in_ : int
-        Number of features (channels, for image arrays); absent for paths.
+        Number of columns of a table; absent for paths and images.
     feature_names_in_ : ndarray of str
         Column names, if X is a DataFrame with string columns.
 
@@ -343,6 +348,10 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             )
         if n is None:
             n = self._next_size() if hasattr(self, "estimator_") else self._n_initial()
+            if n < 1:
+                raise ValueError(
+                    "A stopping rule allows no further labels. Pass n to ask for more."
+                )
         elif not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
             raise ValueError(f"n must be an int of at least 1, got {n!r}.")
         if n > len(candidates):
@@ -365,7 +374,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             Rows of the X given to ``fit``. A row that is labelled already is corrected.
         labels : array-like of shape (n,)
             Their labels. A missing value (None, NaN) sets the row aside: it is not
-            proposed again.
+            proposed again. A label that is known cannot be withdrawn so.
 
         Returns
         -------
@@ -381,13 +390,20 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         """
         check_is_fitted(self, "_labels")
         indices = self._labels.checked_rows(indices)
-        codes = self._labels.encode(np.asarray(labels), "labels")
+        codes = self._labels.encode(as_labels(labels), "labels")
         check_consistent_length(indices, codes)
-        before = len(self.labeled_indices_)
-        self._labels.add(indices, codes)
-        self._pending.setdefault("queried", []).extend(indices.tolist())
+        before = self.labeled_indices_
+        withdrawn = indices[(codes == UNKNOWN) & np.isin(indices, before)]
+        if len(withdrawn):
+            raise ValueError(
+                f"labels are missing for rows {withdrawn[:10].tolist()}, which are "
+                "labelled already: a label can be corrected, not withdrawn."
+            )
+        self._labels.add(indices, codes, len(self.history_))
+        queried = [*self._pending.get("queried", []), *indices.tolist()]
+        self._pending["queried"] = list(dict.fromkeys(queried))  # each row once
         self._pending["n_requested"] = len(self._pending["queried"])
-        if before == 0 and not len(self.initial_indices_):
+        if not len(before) and not len(self.initial_indices_):
             self.initial_indices_ = self.labeled_indices_
         self._save()
         if self._labels.one_class_only:
@@ -547,7 +563,10 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             check_feature_names(self, X, reset=reset)
             check_n_features(self, X, reset=reset)
             return X
-        return check_images(self, X, reset=reset, dtype=None)
+        X = check_images(self, X, reset=reset, dtype=None)
+        if reset and X.ndim > 2:
+            del self.n_features_in_  # of images it would be the height, or the channels
+        return X
 
     def _begin(self, X, y, eval_set, fit_params):
         """Validate everything, then restore a checkpoint or label the initial set."""
@@ -557,12 +576,15 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None"
             )
-        y = column_or_1d(y, warn=True)
+        y = as_labels(y)
         check_consistent_length(X, y)
-        if hasattr(self, "estimator_"):
-            del self.estimator_  # a failing fit leaves no model of other data behind
+        for name in ("estimator_", "_labels", "_identity"):
+            vars(self).pop(name, None)  # a failing fit leaves nothing of other data
         self._X = X
-        self.classes_ = find_classes(y, self.classes, self.missing_label)
+        estimator = self._get_estimator(X)
+        self.classes_ = find_classes(
+            y, given_classes(self.classes, estimator), self.missing_label
+        )
         self._labels = LabelState(len(y), self.classes_, self.missing_label)
         if eval_set is not None:
             eval_set = check_eval_set(
@@ -577,7 +599,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             else {}
         )
         self._unfitted = prepare_estimator(
-            self._get_estimator(X), self.classes_, self.refit == "continue"
+            estimator, self.classes_, self.refit == "continue"
         )
         self.strategy_ = clone(self._get_strategy())
         self.strategy_._validate_params()
@@ -596,15 +618,22 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.history_ = []
         self._pending = {}
 
-        if self._restore(codes):
-            return
-        if not isinstance(self._source, SimulatedOracle) and is_known.any():
-            rows = np.flatnonzero(is_known)
-            self._labels.add(rows, codes[rows])
-        elif self._source is not None:
-            self._draw_initial(codes)
-        self.initial_indices_ = self.labeled_indices_
-        self._save()
+        if not is_known.any() and self.initial_strategy == "balanced":
+            raise ValueError(
+                "initial_strategy='balanced' needs the labels of all rows; "
+                f"{len(codes)} of {len(codes)} are missing. Use 'random' or a strategy."
+            )
+
+        if not self._restore(codes):
+            if not isinstance(self._source, SimulatedOracle) and is_known.any():
+                rows = np.flatnonzero(is_known)
+                self._labels.add(rows, codes[rows])
+            elif self._source is not None:
+                self._draw_initial(codes)
+            self.initial_indices_ = self.labeled_indices_
+            self._save()
+        if self._source is not None and not self.history_:
+            self._extend_initial()
 
     def _n_initial(self):
         n = resolve_size(self.n_initial, self._labels.n_samples, "n_initial")
@@ -617,25 +646,26 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
 
     def _draw_initial(self, codes):
         """Label the initial set of a simulation or an oracle run."""
-        seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
-        rng = np.random.RandomState(seed)
         if self.initial_strategy == "balanced":
-            if (codes == UNKNOWN).any():
-                raise ValueError(
-                    "initial_strategy='balanced' needs the labels of all rows; "
-                    f"{(codes == UNKNOWN).sum()} of {len(codes)} are missing. Use "
-                    "'random' or a strategy."
-                )
+            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
+            rng = np.random.RandomState(seed)
             rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
         else:
             rows, _ = self._pick(self._n_initial())
         self._ask(rows, 0)
-        # a classifier needs two classes: go on at random, one label at a time
+
+    def _extend_initial(self):
+        """Go on at random, one label at a time: a classifier needs two classes."""
         while self._labels.one_class_only:
             candidates = self._labels.candidates
             if not len(candidates):
                 break
-            self._ask(rng.choice(candidates, 1), 0)
+            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL, len(candidates))
+            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
+            self.initial_indices_ = self.labeled_indices_
+            self._save()
+        if not len(self.labeled_indices_):
+            raise ValueError("The oracle labelled none of the rows.")
 
     # ----------------------------------------------------------------------- the rounds
 
@@ -767,10 +797,13 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self._save()
         self._announce(record, restored=False)
 
-    def _refit(self, round_number):
-        """Fit the estimator on the labelled rows; return the seconds it took."""
+    def _refit(self, round_number, labeled=None):
+        """Fit the estimator; return the seconds it took.
+
+        `labeled` is (rows, labels), None for all that are known.
+        """
         started = time.perf_counter()
-        rows = self._labels.order
+        rows, y = labeled or (self._labels.order, self._labels.y)
         warm = self.refit == "continue" and hasattr(self, "estimator_")
         if warm:
             estimator = self.estimator_
@@ -783,7 +816,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         with during(round_number, f"{name} fitting {len(rows)} labelled samples"):
             estimator.fit(
                 safe_indexing(self._X, rows),
-                self._labels.y,
+                y,
                 **check_method_params(self._X, self._routed, indices=rows),
             )
         self.estimator_ = estimator
@@ -848,14 +881,18 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         )
 
     def _run_identity(self):
-        if not hasattr(self, "_identity") or self._identity[0] is not self._X:
-            run = {
+        if not hasattr(self, "_identity"):
+            X_eval, y_eval = self._eval_set or (None, None)
+            self._identity = {
                 "data": fingerprint_data(self._X),
+                "eval_set": None
+                if X_eval is None
+                else [fingerprint_data(X_eval), fingerprint_data(y_eval)],
+                "fit_params": fingerprint_data(dict(self._routed)),
                 "classes": self.classes_.tolist(),
                 "params": fingerprint_params(self),
             }
-            self._identity = (self._X, run)
-        return self._identity[1]
+        return self._identity
 
     def _restore(self, codes):
         """Take up the stored state if there is one; return whether there was."""
@@ -882,10 +919,9 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
 
     def _replay(self):
         """Repeat the fits of a warm-started run: its weights come from all of them."""
-        everything = self._labels.order
         # the last fit is made by the loop itself, unless a query came after it
         n_fits = len(self.history_) if self._pending else len(self.history_) - 1
         for record in self.history_[:n_fits]:
-            self._labels.order = everything[: record["n_labeled"]]
-            self._refit(record["round"])
-        self._labels.order = everything
+            round_number = record["round"]
+            labeled = self._labels.as_of(round_number, record["n_labeled"])
+            self._refit(round_number, labeled)

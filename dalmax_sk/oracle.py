@@ -1,10 +1,28 @@
 """Where labels come from: hidden in `y`, or from a callable."""
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from dalmax_sk._sklearn_compat import num_samples, safe_indexing
 
-__all__ = ["CallableOracle", "SimulatedOracle", "find_missing"]
+__all__ = ["CallableOracle", "SimulatedOracle", "as_labels", "find_missing"]
+
+
+def as_labels(labels):
+    """Return `labels` as a 1-D array whose entries keep their types.
+
+    NumPy makes strings of everything in a list that holds one, of NaN too.
+
+    Examples
+    --------
+    >>> as_labels(["cat", float("nan")])
+    array(['cat', nan], dtype=object)
+    """
+    if isinstance(labels, list | tuple):
+        are_strings = {isinstance(label, str) for label in labels}
+        if len(are_strings) == 2:
+            labels = np.array(labels, dtype=object)
+    return column_or_1d(labels, warn=True)
 
 
 def find_missing(y, missing_label=None):
@@ -36,11 +54,8 @@ def find_missing(y, missing_label=None):
         missing = np.fromiter((_is_missing(label) for label in y), bool, len(y))
     else:
         missing = np.zeros(len(y), dtype=bool)
-    if missing_label is not None:
-        equal = np.fromiter(
-            (label == missing_label for label in y.tolist()), bool, len(y)
-        )
-        missing = missing | equal
+    if not _is_missing(missing_label):
+        missing[~missing] = [label == missing_label for label in y[~missing].tolist()]
     return missing
 
 
@@ -83,8 +98,4 @@ class CallableOracle:
                 f"The oracle was asked for {len(indices)} labels and returned "
                 f"{n_labels}."
             )
-        return (
-            np.array([labels[i] for i in range(n_labels)], dtype=object)
-            if isinstance(labels, list | tuple)
-            else np.asarray(labels)
-        )
+        return as_labels(labels)

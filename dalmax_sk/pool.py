@@ -321,8 +321,10 @@ class Pool:
                 raise self._cannot(owner, "proba", "a pool without a fitted estimator")
             return {"embeddings": self._inputs_as_embeddings(X, owner, what)}
         final = self._estimator
-        if isinstance(final, Pipeline):
-            X, final = final[:-1].transform(X), final[-1]
+        while isinstance(final, Pipeline):
+            if len(final) > 1:
+                X = final[:-1].transform(X)
+            final = final[-1]
         found = {}
         if "proba" in needs and not hasattr(final, "predict_proba"):
             raise self._cannot(owner, "proba", _name(final))

@@ -299,6 +299,58 @@ def test_missing_labels_in_strings(table, missing):
     assert learner.predict(X[:3]).dtype.kind in "UT"
 
 
+def test_missing_labels_in_a_list_of_strings(table):
+    # NumPy alone would make the string "nan" of them, and so a class
+    X, y = table
+    names = np.array(["ant", "bee", "cat"])[y].tolist()
+    partial = names[:40] + [float("nan")] * 160
+    learner = small_learner().fit(X, partial)
+    assert learner.classes_.tolist() == ["ant", "bee", "cat"]
+    learner.teach([50, 51], [names[50], float("nan")])
+    assert len(learner.labeled_indices_) == 41
+    assert 51 not in learner.query(158)
+
+
+def test_pandas_missing_labels_beside_a_missing_label(table):
+    # comparing pandas.NA with anything gives NA, which is neither true nor false
+    X, y = table
+    names = pd.Series(np.array(["ant", "bee", "?"])[y], dtype="string")
+    names[100:] = pd.NA
+    learner = small_learner(missing_label="?").fit(X, names)
+    np.testing.assert_array_equal(learner.labeled_indices_, np.flatnonzero(y[:100] < 2))
+    learner = small_learner(missing_label=pd.NA).fit(X, names)
+    assert len(learner.labeled_indices_) == 100
+
+
+def test_labels_of_mixed_types_are_refused(table):
+    X, y = table
+    mixed = np.array(["ant", 1, 2], dtype=object)[y]
+    with pytest.raises(ValueError, match="mixes labels of the types int, str"):
+        small_learner().fit(X, mixed)
+
+
+@pytest.mark.parametrize("kind", ["int", "bool"])
+def test_object_labels_are_scored_on_the_eval_set(table, kind):
+    X, y = table
+    y = (y > 0 if kind == "bool" else y).astype(object)
+    learner = small_learner(n_rounds=0).fit(X, y, eval_set=(X, y))
+    assert learner.classes_.dtype.kind == kind[0]
+    assert learner.history_[0]["eval_accuracy"] > 0.5
+
+
+def test_classes_of_the_estimator_count(table):
+    # a class without a row keeps its column; two different lists are an error
+    from dalmax_sk import CNNClassifier
+
+    X, y = table
+    net = CNNClassifier(classes=[3, 1, 0, 2], max_epochs=1)
+    learner = small_learner(estimator=net, n_rounds=1).fit(X, y)
+    assert learner.classes_.tolist() == [0, 1, 2, 3]
+    assert learner.predict_proba(X[:2]).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"differs from the estimator's classes"):
+        small_learner(estimator=net, classes=[0, 1, 2]).fit(X, y)
+
+
 def test_oracle_runs_the_rounds_by_itself(table):
     X, y = table
     asked = []
@@ -338,6 +390,25 @@ def test_oracle_from_nothing(table):
     learner.fit(X, np.full(len(y), None))
     assert len(learner.initial_indices_) == 20
     assert len(learner.labeled_indices_) == 50
+
+
+def test_oracle_and_a_start_of_one_class(table):
+    # the rows labelled in y are of one class: others are asked for until there are two
+    X, y = table
+    partial = np.full(len(y), None)
+    partial[np.flatnonzero(y == 0)[:5]] = 0
+    learner = small_learner(
+        oracle=lambda rows, i: y[i], classes=[0, 1, 2], n_rounds=0
+    ).fit(X, partial)
+    assert len(learner.initial_indices_) > 5
+    assert learner.estimator_.classes_[0] == 0
+
+
+def test_an_oracle_that_never_answers_is_an_error(table):
+    X, y = table
+    learner = small_learner(oracle=lambda rows, i: [None] * len(i), classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="labelled none of the rows"):
+        learner.fit(X, np.full(len(y), None))
 
 
 def test_by_hand_from_nothing(table):
@@ -386,6 +457,29 @@ def test_query_beyond_the_pool_returns_what_is_left(table):
     learner.teach(rows, y[rows])
     with pytest.raises(ValueError, match="No candidates are left"):
         learner.query(1)
+
+
+def test_query_beyond_a_budget_says_so(table):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = small_learner(missing_label=-1, stopping=Budget(30)).fit(X, partial)
+    with pytest.raises(ValueError, match="allows no further labels"):
+        learner.query()
+    assert len(learner.query(2)) == 2
+
+
+def test_a_failed_fit_does_not_count_taught_rows_twice(table, monkeypatch):
+    # the labels of a teach() whose fit failed are kept; teaching them again is harmless
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = small_learner(missing_label=-1).fit(X, partial)
+    with monkeypatch.context() as patch:
+        patch.setattr(LogisticRegression, "fit", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            learner.teach([40, 41], y[[40, 41]])
+    learner.teach([40, 41], y[[40, 41]])
+    assert learner.history_[1]["queried"] == [40, 41]
+    assert learner.history_[1]["n_requested"] == 2
 
 
 # -------------------------------------------------------------------- scikit-learn life
@@ -465,6 +559,34 @@ def test_dataframes_reach_column_transformers(table):
     assert learner.n_features_in_ == 7
     assert learner.feature_names_in_.tolist() == [*"abcdef", "colour"]
     assert learner.predict(frame).shape == (200,)
+
+
+def test_pipelines_of_one_step_and_in_each_other(table):
+    # embeddings are what the innermost classifier receives
+    X, y = table
+    X_uneven = X * np.array([1, 100, 1, 0.01, 1, 1])
+    steps = [StandardScaler(with_mean=False), StandardScaler(), LogisticRegression()]
+    nested = make_pipeline(steps[0], make_pipeline(*steps[1:]))
+    flat, inner = (
+        small_learner(estimator=model, strategy=CoreSet())
+        .fit(X_uneven, y)
+        .labeled_indices_
+        for model in (make_pipeline(*steps), nested)
+    )
+    np.testing.assert_array_equal(inner, flat)
+    small_learner(estimator=make_pipeline(LogisticRegression())).fit(X, y)
+
+
+def test_images_of_another_size_can_be_predicted():
+    # the height of images is no number of features
+    from dalmax_sk import CNNClassifier
+
+    images = np.random.RandomState(0).randint(0, 255, (30, 6, 6, 3), dtype=np.uint8)
+    net = CNNClassifier(image_size=8, max_epochs=1)
+    learner = small_learner(estimator=net, n_initial=10, n_rounds=0)
+    learner.fit(images, np.arange(30) % 2)
+    assert learner.predict(np.zeros((2, 9, 9, 3), dtype=np.uint8)).shape == (2,)
+    assert not hasattr(learner, "n_features_in_")
 
 
 def test_texts_work_through_a_pipeline():
@@ -649,6 +771,8 @@ def test_balanced_needs_all_labels(table):
     )
     with pytest.raises(ValueError, match="needs the labels of all rows; 200 of 200"):
         learner.fit(X, np.full(len(y), None))
+    with pytest.raises(ValueError, match="needs the labels of all rows; 200 of 200"):
+        learner.set_params(oracle=None).fit(X, np.full(len(y), None))
 
 
 def test_no_labels_and_no_classes(table):
@@ -676,6 +800,8 @@ def test_an_estimator_without_probabilities(table):
         ([30.5], [0], "1-D array of row numbers"),
         ([30], [9], "labels contains unknown labels 9"),
         ([30, 31], [0], "inconsistent numbers of samples"),
+        ([30, 3], [0, None], r"rows \[3\], which are labelled already"),
+        ([30, 31], [[0, 0], [1, 1]], "1d array"),
     ],
 )
 def test_teach_refuses_bad_rows_and_changes_nothing(table, rows, labels, message):

@@ -3,8 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.pipeline import make_pipeline
 
 from dalmax_sk import ActiveLearningClassifier, progress
 from dalmax_sk.strategies import CoreSet, RandomSampling
@@ -143,6 +147,57 @@ def test_an_oracle_is_not_asked_twice(table, tmp_path, monkeypatch):
     assert set(asked) - {7} == set(learner.labeled_indices_)
 
 
+def test_a_kill_while_looking_for_a_second_class(table, tmp_path):
+    # the initial set is all of one class; each answer after it is kept
+    X, y = table
+    y = (np.arange(len(y)) % 50 == 7).astype(int)
+    asked = []
+
+    def oracle(rows, indices):
+        if len(asked) == n_answers:
+            raise Killed
+        asked.extend(indices.tolist())
+        return y[indices]
+
+    params = {"oracle": oracle, "classes": [0, 1], "n_initial": 3, "n_rounds": 0}
+    n_answers = -1
+    whole = make(None, **params).fit(X, np.full(len(y), None))
+    assert len(asked) > 6
+    asked.clear()
+    for n_answers in (3, 5, -1):
+        learner = make(tmp_path, **params)
+        if n_answers == -1:
+            learner.fit(X, np.full(len(y), None))
+        else:
+            with pytest.raises(Killed):
+                learner.fit(X, np.full(len(y), None))
+    np.testing.assert_array_equal(asked, whole.initial_indices_)
+    np.testing.assert_array_equal(learner.initial_indices_, whole.initial_indices_)
+
+
+@pytest.mark.parametrize("refit", ["scratch", "continue"])
+def test_corrected_labels_survive(table, tmp_path, refit):
+    # of a label in y and of a taught one; earlier fits are repeated without them
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    params = {
+        "estimator": SGDClassifier(loss="log_loss", max_iter=5, tol=None),
+        "missing_label": -1,
+        "refit": refit,
+    }
+    learner = make(tmp_path, **params).fit(X, partial)
+    learner.teach([40, 41], y[[40, 41]])
+    learner.teach([3, 4, 40], (y[[3, 4, 40]] + 1) % 3)
+    learner.teach([3, 42], [y[3], y[42]])
+    again = make(tmp_path, **params).fit(X, partial)
+    np.testing.assert_array_equal(again.labeled_indices_, learner.labeled_indices_)
+    np.testing.assert_array_equal(again.estimator_.coef_, learner.estimator_.coef_)
+    with pytest.raises(ValueError, match=r"disagree about the labels of rows \[5\]"):
+        make(tmp_path, **params).fit(
+            X, np.where(np.arange(len(y)) == 5, 1 - y, partial)
+        )
+
+
 def test_taught_labels_survive(table, tmp_path):
     X, y = table
     partial = np.where(np.arange(len(y)) < 30, y, -1)
@@ -168,6 +223,52 @@ def test_other_parameters_are_refused_by_name(table, tmp_path, change, message):
     make(tmp_path).fit(X, y)
     with pytest.raises(ValueError, match=message):
         make(tmp_path, **change).fit(X, y)
+
+
+def test_other_parameters_of_the_same_object_are_refused(table, tmp_path):
+    X, y = table
+    learner = make(tmp_path).fit(X, y)
+    with pytest.raises(ValueError, match="query_size was 10, now 11"):
+        learner.set_params(query_size=11).fit(X, y)
+
+
+def test_verbosity_may_change(table, tmp_path):
+    X, y = table
+    make(tmp_path, estimator=LogisticRegression()).fit(X, y)
+    make(tmp_path, estimator=LogisticRegression(verbose=1), verbose=1).fit(X, y)
+
+
+def test_other_eval_sets_and_metadata_are_refused(table, tmp_path):
+    X, y = table
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = LogisticRegression().set_fit_request(sample_weight=True)
+        weights = np.ones(len(y))
+
+        def fit(X_eval=X, sample_weight=weights):
+            learner = make(tmp_path, estimator=model)
+            learner.fit(X, y, eval_set=(X_eval, y), sample_weight=sample_weight)
+
+        fit()
+        fit()
+        with pytest.raises(ValueError, match="run: eval_set differs"):
+            fit(X_eval=X + 1)
+        with pytest.raises(ValueError, match="run: metadata for fit differs"):
+            fit(sample_weight=weights + 1)
+
+
+def test_a_dataframe_is_known_again_after_use(table, tmp_path):
+    # looking at a row changes what a pickle of a frame with dates holds
+    X, y = table
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    frame["taken"] = pd.date_range("2020-01-01", periods=len(y))
+    columns = make_column_transformer(("passthrough", list("abcdef")))
+    model = make_pipeline(columns, LogisticRegression())
+    make(tmp_path, estimator=model).fit(frame, y)
+    frame.loc[3]
+    make(tmp_path, estimator=model).fit(frame, y)
+    frame.loc[5, "taken"] += pd.Timedelta(days=1)
+    with pytest.raises(ValueError, match="X differs"):
+        make(tmp_path, estimator=model).fit(frame, y)
 
 
 def test_other_data_are_refused(table, tmp_path):

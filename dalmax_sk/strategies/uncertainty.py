@@ -36,6 +36,8 @@ def uncertainty_scores(proba, measure):
     >>> uncertainty_scores(proba, "least_confidence")
     array([0.5, 0.6])
     """
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {MEASURES}, got {measure!r}.")
     if measure == "entropy":
         # entr(p) = -p log p with entr(0) = 0: no NaN where a class is ruled out
         return entr(proba).sum(axis=1)

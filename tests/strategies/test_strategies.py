@@ -340,3 +340,8 @@ def test_unknown_names_get_a_hint():
 def test_bad_parameters_are_refused_at_query(strategy):
     with pytest.raises(ValueError, match="parameter of"):
         strategy.query(random_pool(), 2)
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(ValueError, match=r"measure must be one of .* got 'Entropy'"):
+        uncertainty_scores(np.array([[0.5, 0.5]]), "Entropy")
