@@ -788,7 +788,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 record |= evaluate(self, self._eval_set, self.scoring)
         record["eval_seconds"] = time.perf_counter() - started
         record["peak_bytes"] = peak_bytes()
-        record |= self._pending.get("info", {})
+        for key, value in self._pending.get("info", {}).items():
+            record.setdefault(key, value)
         epochs = getattr(final_step(self.estimator_)[1], "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)

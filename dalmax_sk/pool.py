@@ -98,7 +98,8 @@ class Pool:
         ``indices[i]`` is the row of `X` that position ``i`` of the pool stands for.
     info : dict
         A strategy may leave scalars about its query here (CoreSet its covering
-        radius); the learner copies them into the round's record.
+        radius); the learner copies them into the round's record, except under the names
+        that a record has anyway.
 
     See Also
     --------

@@ -196,6 +196,18 @@ def test_history_records(table):
     assert "queried" not in frame
 
 
+def test_a_strategy_adds_to_the_record_and_overwrites_nothing(table):
+    class Chatty(QueryStrategy):
+        def _query(self, pool, n):
+            pool.info.update(round=77, n_labeled=0, density=0.5)
+            return np.arange(n)
+
+    history = small_learner(strategy=Chatty()).fit(*table).history_
+    assert [record["round"] for record in history] == [0, 1, 2, 3]
+    assert history[-1]["n_labeled"] == 50
+    assert history[-1]["density"] == 0.5
+
+
 def test_scoring_names_the_scores(table):
     X, y = table
     learner = small_learner(scoring=["accuracy", "neg_log_loss"], n_rounds=1)
