@@ -403,7 +403,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         queried = [*self._pending.get("queried", []), *indices.tolist()]
         self._pending["queried"] = list(dict.fromkeys(queried))  # each row once
         self._pending["n_requested"] = len(self._pending["queried"])
-        if not len(before) and not len(self.initial_indices_):
+        if not self.history_:  # what the first fit is given
             self.initial_indices_ = self.labeled_indices_
         self._save()
         if self._labels.one_class_only:

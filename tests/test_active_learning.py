@@ -444,6 +444,7 @@ def test_teaching_one_class_only_waits_for_another(table):
         learner.teach(zeros[:2], [0, 0])
     learner.teach(ones[:2], [1, 1])
     assert len(learner.labeled_indices_) == 4
+    np.testing.assert_array_equal(learner.initial_indices_, learner.labeled_indices_)
     assert learner.predict_proba(X).shape == (200, 3)
     assert (learner.predict_proba(X)[:, 2] == 0).all()  # never seen so far
 
