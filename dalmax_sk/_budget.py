@@ -5,7 +5,13 @@ from numbers import Integral
 
 import numpy as np
 
-__all__ = ["balanced_indices", "check_schedule", "query_size_for_round", "resolve_size"]
+__all__ = [
+    "as_schedule",
+    "balanced_indices",
+    "check_schedule",
+    "query_size_for_round",
+    "resolve_size",
+]
 
 
 def resolve_size(size, n_samples, name):
@@ -28,6 +34,11 @@ def resolve_size(size, n_samples, name):
     return max(1, math.ceil(round(size * n_samples, 9)))
 
 
+def as_schedule(query_size):
+    """Return an array-like `query_size` as a list, None for anything else."""
+    return list(query_size) if hasattr(query_size, "__len__") else None
+
+
 def query_size_for_round(query_size, round_number, n_samples):
     """Return how many labels round `round_number` (from 1) asks for.
 
@@ -48,10 +59,10 @@ def query_size_for_round(query_size, round_number, n_samples):
     """
     if callable(query_size):
         size = query_size(round_number)
-    elif isinstance(query_size, list | tuple | np.ndarray):
-        if not len(query_size):
+    elif (schedule := as_schedule(query_size)) is not None:
+        if not schedule:
             raise ValueError("query_size is an empty schedule; give one entry a round.")
-        size = query_size[min(round_number, len(query_size)) - 1]
+        size = schedule[min(round_number, len(schedule)) - 1]
     else:
         size = query_size
     n = resolve_size(size, n_samples, "query_size")
@@ -65,8 +76,9 @@ def query_size_for_round(query_size, round_number, n_samples):
 
 def check_schedule(query_size, n_samples):
     """Raise ValueError now for an entry of a schedule that would fail in its round."""
-    if isinstance(query_size, list | tuple | np.ndarray):
-        for round_number in range(1, max(1, len(query_size)) + 1):
+    schedule = as_schedule(query_size)
+    if schedule is not None:
+        for round_number in range(1, max(1, len(schedule)) + 1):
             query_size_for_round(query_size, round_number, n_samples)
 
 

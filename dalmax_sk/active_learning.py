@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dalmax_sk import progress
 from dalmax_sk._budget import (
+    as_schedule,
     balanced_indices,
     check_schedule,
     query_size_for_round,
@@ -700,8 +701,9 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         if self._source is None:
             return "labels are taught by hand: call query() and teach()"
         limit = self.n_rounds
-        if limit is None and isinstance(self.query_size, list | tuple | np.ndarray):
-            limit = len(self.query_size)
+        schedule = as_schedule(self.query_size)
+        if limit is None and schedule is not None:
+            limit = len(schedule)
         if limit is not None and self.n_rounds_ >= limit:
             return f"{limit} rounds are done"
         if not len(self._labels.candidates):

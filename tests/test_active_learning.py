@@ -117,6 +117,8 @@ def test_the_random_state_reaches_an_estimator_without_one(table):
         (0.05, [10, 10, 10]),
         ([3, 6, 12], [3, 6, 12]),
         ((3, 0.05), [3, 10, 10]),
+        (np.array([4, 2]), [4, 2, 2]),
+        (pd.Series([4, 2], index=[7, 9]), [4, 2, 2]),
         (lambda round_number: 2 * round_number, [2, 4, 6]),
     ],
 )
