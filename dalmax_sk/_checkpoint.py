@@ -73,7 +73,8 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(self.path.name + ".tmp")
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **state}, file, default=_plain)
+            # dumps is the fast C encoder, dump to a file is not
+            file.write(json.dumps({"format": FORMAT, **state}, default=_plain))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
