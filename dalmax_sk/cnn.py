@@ -156,7 +156,8 @@ class CNNClassifier(
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, order of the samples, augmentation and dropout. The
         same int gives bitwise the same net on one CPU with the same number of threads;
-        kernels on a GPU may differ in the last digits. Global random states are left alone.
+        kernels on a GPU may differ in the last digits. Global random states are left
+        alone.
     verbose : int, default=0
         1 logs every epoch.
 
