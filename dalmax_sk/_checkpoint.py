@@ -7,13 +7,13 @@ exactly, so nothing in the folder can run code when it is read.
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
 import joblib
 import numpy as np
 
+from dalmax_sk._atomic import write_text
 from dalmax_sk.images import as_paths
 
 __all__ = ["Checkpoint", "fingerprint_data", "fingerprint_params"]
@@ -71,13 +71,8 @@ class Checkpoint:
     def write(self, state):
         """Replace the stored state; a kill leaves the old one or the new one whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            # dumps is the fast C encoder, dump to a file is not
-            file.write(json.dumps({"format": FORMAT, **state}, default=_plain))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        # dumps is the fast C encoder, dump to a file is not
+        write_text(self.path, json.dumps({"format": FORMAT, **state}, default=_plain))
 
 
 def fingerprint_data(X):

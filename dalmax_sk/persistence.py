@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from sklearn.utils.validation import check_is_fitted
 
+from dalmax_sk._atomic import replacing, write_text
 from dalmax_sk._inputs import InputSpec
 from dalmax_sk._version import __version__
 from dalmax_sk.cnn import CNNClassifier
@@ -142,8 +142,9 @@ def save_model(
         },
     }
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-    _write_atomically(tensors_path, tensors)
-    _write_atomically(json_path, text.encode())
+    with replacing(tensors_path) as part:
+        part.write_bytes(tensors)
+    write_text(json_path, text)
     return tensors_path, json_path
 
 
@@ -224,21 +225,6 @@ def _model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(
         stem.name + ".json"
     )
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # mkstemp makes files for the owner alone; a model gets the usual mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read_description(path: Path) -> dict[str, Any]:

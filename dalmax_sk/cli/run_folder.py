@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import IO, Any
 
+from dalmax_sk._atomic import part_name
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.reports.atomic import part_name
 
 __all__ = ["RunFolder"]
 

@@ -3,7 +3,6 @@
 Everything here is given a history or arrays and draws or writes what they hold.
 """
 
-from dalmax_sk.reports.atomic import part_name, replacing, write_text
 from dalmax_sk.reports.displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,
@@ -32,8 +31,6 @@ __all__ = [
     "describe_picks",
     "describe_round",
     "describe_versions",
-    "part_name",
-    "replacing",
     "to_json",
     "to_plain",
     "write_confusion_matrix",
@@ -43,6 +40,5 @@ __all__ = [
     "write_learning_curve",
     "write_run_json",
     "write_selected_images",
-    "write_text",
     "write_training_plots",
 ]

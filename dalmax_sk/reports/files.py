@@ -17,7 +17,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from dalmax_sk.reports.atomic import replacing, write_text
+from dalmax_sk._atomic import replacing, write_text
 from dalmax_sk.reports.displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,

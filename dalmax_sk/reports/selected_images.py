@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from dalmax_sk.reports.atomic import replacing
+from dalmax_sk._atomic import replacing
 
 __all__ = ["copy_names", "write_selected_images"]
 

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose
 from PIL import Image
 
+from dalmax_sk._atomic import part_name, replacing, write_text
 from dalmax_sk.reports import (
     ConfusionHeatmapDisplay,
     copy_names,
@@ -22,8 +23,6 @@ from dalmax_sk.reports import (
     describe_picks,
     describe_round,
     describe_versions,
-    part_name,
-    replacing,
     to_json,
     to_plain,
     write_confusion_matrix,
@@ -33,7 +32,6 @@ from dalmax_sk.reports import (
     write_learning_curve,
     write_run_json,
     write_selected_images,
-    write_text,
     write_training_plots,
 )
 

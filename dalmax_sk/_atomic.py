@@ -28,7 +28,7 @@ def part_name(path: str | os.PathLike[str]) -> Path:
 
     Examples
     --------
-    >>> from dalmax_sk.reports import part_name
+    >>> from dalmax_sk._atomic import part_name
     >>> part_name("results/run.json").name
     '.run.json.part'
     """
@@ -88,7 +88,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from dalmax_sk.reports import write_text
+    >>> from dalmax_sk._atomic import write_text
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_text(Path(folder) / "note.txt", "three words here").read_text()
     'three words here'
