@@ -94,18 +94,24 @@ def test_killed_between_a_fit_and_a_query(
 
 
 def test_without_a_seed_the_first_part_decides(table, tmp_path, monkeypatch):
-    # random_state=None: the drawn seed is part of the state
+    # random_state=None: the drawn seed is part of the state, so what the global
+    # generator would give when the run is resumed does not matter
     X, y = table
     params = {"random_state": None, "strategy": RandomSampling()}
+    np.random.seed(1)
+    whole = make(None, **params).fit(X, y)
+    np.random.seed(1)
     with monkeypatch.context() as patch:
         kill_at(3, patch, LogisticRegression)
         with pytest.raises(Killed):
             make(tmp_path, **params).fit(X, y)
     state = json.loads((tmp_path / "state.json").read_text())
+    np.random.seed(2)
     learner = make(tmp_path, **params).fit(X, y)
     n_before = len(state["labels"]["order"])
     assert learner.labeled_indices_[:n_before].tolist() == state["labels"]["order"]
     assert len(learner.labeled_indices_) == 60
+    np.testing.assert_array_equal(learner.labeled_indices_, whole.labeled_indices_)
 
 
 def test_a_finished_run_is_taken_up_without_asking_again(table, tmp_path):
