@@ -1,16 +1,26 @@
 """What a query strategy may see of one round."""
 
+import copy
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from dalmax_sk._pool_arrays import check_arrays
 from dalmax_sk._sklearn_compat import num_samples, safe_indexing
+from dalmax_sk.head import find_head
 from dalmax_sk.images import as_paths
 
 __all__ = ["MissingCapabilityError", "Pool", "align_columns"]
 
 DEFAULT_MAX_MEMORY = 2**30
+# candidates on which a head is compared with the estimator it comes from
+_N_CHECKED = 32
 
+_EMBEDDING_SOURCES = (
+    "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
+    "before the classifier yield a 2-D array, or Pool.from_arrays({}=...)"
+)
 # need -> (what it is, how to get it); the words of the one error a user sees
 _NEEDS = {
     "proba": (
@@ -18,21 +28,40 @@ _NEEDS = {
         "an estimator with predict_proba (wrap one without it in "
         "CalibratedClassifierCV) or Pool.from_arrays(proba=...)",
     ),
+    "labeled_proba": (
+        "class probabilities of the labelled samples",
+        "an estimator with predict_proba (wrap one without it in "
+        "CalibratedClassifierCV) or Pool.from_arrays(labeled_proba=...)",
+    ),
     "embeddings": (
         "embeddings (one feature vector a candidate)",
-        "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
-        "before the classifier yield a 2-D array, or "
-        "Pool.from_arrays(embeddings=...)",
+        _EMBEDDING_SOURCES.format("embeddings"),
     ),
     "labeled_embeddings": (
         "embeddings of the labelled samples",
-        "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
-        "before the classifier yield a 2-D array, or "
-        "Pool.from_arrays(labeled_embeddings=...)",
+        _EMBEDDING_SOURCES.format("labeled_embeddings"),
     ),
     "samples": (
         "samples from a posterior over models, of shape (K, n, C)",
-        "Pool.from_arrays(samples=...)",
+        "a CNNClassifier with dropout, an ensemble such as RandomForestClassifier, a "
+        "LogisticRegression (Laplace), or Pool.from_arrays(samples=...)",
+    ),
+    "head": (
+        "the linear layer that turns embeddings into probabilities by a soft-max",
+        "CNNClassifier, LogisticRegression, or Pool.from_arrays(head=(weight, bias))",
+    ),
+    "decision": (
+        "a linear decision function of the embeddings",
+        "CNNClassifier, a linear model with coef_ and intercept_ such as "
+        "LogisticRegression or LinearSVC, or Pool.from_arrays(head=(weight, bias))",
+    ),
+    "network": (
+        "a neural network to differentiate",
+        "CNNClassifier, alone or as the last step of a Pipeline",
+    ),
+    "rows": (
+        "the samples themselves, to fit models on",
+        "a Pool made with an estimator and X, not from arrays",
     ),
 }
 
@@ -158,6 +187,9 @@ class Pool:
         classes=None,
         random_state=None,
         max_memory=None,
+        *,
+        labeled_proba=None,
+        head=None,
     ):
         """Make a pool of quantities that were computed elsewhere.
 
@@ -169,7 +201,7 @@ class Pool:
             Feature vectors of the candidates.
         labeled_embeddings : array-like of shape (m, d), default=None
             Feature vectors of the labelled samples. None means that nothing is
-            labelled yet if `embeddings` are given.
+            labelled yet if `embeddings` are given without `y_labeled`.
         y_labeled : array-like of shape (m,), default=None
             Labels of the labelled samples.
         samples : array-like of shape (K, n, C), default=None
@@ -180,6 +212,11 @@ class Pool:
             Source of all randomness of a query on this pool.
         max_memory : int, default=None
             Bytes for temporary blocks; None means 1 GiB.
+        labeled_proba : array-like of shape (m, C), default=None
+            Class probabilities of the labelled samples.
+        head : tuple of array-like of shapes (C, d) and (C,), default=None
+            Weight and bias of the linear layer whose soft-max on `embeddings` gives
+            the probabilities. `proba` is computed from it if not given.
 
         Returns
         -------
@@ -191,64 +228,88 @@ class Pool:
             If no quantity is given, shapes do not agree, values are not finite, or
             probabilities are negative or do not sum to 1.
         """
-        given = {
-            "proba": _as_floats(proba, "proba", 2),
-            "embeddings": _as_floats(embeddings, "embeddings", 2),
-            "labeled_embeddings": _as_floats(
-                labeled_embeddings, "labeled_embeddings", 2
-            ),
-            "samples": _as_floats(samples, "samples", 3),
-        }
-        given = {name: array for name, array in given.items() if array is not None}
-        sizes = {
-            name: array.shape[1] if name == "samples" else array.shape[0]
-            for name, array in given.items()
-            if name != "labeled_embeddings"
-        }
-        if not sizes:
-            raise ValueError(
-                "Pool.from_arrays needs at least one of proba (n, C), embeddings "
-                "(n, d) and samples (K, n, C)."
-            )
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"Numbers of candidates differ: {sizes}.")
-        for name in ("proba", "samples"):
-            if name in given:
-                _check_probabilities(given[name], name)
-        n_candidates = next(iter(sizes.values()))
-        if "embeddings" in given:
-            width = given["embeddings"].shape[1]
-            labeled = given.setdefault(
-                "labeled_embeddings", np.empty((0, width), given["embeddings"].dtype)
-            )
-            if labeled.shape[1] != width:
-                raise ValueError(
-                    f"labeled_embeddings have {labeled.shape[1]} columns, "
-                    f"embeddings have {width}."
-                )
+        given, n_candidates, y_labeled, classes = check_arrays(
+            proba=proba,
+            embeddings=embeddings,
+            labeled_embeddings=labeled_embeddings,
+            labeled_proba=labeled_proba,
+            samples=samples,
+            head=head,
+            y_labeled=y_labeled,
+            classes=classes,
+        )
         pool = cls.__new__(cls)
         pool._estimator = pool._X = None
-        pool._labeled_indices = np.empty(0, dtype=np.int64)
         pool.indices = np.arange(n_candidates)
-        pool.y_labeled = None if y_labeled is None else np.asarray(y_labeled)
-        columns = [given[k].shape[-1] for k in ("proba", "samples") if k in given]
-        if classes is None and columns:
-            classes = np.arange(columns[0])
-        pool.classes = None if classes is None else np.asarray(classes)
-        if any(width != len(pool.classes) for width in columns):
-            raise ValueError(
-                f"classes has {len(pool.classes)} entries, proba and samples have "
-                f"{columns} columns."
-            )
+        pool.y_labeled = y_labeled
+        pool.classes = classes
+        n_labeled = 0 if y_labeled is None else len(y_labeled)
+        for name in ("labeled_embeddings", "labeled_proba"):
+            n_labeled = len(given[name]) if name in given else n_labeled
+        pool._labeled_indices = np.arange(n_labeled)
         pool._finish(
             random_state, DEFAULT_MAX_MEMORY if max_memory is None else max_memory
         )
         pool._cache = given
         return pool
 
+    def subset(self, positions):
+        """Return the pool of some of the candidates.
+
+        What was computed is sliced; the rest is computed for these candidates only. Its
+        random numbers are others than this pool's.
+
+        Parameters
+        ----------
+        positions : array-like of int of shape (k,)
+            Positions in this pool, distinct. Position ``i`` of the subset is
+            ``positions[i]`` here.
+
+        Returns
+        -------
+        Pool
+        """
+        positions = np.asarray(positions, dtype=np.int64)
+        pool = copy.copy(self)
+        pool.indices = self.indices[positions]
+        pool._seed = int(np.random.SeedSequence([self._seed, 1]).generate_state(1)[0])
+        pool.info = {}
+        pool._cache = {}
+        for key, value in self._cache.items():
+            kind = key[0] if isinstance(key, tuple) else key
+            if kind in ("proba", "embeddings"):
+                pool._cache[key] = value[positions]
+            elif kind == "samples":
+                pool._cache[key] = value[:, positions]
+            elif kind != "network":  # which goes through the candidates
+                pool._cache[key] = value
+        return pool
+
     def __len__(self):
         """Return the number of candidates."""
         return len(self.indices)
+
+    @property
+    def estimator(self):
+        """The model fitted on the labelled samples, or None."""
+        return self._estimator
+
+    @property
+    def n_labeled(self):
+        """Number m of labelled samples."""
+        return len(self._labeled_indices)
+
+    @property
+    def labeled_indices(self):
+        """Rows of `X` that `y_labeled` belongs to; ``0 .. m-1`` without an `X`."""
+        return self._labeled_indices
+
+    @property
+    def y_labeled_codes(self):
+        """`y_labeled` as positions in `classes`, int of shape (m,)."""
+        if self.y_labeled is None:
+            return np.empty(0, dtype=np.int64)
+        return np.searchsorted(self.classes, self.y_labeled)
 
     @property
     def random_state(self):
@@ -265,6 +326,11 @@ class Pool:
         return self._get("proba")
 
     @property
+    def labeled_proba(self):
+        """Class probabilities of the labelled samples, float64 of shape (m, C)."""
+        return self._get("labeled_proba")
+
+    @property
     def embeddings(self):
         """Feature vectors of the candidates, of shape (n, d)."""
         return self._get("embeddings")
@@ -276,16 +342,77 @@ class Pool:
 
     @property
     def samples(self):
-        """Class probabilities under K posterior samples, of shape (K, n, C)."""
+        """Class probabilities under 20 posterior samples, of shape (K, n, C).
+
+        Those given to :meth:`from_arrays`, or :meth:`sample_proba` with its defaults.
+        """
         return self._get("samples")
+
+    @property
+    def head(self):
+        """The `LinearHead` whose soft-max on the embeddings is `proba`."""
+        return self._get("head")
+
+    @property
+    def decision(self):
+        """The `LinearHead` whose largest score on the embeddings is the prediction.
+
+        Unlike `head` it says nothing of probabilities: a LinearSVC has one.
+        """
+        return self._get("decision")
+
+    @property
+    def network(self):
+        """The neural network with this round's data, a `Network`."""
+        return self._get("network")
+
+    def sample_proba(self, posterior="auto", n_samples=20, owner="This strategy"):
+        """Class probabilities under samples from a posterior over models.
+
+        Parameters
+        ----------
+        posterior : {"auto", "dropout", "ensemble", "laplace"}, default="auto"
+            See :func:`dalmax_sk.posterior.sample_posterior`.
+        n_samples : int, default=20
+            Number K of samples. An ensemble has as many as it has members.
+        owner : str, default="This strategy"
+            Who needs them, for the error message.
+
+        Returns
+        -------
+        ndarray of shape (K, n, C), float64
+            The samples given to :meth:`from_arrays` come before all others.
+        """
+        key = ("samples", posterior, n_samples)
+        if key not in self._cache:
+            if self._X is None and "samples" in self._cache:
+                return self._cache["samples"]
+            from dalmax_sk.posterior import sample_posterior  # it looks into pools
+
+            self._cache[key] = sample_posterior(self, posterior, n_samples, owner)
+        return self._cache[key]
+
+    def candidates(self, owner="This strategy"):
+        """Return the candidates' rows of X, as the estimator takes them."""
+        if self._X is None:
+            raise self.missing(owner, "rows")
+        return safe_indexing(self._X, self.indices)
+
+    def labeled(self, owner="This strategy"):
+        """Return the labelled rows of X, as the estimator takes them."""
+        if self._X is None:
+            raise self.missing(owner, "rows")
+        return safe_indexing(self._X, self._labeled_indices)
 
     def prepare(self, needs, owner="This strategy"):
         """Compute the quantities `needs`, in as few passes over the data as possible.
 
         Parameters
         ----------
-        needs : iterable of {"proba", "embeddings", "labeled_embeddings", "samples"}
-            Names of the quantities.
+        needs : iterable of str
+            Names of the quantities: ``"proba"``, ``"embeddings"``, ``"samples"``,
+            ``"labeled_proba"``, ``"labeled_embeddings"``, ``"head"``, ``"decision"``,
+            ``"network"``.
         owner : str, default="This strategy"
             Who needs them, for the error message.
 
@@ -296,39 +423,74 @@ class Pool:
             what would work.
         """
         wanted = set(needs) - self._cache.keys()
-        if not wanted:
-            return
-        if self._X is None:
-            raise self._cannot(owner, wanted.pop(), "these arrays")
+        if "head" in wanted and "embeddings" not in self._cache:
+            wanted |= {"proba", "embeddings"}  # one pass for them and for its check
+        if self._X is None and wanted - {"samples"}:
+            raise self.missing(owner, min(wanted))
         here = wanted & {"proba", "embeddings"}
         if here:
             X = safe_indexing(self._X, self.indices)
             self._cache.update(self._evaluate(X, here, owner))
-        if "labeled_embeddings" in wanted:
+        there = {name for name in wanted if name.startswith("labeled_")}
+        if there:
             X = safe_indexing(self._X, self._labeled_indices)
-            found = self._evaluate(X, {"embeddings"}, owner, what="labeled_embeddings")
-            self._cache["labeled_embeddings"] = found["embeddings"]
+            kinds = {name.removeprefix("labeled_") for name in there}
+            found = self._evaluate(X, kinds, owner, prefix="labeled_")
+            self._cache.update({f"labeled_{k}": array for k, array in found.items()})
         if "samples" in wanted:
-            raise self._cannot(owner, "samples", _name(self._estimator))
+            self._cache["samples"] = self.sample_proba(owner=owner)
+        for name in ("head", "decision", "network"):
+            if name in wanted:
+                self._cache[name] = getattr(self, f"_make_{name}")(owner)
+
+    def missing(self, owner, need, who=None):
+        """Return the error to raise when the estimator cannot give what is needed.
+
+        Parameters
+        ----------
+        owner : str
+            Who needs it.
+        need : str
+            One of the names that `prepare` knows, or ``"rows"``.
+        who : str, default=None
+            What cannot give it; None names the estimator.
+
+        Returns
+        -------
+        MissingCapabilityError
+        """
+        if who is None:
+            who = "these arrays" if self._X is None else _name(_last(self._estimator))
+        what, remedy = _NEEDS[need]
+        return MissingCapabilityError(
+            f"{owner} needs {what}, and {who} cannot give them. What works: {remedy}."
+        )
 
     def _get(self, quantity):
         self.prepare([quantity])
         return self._cache[quantity]
 
-    def _evaluate(self, X, needs, owner, what="embeddings"):
-        """Return {need: array} for the rows `X` from one pass of the estimator."""
-        if self._estimator is None:
-            if "proba" in needs:
-                raise self._cannot(owner, "proba", "a pool without a fitted estimator")
-            return {"embeddings": self._inputs_as_embeddings(X, owner, what)}
+    def _split(self, X):
+        """Return the classifier itself and X as the steps before it hand it on."""
         final = self._estimator
         while isinstance(final, Pipeline):
             if len(final) > 1:
                 X = final[:-1].transform(X)
             final = final[-1]
+        return final, X
+
+    def _evaluate(self, X, needs, owner, prefix=""):
+        """Return {need: array} for the rows `X` from one pass of the estimator."""
+        if self._estimator is None:
+            if "proba" in needs:
+                raise self.missing(
+                    owner, f"{prefix}proba", "a pool without a fitted estimator"
+                )
+            return {"embeddings": self._inputs_as_embeddings(X, owner, prefix)}
+        final, X = self._split(X)
         found = {}
         if "proba" in needs and not hasattr(final, "predict_proba"):
-            raise self._cannot(owner, "proba", _name(final))
+            raise self.missing(owner, f"{prefix}proba")
         if hasattr(final, "predict_proba_and_embeddings"):
             if needs == {"proba", "embeddings"}:
                 proba, embeddings = final.predict_proba_and_embeddings(X)
@@ -339,7 +501,7 @@ class Pool:
                 found = {"embeddings": final.transform(X)}
         else:
             if "embeddings" in needs:
-                found["embeddings"] = self._inputs_as_embeddings(X, owner, what)
+                found["embeddings"] = self._inputs_as_embeddings(X, owner, prefix)
             if "proba" in needs:
                 found["proba"] = final.predict_proba(X)
         if "proba" in found:
@@ -350,7 +512,62 @@ class Pool:
             )
         return found
 
-    def _inputs_as_embeddings(self, X, owner, what):
+    def _make_head(self, owner):
+        """Return the head, after a look at whether it gives the probabilities."""
+        head = find_head(_last(self._estimator), self.classes)
+        if head is None:
+            raise self.missing(owner, "head")
+        few = slice(0, _N_CHECKED)
+        # mixed precision computes the last layer in bfloat16
+        tolerance = 2e-2 if getattr(_last(self._estimator), "amp", False) else 1e-3
+        embeddings = np.asarray(self.embeddings[few], dtype=np.float64)
+        if embeddings.shape[1] != head.weight.shape[1] or not np.allclose(
+            head.proba(embeddings), self.proba[few], atol=tolerance
+        ):
+            raise self.missing(
+                owner,
+                "head",
+                f"{_name(_last(self._estimator))}, whose probabilities are not the "
+                "soft-max of a linear map,",
+            )
+        return head
+
+    def _make_decision(self, owner):
+        """Return the linear decision function, after a look at whether it is one."""
+        final = _last(self._estimator)
+        head = find_head(final, self.classes)
+        if head is None or hasattr(final, "module_"):
+            if head is None:
+                raise self.missing(owner, "decision")
+            return self._make_head(owner)
+        few = slice(0, _N_CHECKED)
+        embeddings = np.asarray(self.embeddings[few], dtype=np.float64)
+        final, X = self._split(safe_indexing(self._X, self.indices[few]))
+        predicted = np.searchsorted(self.classes, final.predict(X))
+        if embeddings.shape[1] != head.weight.shape[1]:
+            raise self.missing(owner, "decision")
+        logits = head.logits(embeddings)
+        best = head.columns[logits.argmax(axis=1)]
+        top = np.sort(logits, axis=1)
+        clear = top[:, -1] - top[:, -2] > 1e-6 * (1 + abs(top[:, -1]))
+        if (best != predicted)[clear].any():
+            raise self.missing(owner, "decision")
+        return head
+
+    def _make_network(self, owner):
+        final = _last(self._estimator)
+        if not hasattr(final, "module_") or not hasattr(final, "iter_batches"):
+            raise self.missing(owner, "network")
+        from dalmax_sk.network import Network
+
+        return Network(
+            final,
+            candidates=lambda: self._split(self.candidates())[1],
+            labeled=lambda: self._split(self.labeled())[1],
+            columns=np.searchsorted(self.classes, final.classes_),
+        )
+
+    def _inputs_as_embeddings(self, X, owner, prefix):
         """Take the inputs of a plain classifier as its embeddings."""
         if hasattr(X, "toarray"):
             size = X.shape[0] * X.shape[1] * X.dtype.itemsize
@@ -363,47 +580,28 @@ class Pool:
                 )
             return X.toarray()
         if as_paths(X) is not None:
-            raise self._cannot(owner, what, f"{_name(self._estimator)} on file paths")
+            raise self.missing(
+                owner,
+                f"{prefix}embeddings",
+                f"{_name(self._estimator)} on file paths",
+            )
         X = np.asarray(X)
         if X.dtype.kind not in "fiub":
             try:
                 X = X.astype(np.float64)  # numbers in an array of objects
             except ValueError as error:  # a TypeError says all by itself
                 who = f"{_name(self._estimator)} on data of type {X.dtype}"
-                raise self._cannot(owner, what, who) from error
+                raise self.missing(owner, f"{prefix}embeddings", who) from error
         # images given to a plain classifier: one row of pixels an image
         return X.reshape(len(X), int(np.prod(X.shape[1:])))
-
-    @staticmethod
-    def _cannot(owner, need, who):
-        what, remedy = _NEEDS[need]
-        return MissingCapabilityError(
-            f"{owner} needs {what}, and {who} cannot give them. What works: {remedy}."
-        )
 
 
 def _name(estimator):
     return "no estimator" if estimator is None else type(estimator).__name__
 
 
-def _as_floats(array, name, ndim):
-    """Return `array` as finite floats with `ndim` axes (float32 stays), or None."""
-    if array is None:
-        return None
-    array = np.asarray(array)
-    if array.dtype != np.float32:
-        array = array.astype(np.float64)
-    if array.ndim != ndim:
-        raise ValueError(f"{name} has {array.ndim} axes, expected {ndim}.")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinite values.")
-    return array
-
-
-def _check_probabilities(proba, name):
-    if proba.size and proba.min() < 0:
-        raise ValueError(f"{name} contains negative values, the least {proba.min()}.")
-    totals = proba.sum(axis=-1)
-    if not np.allclose(totals, 1, atol=1e-3):
-        worst = totals.flat[np.argmax(abs(totals - 1))]
-        raise ValueError(f"{name} must sum to 1 over the classes; one sums to {worst}.")
+def _last(estimator):
+    """Return the classifier at the end of nested pipelines."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return estimator
