@@ -880,6 +880,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 "initial_indices": self.initial_indices_,
                 "history": self.history_,
                 "pending": self._pending,
+                "strategy_state": self.strategy_.get_state(),
             }
         )
 
@@ -911,6 +912,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)
         self.history_ = state["history"]
         self._pending = state["pending"]
+        self.strategy_.set_state(state.get("strategy_state", {}))
         logger.info(
             "resumed from %s after round %d", checkpoint.path, len(self.history_) - 1
         )

@@ -536,21 +536,16 @@ class Pool:
         """Return the linear decision function, after a look at whether it is one."""
         final = _last(self._estimator)
         head = find_head(final, self.classes)
-        if head is None or hasattr(final, "module_"):
-            if head is None:
-                raise self.missing(owner, "decision")
+        if head is not None and hasattr(final, "module_"):
             return self._make_head(owner)
-        few = slice(0, _N_CHECKED)
-        embeddings = np.asarray(self.embeddings[few], dtype=np.float64)
-        final, X = self._split(safe_indexing(self._X, self.indices[few]))
-        predicted = np.searchsorted(self.classes, final.predict(X))
-        if embeddings.shape[1] != head.weight.shape[1]:
+        if head is None or self.embeddings.shape[1] != head.weight.shape[1]:
             raise self.missing(owner, "decision")
-        logits = head.logits(embeddings)
-        best = head.columns[logits.argmax(axis=1)]
-        top = np.sort(logits, axis=1)
-        clear = top[:, -1] - top[:, -2] > 1e-6 * (1 + abs(top[:, -1]))
-        if (best != predicted)[clear].any():
+        final, X = self._split(safe_indexing(self._X, self.indices[:_N_CHECKED]))
+        predicted = np.searchsorted(self.classes, final.predict(X))
+        logits = head.logits(self.embeddings[:_N_CHECKED])
+        two = np.sort(logits, axis=1)[:, -2:]
+        tied = two[:, 1] - two[:, 0] <= 1e-6 * (1 + abs(two[:, 1]))
+        if not (tied | (head.columns[logits.argmax(axis=1)] == predicted)).all():
             raise self.missing(owner, "decision")
         return head
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 
 from dalmax_sk import ActiveLearningClassifier, progress
-from dalmax_sk.strategies import CoreSet, RandomSampling
+from dalmax_sk.strategies import CoreSet, QueryStrategy, RandomSampling
 
 TIMES = ("fit_seconds", "query_seconds", "eval_seconds", "peak_bytes")
 
@@ -91,6 +91,40 @@ def test_killed_between_a_fit_and_a_query(
     learner = make(tmp_path, estimator=model, refit=refit).fit(X, y)
     np.testing.assert_array_equal(learner.labeled_indices_, whole.labeled_indices_)
     np.testing.assert_array_equal(learner.estimator_.coef_, whole.estimator_.coef_)
+
+
+class Alternating(QueryStrategy):
+    """Takes the first candidates in every other query: it remembers how many it had."""
+
+    def _query(self, pool, n):
+        self.n_queries_ = self.get_state().get("n_queries", 0) + 1
+        first = np.arange(n)
+        return first if self.n_queries_ % 2 else len(pool) - 1 - first
+
+    def get_state(self):
+        return {"n_queries": self.n_queries_} if hasattr(self, "n_queries_") else {}
+
+    def set_state(self, state):
+        if state:
+            self.n_queries_ = state["n_queries"]
+
+
+@pytest.mark.parametrize("n_fits", [2, 3, 4])
+def test_what_a_strategy_remembers_survives(table, tmp_path, monkeypatch, n_fits):
+    X, y = table
+    whole = make(None, strategy=Alternating()).fit(X, y)
+    with monkeypatch.context() as patch:
+        kill_at(n_fits, patch, LogisticRegression)
+        with pytest.raises(Killed):
+            make(tmp_path, strategy=Alternating()).fit(X, y)
+    learner = make(tmp_path, strategy=Alternating()).fit(X, y)
+    np.testing.assert_array_equal(learner.labeled_indices_, whole.labeled_indices_)
+    assert learner.strategy_.get_state() == {"n_queries": 4}
+
+
+def test_a_strategy_without_a_state_refuses_one():
+    with pytest.raises(ValueError, match=r"CoreSet keeps no state, got one with .*arm"):
+        CoreSet().set_state({"arm_weights": [1, 2]})
 
 
 def test_without_a_seed_the_first_part_decides(table, tmp_path, monkeypatch):

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
+from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool, align_columns
 from dalmax_sk.strategies import CoreSet
 
@@ -186,3 +189,191 @@ def test_from_arrays_lacks_what_was_not_given():
 def test_from_arrays_refuses_what_does_not_fit(arrays, message):
     with pytest.raises(ValueError, match=message):
         Pool.from_arrays(**arrays)
+
+
+# ---------------------------------------------------------------- what is inside models
+
+
+def fitted_net(X, y):
+    return CNNClassifier(max_epochs=1, random_state=0, device="cpu").fit(X, y)
+
+
+@pytest.mark.parametrize("make", ["LogisticRegression", "binary", "pipeline", "net"])
+def test_the_head_maps_embeddings_to_probabilities(table, make):
+    X, y = table
+    if make == "binary":
+        y = (y > 0).astype(int)
+    if make == "pipeline":
+        model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    elif make == "net":
+        model = fitted_net(X, y)
+    else:
+        model = LogisticRegression().fit(X, y)
+    pool = make_pool(model, X, y)
+    head = pool.head
+    assert head.weight.shape == (len(pool.classes), pool.embeddings.shape[1])
+    proba = head.proba(pool.embeddings)
+    np.testing.assert_allclose(proba, model.predict_proba(X[30:]), atol=1e-5)
+    np.testing.assert_allclose(proba, softmax(head.logits(pool.embeddings), axis=1))
+
+
+def test_the_head_of_some_classes_says_which(table):
+    X, y = table
+    known = y != 1
+    model = LogisticRegression().fit(X[known], y[known])
+    pool = Pool(model, X, [0], y[:1], classes=[0, 1, 2])
+    assert pool.head.columns.tolist() == [0, 2]
+    np.testing.assert_allclose(pool.head.proba(pool.embeddings), pool.proba, atol=1e-12)
+    assert (pool.proba[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SGDClassifier(loss="log_loss", random_state=0),  # one-vs-rest, normalised
+        SVC(kernel="linear"),  # one-vs-one: three rows as well
+        TwoInOne(),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_what_only_looks_like_a_head_is_refused(table, model):
+    X, y = table
+    pool = make_pool(model.fit(X, y), X, y)
+    with pytest.raises(MissingCapabilityError, match=type(model).__name__):
+        pool.prepare(["head"], owner="Me")
+
+
+@pytest.mark.parametrize("model", [LinearSVC(), SGDClassifier(random_state=0)])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_linear_decisions_need_no_probabilities(table, model, n_classes):
+    X, y = table
+    y = np.minimum(y, n_classes - 1)
+    pool = make_pool(model.fit(X, y), X, y)
+    best = pool.decision.logits(X[30:]).argmax(axis=1)
+    np.testing.assert_array_equal(pool.classes[best], model.predict(X[30:]))
+
+
+def test_pairs_of_classes_are_no_linear_decision(table):
+    X, y = table
+    pool = make_pool(SVC(kernel="linear").fit(X, y), X, y)
+    with pytest.raises(MissingCapabilityError, match=r"linear decision .* SVC cannot"):
+        pool.prepare(["decision"], owner="Me")
+
+
+def test_the_network_sees_the_rows_as_the_classifier_does(table):
+    # behind a scaler, for candidates and labelled samples alike
+    X, y = table
+    net = CNNClassifier(max_epochs=1, random_state=0, device="cpu")
+    model = make_pipeline(StandardScaler(), net)
+    pool = make_pool(model.fit(X, y), X, y)
+    network = pool.network
+    for labeled, expected in ((False, X[30:]), (True, X[:30])):
+        logits = torch.full((len(expected), 3), torch.nan)
+        with torch.no_grad():
+            for start, stop, batch in network.batches(labeled=labeled, batch_size=50):
+                logits[start:stop] = network.module(batch)
+        np.testing.assert_allclose(
+            logits.softmax(1).numpy(), model.predict_proba(expected), atol=1e-5
+        )
+
+
+def test_only_nets_are_networks(table):
+    X, y = table
+    pool = make_pool(LogisticRegression().fit(X, y), X, y)
+    with pytest.raises(MissingCapabilityError, match="neural network to differentiate"):
+        pool.prepare(["network"], owner="Me")
+
+
+def test_labelled_samples_have_probabilities_and_codes(table):
+    X, y = table
+    names = np.array(["ant", "bee", "cat"])
+    model = LogisticRegression().fit(X, names[y])
+    pool = Pool(model, X, np.arange(30), names[y[:30]])
+    np.testing.assert_array_equal(pool.labeled_proba, model.predict_proba(X[:30]))
+    np.testing.assert_array_equal(pool.y_labeled_codes, y[:30])
+    assert pool.n_labeled == 30
+    np.testing.assert_array_equal(pool.labeled(), X[:30])
+    np.testing.assert_array_equal(pool.candidates(), X[30:])
+
+
+def test_labelled_quantities_cost_one_pass(table):
+    X, y = table
+    model = TwoInOne().fit(X, y)
+    pool = make_pool(model, X, y)
+    pool.prepare(["labeled_proba", "labeled_embeddings"])
+    assert model.passes_ == [("both", 30)]
+
+
+def test_a_subset_is_the_pool_of_some_candidates(table):
+    # slices what is known, computes the rest for itself, draws other numbers
+    X, y = table
+    model = TwoInOne().fit(X, y)
+    pool = make_pool(model, X, y)
+    pool.prepare(["embeddings"])
+    part = pool.subset([5, 2, 9])
+    np.testing.assert_array_equal(part.indices, [35, 32, 39])
+    np.testing.assert_array_equal(part.embeddings, 2 * X[[35, 32, 39]])
+    assert part.proba.shape == (3, 3)
+    assert model.passes_ == [("embeddings", 170), ("proba", 3)]
+    np.testing.assert_array_equal(part.labeled_embeddings, pool.labeled_embeddings)
+    assert part.random_state.randint(10**6) != pool.random_state.randint(10**6)
+    again = pool.subset([5, 2, 9]).random_state.randint(10**6)
+    assert part.random_state.randint(10**6) == again
+
+
+def test_subsets_of_arrays_slice_samples_too():
+    samples = np.random.RandomState(0).dirichlet(np.ones(3), size=(4, 10))
+    pool = Pool.from_arrays(samples=samples, random_state=0)
+    np.testing.assert_array_equal(pool.sample_proba("dropout", 7), samples)
+    part = pool.subset([7, 1])
+    np.testing.assert_array_equal(part.samples, samples[:, [7, 1]])
+    assert len(part) == 2
+
+
+def test_a_head_given_as_arrays_gives_the_rest():
+    rng = np.random.RandomState(0)
+    weight, bias, embeddings = rng.randn(3, 4), rng.randn(3), rng.randn(6, 4)
+    pool = Pool.from_arrays(
+        embeddings=embeddings, head=(weight, bias), labeled_embeddings=embeddings[:2]
+    )
+    np.testing.assert_allclose(
+        pool.proba, softmax(embeddings @ weight.T + bias, axis=1)
+    )
+    np.testing.assert_array_equal(pool.labeled_proba, pool.proba[:2])
+    assert pool.decision is pool.head
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"embeddings": [[1.0]], "head": ([[1.0, 2.0]] * 2, [0.0, 0.0])},
+            r"head maps 2 features, embeddings have the shape \(1, 1\)",
+        ),
+        ({"embeddings": [[1.0]], "head": ([[1.0]] * 2, [0.0])}, "2 rows and 1 biases"),
+        (
+            {
+                "embeddings": [[1.0]],
+                "head": ([[1.0], [5.0]], [0.0, 0.0]),
+                "proba": [[0.5, 0.5]],
+            },
+            "proba are not the soft-max of head",
+        ),
+        (
+            {"embeddings": [[1.0]], "labeled_embeddings": [[1.0]], "y_labeled": [0, 1]},
+            "Numbers of labelled samples differ",
+        ),
+        (
+            {"proba": [[0.5, 0.5]], "y_labeled": [7]},
+            r"y_labeled holds \[7\], classes are \[0, 1\]",
+        ),
+    ],
+)
+def test_from_arrays_compares_what_belongs_together(arrays, message):
+    with pytest.raises(ValueError, match=message):
+        Pool.from_arrays(**arrays)
+
+
+def test_arrays_have_no_rows_to_fit_models_on():
+    with pytest.raises(MissingCapabilityError, match="the samples themselves"):
+        Pool.from_arrays(proba=[[0.5, 0.5]]).labeled(owner="Me")

@@ -90,12 +90,43 @@ class QueryStrategy(BaseEstimator):
         positions = _checked_positions(positions, n, len(pool), name)
         return (positions, scores) if return_scores else positions
 
+    def get_state(self):
+        """Return what the strategy has learned from the rounds so far.
+
+        Nearly all strategies learn nothing: a query is a function of the pool. For the
+        others the learner writes the state to its checkpoint after each query.
+
+        Returns
+        -------
+        dict
+            Of plain numbers, strings, lists and dicts; empty if there is nothing.
+        """
+        return {}
+
+    def set_state(self, state):
+        """Go on from what :meth:`get_state` returned.
+
+        Parameters
+        ----------
+        state : dict
+
+        Raises
+        ------
+        ValueError
+            If the state is not one of this strategy's.
+        """
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} keeps no state, got one with {sorted(state)}."
+            )
+
     def _get_needs(self):
         """Return the names of the pool's quantities that this strategy looks at.
 
         Returns
         -------
-        tuple of {"proba", "embeddings", "labeled_embeddings", "samples"}
+        tuple of str
+            See :meth:`dalmax_sk.pool.Pool.prepare`.
         """
         return ()
 
