@@ -6,13 +6,15 @@ tails) is typical; ``"even"`` (rank 256, no tails) is nearly equidistant and har
 everything that skips work.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import softmax
 
 N_FEATURES = 512
 N_CLASSES = 10
 N_LABELED = 1000
+N_SAMPLES = 20
 SEED = 20240607
 #: Rank of the mixture and spread of the log-scale of its points.
 SETS = {"tailed": (32, 0.3), "even": (256, 0.0)}
@@ -20,15 +22,32 @@ SETS = {"tailed": (32, 0.3), "even": (256, 0.0)}
 
 @dataclass(frozen=True)
 class Inputs:
-    """One pool: embeddings (n, 512), of the labelled (1000, 512), proba (n, 10)."""
+    """One pool.
+
+    Embeddings (n, 512) and those of the labelled (1000, 512), probabilities (n, 10),
+    the linear layer that they come from (10, 512) and (10,), and the probabilities
+    (20, n, 10) under samples of it.
+    """
 
     embeddings: np.ndarray
     labeled_embeddings: np.ndarray
     y_labeled: np.ndarray
     proba: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    samples: np.ndarray | None = None
+
+    @property
+    def labeled_proba(self) -> np.ndarray:
+        return self.predict_proba(self.labeled_embeddings)
+
+    def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
+        return softmax(embeddings @ self.weight.T + self.bias, axis=1)
 
 
-def make_inputs(n_pool: int, kind: str, seed: int = SEED) -> Inputs:
+def make_inputs(
+    n_pool: int, kind: str, seed: int = SEED, with_samples: bool = False
+) -> Inputs:
     """Return a pool of ``n_pool`` candidates beside 1,000 labelled points."""
     rank, tail = SETS[kind]
     rng = np.random.default_rng(seed)
@@ -50,10 +69,25 @@ def make_inputs(n_pool: int, kind: str, seed: int = SEED) -> Inputs:
     target = np.eye(N_CLASSES)[y[labeled]]
     gram = A.T @ A + 50.0 * np.eye(N_FEATURES)
     weights = np.linalg.solve(gram, A.T @ (target - target.mean(axis=0)))
-    logits = 8.0 * ((X[~labeled] - center) @ weights + target.mean(axis=0))
-    proba = np.exp(logits - logits.max(axis=1, keepdims=True))
-    proba /= proba.sum(axis=1, keepdims=True)
-    return Inputs(X[~labeled], X[labeled], y[labeled], proba.astype(np.float32))
+    weight = 8.0 * weights.T
+    bias = 8.0 * target.mean(axis=0) - center @ weight.T
+    data = Inputs(X[~labeled], X[labeled], y[labeled], None, weight, bias)
+    proba = data.predict_proba(data.embeddings)
+    samples = None
+    if with_samples:
+        # heads around this one, whose predictions differ like those of an ensemble
+        size = 0.5 * np.abs(weight).mean()
+        samples = np.stack(
+            [
+                softmax(
+                    data.embeddings @ (weight + size * _normal(rng, *weight.shape)).T
+                    + bias,
+                    axis=1,
+                ).astype(np.float32)
+                for _ in range(N_SAMPLES)
+            ]
+        )
+    return replace(data, proba=proba.astype(np.float32), samples=samples)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:

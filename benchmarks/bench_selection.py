@@ -1,34 +1,39 @@
-"""Time the selection kernels against scikit-activeml, scikit-learn and the definitions.
+"""Time the queries of the strategies against scikit-activeml and scikit-learn.
 
-    python benchmarks/bench_selection.py [--sizes 10000 50000] [--picks 100 1000]
+    python benchmarks/bench_selection.py [--strategies badge ...] [--sizes 10000 50000]
+    python benchmarks/bench_selection.py --growth
 
-Everybody gets the same arrays, in one process and one run. Short calls are repeated
-between the long ones, and the median counts. Prints a table and writes it as CSV under
-benchmarks/results/, the machine, the versions and the command in its header.
+Everybody gets the same arrays, in one process and one run: 512 features, 10 classes,
+1,000 labelled points. Short calls are repeated between the long ones, and the median
+counts. Prints a table and writes it as CSV under benchmarks/results/, the machine, the
+versions and the command in its header. ``--growth`` times ours alone on pools from
+10,000 to 200,000.
 """
 
 import argparse
 import csv
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shlex
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import _peers
 import numpy as np
 import torch
 from _inputs import SEED, SETS, Inputs, make_inputs
+from _measure import Repeated, measure
 
-from dalmax_sk.selection import k_center_greedy, k_means_select, top_n
+from dalmax_sk.pool import Pool
+from dalmax_sk.strategies import get_strategy
 
 COLUMNS = (
-    "kernel",
+    "strategy",
     "set",
     "n_pool",
     "picks",
@@ -38,229 +43,187 @@ COLUMNS = (
     "peer_seconds",
     "peer_added_mb",
     "peer_ratio",
-    "naive_seconds",
-    "naive_ratio",
     "check",
 )
 PAGE = """\
-# Benchmarks of the selection kernels
+# Benchmarks of the queries
 
-Written by `benchmarks/bench_selection.py`. Everybody gets the same arrays in the same
-run: `tailed` is a mixture of rank 32 with heavy-ish tails, like a ResNet-18's
-penultimate layer, `even` one of rank 256 without tails, nearly equidistant and hard for
-everything that skips work.
+Written by `benchmarks/bench_selection.py`. A query is timed by itself, with the outputs
+of the model at hand, and everybody gets the same arrays in the same run: `tailed` is a
+mixture of rank 32 with heavy-ish tails, like a ResNet-18's penultimate layer, `even`
+one of rank 256 without tails, nearly equidistant and hard for everything that skips
+work.
 
-- `seconds` is the median of several calls, made before and after the others' one call.
-- A ratio of 10 means that the other took ten times as long. Ratios near 1 are ties, and
+- `seconds` is the median of several calls, made before and after the peer's one call;
+  of one call where a call takes longer than ten seconds.
+- A ratio of 10 means that the peer took ten times as long. Ratios near 1 are ties, and
   a machine that is shared shifts all times; compare within a row.
 - `added_mb` is the rise of the process's peak memory during a call, the largest of all.
-- `naive` is the definition: plain float64 differences, one pass over the pool a centre
-  (k-center), or a full sort (top-n).
-- `check`: k-center's picks against the definition's, in order; top-n's scores against
-  the sort's; the inertia of k-means against scikit-learn's.
+- `check`: core-set's picks against those of plain float64 differences, in order;
+  margins against the peer's; the number of distinct picks for all others, whose picks
+  are compared with brute-force definitions in the tests.
 """
-PEER_INSTALLED = importlib.util.find_spec("skactiveml") is not None
+GROWTH = (10_000, 25_000, 50_000, 100_000, 200_000)
 MISSING = "not installed"
-# Repeated until this many seconds are spent, at least and at most so many times.
-SECONDS, REPEATS = 3.0, (3, 15)
+Query = Callable[[Inputs, int], np.ndarray]
 
 
-def measure(call: Callable[[], Any]) -> tuple[Any, float, float | None]:
-    """Return a call's result, its seconds, and the MB by which it raised the peak."""
-    before = _reset_peak()
-    start = time.perf_counter()
-    result = call()
-    seconds = time.perf_counter() - start
-    return result, seconds, None if before is None else (_peak() - before) / 2**10
+@dataclass(frozen=True)
+class Case:
+    """One strategy, and a peer that does the same.
 
-
-def _status(key: str) -> int:
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{key}:")[1].split()[0])  # kB
-
-
-def _reset_peak() -> int | None:
-    """Forget the process's peak memory; return what it holds now, if one can tell."""
-    clear = Path("/proc/self/clear_refs")
-    if not clear.exists():
-        return None
-    clear.write_text("5")
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    return _status("VmHWM")
-
-
-class Repeated:
-    """A call measured several times, in pieces: median seconds, largest memory."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.call = call
-        self.times: list[float] = []
-        # The first call is not timed, but its memory counts: later ones may find memory
-        # that it has left behind.
-        self.result, _, memory = measure(call)
-        self.memory = [] if memory is None else [memory]
-
-    def run(self) -> None:
-        """Measure for a share of the time."""
-        least, most = REPEATS
-        n_before, spent = len(self.times), 0.0
-        while len(self.times) - n_before < least or (
-            spent < SECONDS and len(self.times) - n_before < most
-        ):
-            self.result, seconds, memory = measure(self.call)
-            self.times.append(seconds)
-            if memory is not None:
-                self.memory.append(memory)
-            spent += seconds
-
-    @property
-    def seconds(self) -> float:
-        return float(np.median(self.times))
-
-    @property
-    def added_mb(self) -> float | None:
-        return max(self.memory) if self.memory else None
-
-
-def naive_k_center(
-    X: np.ndarray, centers: np.ndarray, marks: list[int]
-) -> tuple[np.ndarray, dict[int, float]]:
-    """The definition: plain float64 differences, one pass over the pool a centre.
-
-    Returns the picks and the seconds after each number of picks in ``marks``.
+    `peer_up_to` maps a number of picks to the largest pool the peer is given: beyond it
+    takes many minutes or does not fit the memory.
     """
-    start = time.perf_counter()
-    nearest = np.full(len(X), np.inf)
 
-    def add(center: np.ndarray) -> None:
-        for rows in range(0, len(X), 2048):
-            block = slice(rows, rows + 2048)
-            difference = X[block].astype(np.float64) - center.astype(np.float64)
-            squares = np.square(difference, out=difference).sum(axis=1)
-            nearest[block] = np.minimum(nearest[block], squares)
-
-    for center in centers:
-        add(center)
-    picks: list[int] = []
-    seconds: dict[int, float] = {}
-    while len(picks) < max(marks):
-        picks.append(int(nearest.argmax()))
-        add(X[picks[-1]])
-        nearest[picks] = -np.inf
-        if len(picks) in marks:
-            seconds[len(picks)] = time.perf_counter() - start
-    return np.array(picks), seconds
+    name: str
+    picks: tuple[int, ...] = (100, 1000)
+    peer: Query | None = None
+    peer_name: str = ""
+    peer_up_to: dict[int, int] | None = None
+    largest: int = 200_000
 
 
-def skactiveml_core_set(data: Inputs, n: int) -> np.ndarray:
-    """scikit-activeml's greedy k-center, positions in the pool."""
-    from skactiveml.pool import CoreSet
-
-    X = np.vstack([data.labeled_embeddings, data.embeddings])
-    y = np.full(len(X), np.nan)
-    y[: len(data.y_labeled)] = data.y_labeled
-    picks = CoreSet(random_state=0).query(X, y, batch_size=n)
-    return np.asarray(picks) - len(data.y_labeled)
+def _sk(name: str) -> str:
+    return f"scikit-activeml {name}"
 
 
-def skactiveml_margin(data: Inputs, n: int) -> np.ndarray:
-    """scikit-activeml's margin sampling with the probabilities given."""
-    from skactiveml.base import SkactivemlClassifier
-    from skactiveml.pool import UncertaintySampling
+EVERYWHERE = {10: 10**9, 100: 10**9, 1000: 10**9}
+CASES = (
+    Case(
+        "margin_sampling",
+        peer=_peers.margin,
+        peer_name=_sk("UncertaintySampling"),
+        peer_up_to=EVERYWHERE,
+    ),
+    Case(
+        "core_set_selection",
+        peer=_peers.core_set,
+        peer_name=_sk("CoreSet"),
+        peer_up_to=EVERYWHERE,
+    ),
+    Case(
+        "diversity_sampling",
+        peer=_peers.k_means,
+        peer_name="scikit-learn KMeans + nearest",
+        peer_up_to={100: 50_000, 1000: 10_000},
+    ),
+    Case(
+        "badge",
+        peer=_peers.badge,
+        peer_name=_sk("Badge"),
+        peer_up_to={100: 50_000, 1000: 10_000},
+    ),
+    Case(
+        "typi_clust",
+        peer=_peers.typi_clust,
+        peer_name=_sk("TypiClust"),
+        peer_up_to=EVERYWHERE,
+    ),
+    Case(
+        "prob_cover",
+        picks=(100,),
+        peer=_peers.prob_cover,
+        peer_name=_sk("ProbCover"),
+        peer_up_to={100: 10_000},
+    ),
+    Case(
+        "max_herding",
+        peer=_peers.max_herding,
+        peer_name=_sk("MaxHerding"),
+        peer_up_to={100: 10_000},
+    ),
+    Case("uherding"),
+    Case("facility_location"),
+    Case("cluster_margin"),
+    Case(
+        "drop_query",
+        peer=_peers.drop_query,
+        peer_name=_sk("DropQuery"),
+        peer_up_to=EVERYWHERE,
+    ),
+    Case("alfa_mix"),
+    Case("galaxy"),
+    Case("expected_model_change"),
+    Case(
+        "query_by_committee",
+        peer=_peers.committee_kl,
+        peer_name=_sk("QueryByCommittee"),
+        peer_up_to=EVERYWHERE,
+    ),
+    Case("bald", peer=_peers.bald, peer_name=_sk("GreedyBALD"), peer_up_to=EVERYWHERE),
+    Case(
+        "batch_bald",
+        picks=(10,),
+        peer=_peers.batch_bald,
+        peer_name=_sk("BatchBALD"),
+        peer_up_to={10: 10_000},
+    ),
+    Case("epig"),
+    Case("bait", picks=(10,), largest=10_000),
+)
 
-    class Known(SkactivemlClassifier):
-        """A classifier that knows its probabilities, so that only the query costs."""
 
-        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Known":
-            self.classes_ = np.arange(data.proba.shape[1])
-            return self
-
-        def predict_proba(self, X: Any) -> np.ndarray:
-            return data.proba
-
-    X = np.vstack([data.labeled_embeddings, data.embeddings])
-    y = np.full(len(X), np.nan)
-    y[: len(data.y_labeled)] = data.y_labeled
-    known = Known(classes=np.arange(data.proba.shape[1])).fit(X, y)
-    strategy = UncertaintySampling(method="margin_sampling", random_state=0)
-    picks = strategy.query(X, y, clf=known, fit_clf=False, batch_size=n)
-    return np.asarray(picks) - len(data.y_labeled)
+def make_pool(data: Inputs) -> Pool:
+    """Return the pool that a strategy is asked about."""
+    return Pool.from_arrays(
+        proba=data.proba,
+        embeddings=data.embeddings,
+        labeled_embeddings=data.labeled_embeddings,
+        labeled_proba=data.labeled_proba,
+        y_labeled=data.y_labeled,
+        samples=data.samples,
+        head=(data.weight, data.bias),
+        random_state=0,
+    )
 
 
-def margin_scores(proba: np.ndarray) -> np.ndarray:
-    """One minus the margin between the two largest probabilities."""
-    two = np.partition(proba, -2, axis=1)[:, -2:]
-    return 1.0 - (two[:, 1] - two[:, 0])
-
-
-def sklearn_k_means(X: np.ndarray, n: int) -> tuple[np.ndarray, float]:
-    """scikit-learn's k-means and the nearest candidates; picks and inertia."""
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import pairwise_distances_argmin
-
-    model = KMeans(n, n_init=1, random_state=0).fit(X)
-    return pairwise_distances_argmin(model.cluster_centers_, X), model.inertia_
-
-
-def bench_top_n(data: Inputs, n: int) -> dict[str, Any]:
-    ours = Repeated(lambda: top_n(margin_scores(data.proba), n, random_state=0))
+def bench(case: Case, data: Inputs, n: int, with_peer: bool) -> dict[str, Any]:
+    """Time one query of `n` picks, ours and the peer's."""
+    strategy = get_strategy(case.name)
+    pool = make_pool(data)
+    ours = Repeated(lambda: strategy.query(pool, n))
     ours.run()
-    row = {"peer": "scikit-activeml UncertaintySampling"}
-    if PEER_INSTALLED:
-        row |= run_peer(lambda: skactiveml_margin(data, n))
-    ours.run()
-    scores = margin_scores(data.proba)
-    naive, seconds, _ = measure(lambda: np.argsort(-margin_scores(data.proba))[:n])
-    same = np.array_equal(np.sort(scores[naive]), np.sort(scores[ours.result]))
-    return row | finish(ours, seconds, "scores equal" if same else "SCORES DIFFER")
-
-
-def bench_k_center(
-    data: Inputs, n: int, naive: tuple[np.ndarray, dict[int, float]] | None
-) -> dict[str, Any]:
-    X, centers = data.embeddings, data.labeled_embeddings
-    ours = Repeated(lambda: k_center_greedy(X, n, centers))
-    ours.run()
-    row = {"peer": "scikit-activeml CoreSet"}
-    if PEER_INSTALLED:
-        row |= run_peer(lambda: skactiveml_core_set(data, n))
-    ours.run()
-    if naive is None:
-        return row | finish(ours, None, "not checked")
-    same = np.array_equal(naive[0][:n], ours.result)
-    check = "picks equal" if same else "PICKS DIFFER"
-    return row | finish(ours, naive[1][n], check)
-
-
-def bench_k_means(data: Inputs, n: int, with_peer: bool) -> dict[str, Any]:
-    X = data.embeddings
-    ours = Repeated(lambda: k_means_select(X, n, random_state=0, return_distances=True))
-    ours.run()
-    check = f"{len(set(ours.result[0].tolist()))} distinct"
-    row: dict[str, Any] = {"peer": "scikit-learn KMeans + nearest"}
-    if with_peer:
-        (_, inertia), seconds, memory = measure(lambda: sklearn_k_means(X, n))
-        row |= {"peer_seconds": seconds, "peer_added_mb": memory}
-        ours.run()
-        check += f", inertia {100 * (ours.result[2] / inertia - 1):+.2f} %"
-    return row | finish(ours, None, check)
-
-
-def run_peer(call: Callable[[], np.ndarray]) -> dict[str, Any]:
-    _, seconds, memory = measure(call)
-    return {"peer_seconds": seconds, "peer_added_mb": memory}
-
-
-def finish(ours: Repeated, naive_seconds: float | None, check: str) -> dict[str, Any]:
-    return {
+    row: dict[str, Any] = {}
+    theirs = None
+    if with_peer and case.peer is not None:
+        row["peer"] = case.peer_name
+        limit = (case.peer_up_to or {}).get(n, 0)
+        if case.peer_name.startswith("scikit-activeml") and not _peers.PEER_INSTALLED:
+            row["peer_seconds"] = MISSING
+        elif len(pool) <= limit:
+            peer = case.peer
+            theirs, seconds, memory = measure(lambda: peer(data, n))
+            row |= {"peer_seconds": seconds, "peer_added_mb": memory}
+            ours.run()
+            row["peer_ratio"] = seconds / ours.seconds
+        else:
+            row["peer_seconds"] = "too long"
+    return row | {
         "seconds": ours.seconds,
         "added_mb": ours.added_mb,
-        "naive_seconds": naive_seconds,
-        "check": check,
+        "check": check(case.name, data, n, ours.result, theirs, with_peer),
     }
+
+
+def check(
+    name: str,
+    data: Inputs,
+    n: int,
+    picks: np.ndarray,
+    theirs: np.ndarray | None,
+    thorough: bool,
+) -> str:
+    """Compare the picks with what can be compared in short."""
+    if name == "core_set_selection" and thorough and len(data.embeddings) <= 10_000:
+        same = np.array_equal(_peers.naive_k_center(data, n)[0], picks)
+        return "picks equal" if same else "PICKS DIFFER"
+    if name == "margin_sampling" and theirs is not None:
+        two = np.sort(np.partition(data.proba, -2, axis=1)[:, -2:], axis=1)
+        margins = two[:, 1] - two[:, 0]
+        same = np.allclose(np.sort(margins[picks]), np.sort(margins[theirs]))
+        return "margins equal" if same else "MARGINS DIFFER"
+    return f"{len(set(picks.tolist()))} distinct"
 
 
 def show(value: Any) -> str:
@@ -269,16 +232,6 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
     return str(value)
-
-
-def complete(row: dict[str, Any]) -> dict[str, Any]:
-    """Add the ratios; a ratio of 10 means that the other takes ten times as long."""
-    for other in ("peer", "naive"):
-        seconds = row.get(f"{other}_seconds")
-        row[f"{other}_ratio"] = seconds / row["seconds"] if seconds else None
-    if not PEER_INSTALLED and row["peer"].startswith("scikit-activeml"):
-        row["peer_seconds"] = MISSING
-    return {column: row.get(column) for column in COLUMNS}
 
 
 def write_csv(path: Path, comments: list[str], rows: list[dict[str, Any]]) -> None:
@@ -302,17 +255,44 @@ def write_page(path: Path, comments: list[str], rows: list[dict[str, Any]]) -> N
     path.write_text("\n".join(lines) + "\n")
 
 
-def warm_up() -> None:
+def draw_growth(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw seconds and memory against the size of the pool, both on log scales."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True)
+    names = list(dict.fromkeys(row["strategy"] for row in rows))
+    for i, name in enumerate(names):
+        mine = [row for row in rows if row["strategy"] == name]
+        style = {
+            "marker": "osD^vPX*"[i % 8],
+            "linestyle": ("-", "--", ":")[i // 7 % 3],
+            "color": f"C{i % 10}",
+            "ms": 4,
+        }
+        sizes = [row["n_pool"] for row in mine]
+        panels[0].plot(sizes, [row["seconds"] for row in mine], label=name, **style)
+        panels[1].plot(sizes, [row["added_mb"] or 0 for row in mine], **style)
+    for axes, title in zip(panels, ("seconds", "memory added (MB)"), strict=True):
+        axes.set(xscale="log", yscale="log", xlabel="candidates", title=title)
+        axes.set_xticks(GROWTH, [f"{n // 1000}k" for n in GROWTH])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[1].axhline(1024, color="0.3", lw=1)
+    panels[1].annotate("1 GB", (GROWTH[0], 1024), va="bottom", fontsize=9)
+    figure.legend(loc="outside right center", fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def warm_up(cases: list[Case]) -> None:
     """Load what is loaded on first use, so that it is nobody's time or memory."""
-    data = make_inputs(500, "tailed")
-    margin_scores(data.proba)
-    top_n(data.proba[:, 0], 5)
-    k_center_greedy(data.embeddings, 5, data.labeled_embeddings)
-    k_means_select(data.embeddings, 5, random_state=0)
-    sklearn_k_means(data.embeddings, 5)
-    if PEER_INSTALLED:
-        skactiveml_core_set(data, 5)
-        skactiveml_margin(data, 5)
+    data = make_inputs(500, "tailed", with_samples=True)
+    pool = make_pool(data)
+    for case in cases:
+        get_strategy(case.name).query(pool, 5)
+        installed = _peers.PEER_INSTALLED or not case.peer_name.startswith("scikit-act")
+        if case.peer is not None and installed:
+            case.peer(data, 5)
 
 
 def header(arguments: argparse.Namespace) -> list[str]:
@@ -335,54 +315,54 @@ def header(arguments: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000])
-    parser.add_argument("--picks", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    kernels = ["top_n", "k_center", "k_means"]
-    parser.add_argument("--kernels", nargs="+", choices=kernels, default=kernels)
+    names = [case.name for case in CASES]
+    parser.add_argument("--strategies", nargs="+", choices=names, default=names)
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--picks", type=int, nargs="+", help="instead of 100 and 1000")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["tailed"])
     parser.add_argument(
-        "--slow-up-to",
-        type=int,
-        default=50_000,
-        help="largest pool on which the slowest others are run: the definition of "
-        "k-center and scikit-learn's k-means",
+        "--growth",
+        action="store_true",
+        help="ours alone, 1,000 picks (or the most a strategy is timed with), on pools "
+        f"of {GROWTH}, while a query is expected to take less than --limit seconds",
     )
+    parser.add_argument("--limit", type=float, default=120.0)
     parser.add_argument("--machine", help="the hardware in words, for the header")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).parent / "results" / "selection.csv",
-    )
+    parser.add_argument("--output", type=Path, help="the CSV file")
     parser.add_argument("--page", type=Path, help="write the table as Markdown, too")
+    parser.add_argument("--figure", type=Path, help="draw the growth into this file")
     arguments = parser.parse_args()
+    output = arguments.output or Path(__file__).parent / "results" / (
+        "selection_growth.csv" if arguments.growth else "selection.csv"
+    )
+    sizes = arguments.sizes or (GROWTH if arguments.growth else (10_000, 50_000))
     comments = header(arguments)
     print(*comments, sep="\n")
-    warm_up()
-    rows = []
+    cases = [case for case in CASES if case.name in arguments.strategies]
+    warm_up(cases)
+    rows: list[dict[str, Any]] = []
+    last: dict[str, tuple[int, float]] = {}
     for kind in arguments.sets:
-        for size in arguments.sizes:
-            data = make_inputs(size, kind)
-            naive = None
-            if "k_center" in arguments.kernels and size <= arguments.slow_up_to:
-                naive = naive_k_center(
-                    data.embeddings, data.labeled_embeddings, arguments.picks
-                )
-            for n in arguments.picks:
-                for kernel in arguments.kernels:
-                    if kernel == "top_n":
-                        row = bench_top_n(data, n)
-                    elif kernel == "k_center":
-                        row = bench_k_center(data, n, naive)
-                    else:
-                        row = bench_k_means(data, n, size <= arguments.slow_up_to)
-                    row |= {"kernel": kernel, "set": kind, "n_pool": size, "picks": n}
-                    rows.append(complete(row))
+        for size in sorted(sizes):
+            data = make_inputs(size, kind, with_samples=True)
+            for case in cases:
+                n, seconds = last.get(case.name, (size, 0.0))
+                if size > case.largest or seconds * (size / n) ** 2 > arguments.limit:
+                    continue
+                picks = arguments.picks or case.picks
+                for n_picks in picks[-1:] if arguments.growth else picks:
+                    row = bench(case, data, n_picks, with_peer=not arguments.growth)
+                    row |= {"strategy": case.name, "set": kind, "n_pool": size}
+                    row["picks"] = n_picks
+                    rows.append({column: row.get(column) for column in COLUMNS})
+                    last[case.name] = (size, row["seconds"])
                     print(" | ".join(show(v) for v in rows[-1].values()), flush=True)
-                    write_csv(arguments.output, comments, rows)
+                    write_csv(output, comments, rows)
                     if arguments.page:
                         write_page(arguments.page, comments, rows)
-
-    print(f"written: {arguments.output}")
+    if arguments.figure:
+        draw_growth(arguments.figure, rows)
+    print(f"written: {output}")
 
 
 if __name__ == "__main__":
