@@ -1,60 +1,111 @@
 """Draw the picks of every strategy on one 2-D toy set.
 
-python benchmarks/plot_strategies_toy.py docs/images/strategies_toy.png
+    python benchmarks/plot_strategies_toy.py docs/images
+
+Writes ``strategies_toy.png``, all of them side by side, and ``strategies/<name>.png``
+for each.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 
 from dalmax_sk.pool import Pool
-from dalmax_sk.strategies import (
-    CoreSet,
-    DiversitySampling,
-    RandomSampling,
-    UncertaintySampling,
-)
+from dalmax_sk.strategies import get_strategy
 
 CENTRES = [[-4, 0], [0, 3], [4, 0]]
-STRATEGIES = [
-    ("RandomSampling()", RandomSampling()),
-    ("UncertaintySampling()", UncertaintySampling()),
-    (
-        'UncertaintySampling(batch="power", beta=4)',
-        UncertaintySampling(batch="power", beta=4),
-    ),
-    ("DiversitySampling()", DiversitySampling()),
-    ('DiversitySampling("margin")', DiversitySampling("margin")),
-    ("CoreSet()", CoreSet()),
+REGIONS = ListedColormap(["#e8f0f8", "#fdf3e1", "#e9f5ec"])
+N_PICKS = 20
+# one row of the figure a family
+NAMES = [
+    "random_sampling",
+    "margin_sampling",
+    "entropy_sampling",
+    "least_confidence_sampling",
+    "query_by_committee",
+    "bayesian_sampling",
+    "batch_bald",
+    "epig",
+    "expected_model_change",
+    "badge",
+    "bait",
+    "noise_stability",
+    "adversarial_sampling",
+    "alfa_mix",
+    "drop_query",
+    "galaxy",
+    "diversity_sampling",
+    "core_set_selection",
+    "facility_location",
+    "cluster_margin",
+    "typi_clust",
+    "prob_cover",
+    "max_herding",
+    "uherding",
+    "reinforcement_learning_sampling",
+    "active_learning_by_learning",
+    "switch",
+    "mixture",
 ]
 
 
-def main(path):
-    """Write the figure to `path`."""
+def make_data():
+    """Return X, y, the labelled rows and a model of them."""
     X, y = make_blobs(600, centers=CENTRES, cluster_std=1.1, random_state=0)
     labeled = np.concatenate([np.flatnonzero(y == c)[:2] for c in range(3)])
-    model = LogisticRegression().fit(X[labeled], y[labeled])
-    figure = Figure(figsize=(11, 5.8), layout="constrained")
-    for axes, (title, strategy) in zip(
-        figure.subplots(2, 3, sharex=True, sharey=True).flat, STRATEGIES, strict=True
-    ):
-        pool = Pool(model, X, labeled, y[labeled], random_state=0)
-        picks = pool.indices[strategy.query(pool, 20)]
-        axes.scatter(*X.T, s=8, c="0.8", label="candidates")
-        axes.scatter(*X[labeled].T, s=50, marker="s", c="#0072B2", label="labelled (6)")
-        axes.scatter(*X[picks].T, s=36, marker="o", c="#D55E00", label="picks (20)")
-        axes.set_title(title, fontsize=11)
-        axes.set_aspect("equal")
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3
+    return X, y, labeled, LogisticRegression().fit(X[labeled], y[labeled])
+
+
+def draw(axes, name, data):
+    """Draw the model's regions, the candidates, the labelled and the picked."""
+    X, y, labeled, model = data
+    pool = Pool(model, X, labeled, y[labeled], random_state=0)
+    picks = pool.indices[get_strategy(name).query(pool, N_PICKS)]
+    x1, x2 = np.meshgrid(
+        *(np.linspace(a, b, 200) for a, b in zip(X.min(0), X.max(0), strict=True))
     )
-    figure.supxlabel("feature 1")
-    figure.supylabel("feature 2")
-    figure.savefig(path, dpi=110)
+    region = model.predict(np.column_stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
+    axes.pcolormesh(
+        x1, x2, region, cmap=ListedColormap(["#e8f0f8", "#fdf3e1", "#e9f5ec"])
+    )
+    axes.scatter(*X.T, s=5, c="0.7", label="candidates")
+    axes.scatter(
+        *X[labeled].T, s=34, marker="s", c="#0072B2", label=f"labelled ({len(labeled)})"
+    )
+    axes.scatter(*X[picks].T, s=22, c="#D55E00", label=f"picks ({N_PICKS})")
+    axes.set_title(name, fontsize=10)
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def main(folder):
+    """Write the figures below `folder`."""
+    data = make_data()
+    (folder / "strategies").mkdir(parents=True, exist_ok=True)
+    n_rows = -(-len(NAMES) // 4)
+    figure = Figure(figsize=(11, 2.35 * n_rows + 0.4), layout="constrained")
+    grid = figure.subplots(n_rows, 4).ravel()
+    for axes in grid[len(NAMES) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid, NAMES, strict=False):
+        draw(axes, name, data)
+        single = Figure(figsize=(5, 3.6), layout="constrained")
+        draw(single.subplots(), name, data)
+        single.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3
+        )
+        single.savefig(folder / "strategies" / f"{name}.png", dpi=80)
+    figure.legend(
+        *grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
+    )
+    figure.savefig(folder / "strategies_toy.png", dpi=80)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
