@@ -4,8 +4,29 @@ Pure functions that know neither estimators nor pools. NumPy arrays in give NumP
 positions out; a torch tensor is computed on its device and gives a tensor there.
 """
 
+from dalmax_sk.selection.bait import bait
+from dalmax_sk.selection.batch_bald import batch_bald
+from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.k_center import k_center_greedy
 from dalmax_sk.selection.k_means import k_means_select
+from dalmax_sk.selection.k_means_pp import k_means_plus_plus
+from dalmax_sk.selection.neighbors import (
+    greedy_apart,
+    kth_neighbor_distances,
+    near_any,
+)
 from dalmax_sk.selection.top_n import stochastic_top_n, top_n
 
-__all__ = ["k_center_greedy", "k_means_select", "stochastic_top_n", "top_n"]
+__all__ = [
+    "bait",
+    "batch_bald",
+    "epig_scores",
+    "greedy_apart",
+    "k_center_greedy",
+    "k_means_plus_plus",
+    "k_means_select",
+    "kth_neighbor_distances",
+    "near_any",
+    "stochastic_top_n",
+    "top_n",
+]

@@ -2,18 +2,28 @@
 
 import difflib
 
+from dalmax_sk.strategies.active_learning_by_learning import (
+    ActiveLearningByLearning,
+)
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
+from dalmax_sk.strategies.filtered import Filtered
+from dalmax_sk.strategies.mixture import Mixture
 from dalmax_sk.strategies.random_sampling import RandomSampling
+from dalmax_sk.strategies.switch import Switch
 from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_scores
 
 __all__ = [
+    "ActiveLearningByLearning",
     "CoreSet",
     "DiversitySampling",
+    "Filtered",
+    "Mixture",
     "QueryStrategy",
     "RandomSampling",
     "ScoreStrategy",
+    "Switch",
     "UncertaintySampling",
     "get_strategy",
     "strategy_names",
@@ -33,6 +43,8 @@ _REGISTRY = {
     "least_confidence_sampling": (UncertaintySampling, {"measure": "least_confidence"}),
     "margin_sampling": (UncertaintySampling, {"measure": "margin"}),
     "entropy_sampling": (UncertaintySampling, {"measure": "entropy"}),
+    "active_learning_by_learning": (ActiveLearningByLearning, {}),
+    "albl": (ActiveLearningByLearning, {}),
 }
 
 

@@ -1,0 +1,135 @@
+"""Switch: one strategy while labels are few, another one afterwards."""
+
+from numbers import Real
+
+from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk.strategies._parts import get_states, set_states
+from dalmax_sk.strategies.base import QueryStrategy
+
+__all__ = ["Switch"]
+
+
+class Switch(QueryStrategy):
+    """Query with one strategy up to a number of labels, with another one beyond.
+
+    With the defaults this is TCM [1]_: typical candidates first (TypiClust), uncertain
+    ones later (margin). Which of the two is asked depends on nothing but the number of
+    labels and of classes, so a resumed run, or one that starts with labels at hand,
+    asks the same one.
+
+    Parameters
+    ----------
+    first : QueryStrategy or None, default=None
+        Used while fewer labels are known than the threshold. None means
+        :class:`~dalmax_sk.strategies.TypiClust` with its defaults.
+    then : QueryStrategy or None, default=None
+        Used from the threshold on. None means margin
+        :class:`~dalmax_sk.strategies.UncertaintySampling`.
+    at : float, default=20
+        The threshold, at least 0, in the unit of `unit`. 0 never uses `first`.
+    unit : {"per_class", "labels"}, default="per_class"
+        What `at` counts: labels a class on average (the threshold is `at` times the
+        number of classes of the pool), or labels altogether.
+
+    See Also
+    --------
+    Mixture : Asks several strategies in every round.
+    UHerding : One criterion that moves from coverage to uncertainty by itself.
+
+    Notes
+    -----
+    The rule: with m labels and C classes `first` is asked if ``m < at * C`` (``m < at``
+    with ``unit="labels"``), else `then`. It is looked at once a query; a batch that
+    begins below the threshold comes from `first` as a whole.
+
+    The authors of TCM find that the exact moment matters little and that it is early
+    when the features come from self-supervised pre-training; `at` is a default within
+    that range, not a figure of theirs. With a net trained from scratch the features
+    themselves are poor at the beginning, and a later switch may be better.
+
+    Only the strategy in turn computes what it needs. The query leaves ``strategy`` (its
+    class name) and ``switched`` (whether it was `then`) in ``pool.info``, beside what
+    that strategy leaves.
+
+    References
+    ----------
+    .. [1] P. Doucet, B. Estermann, T. Aczel and R. Wattenhofer, "Bridging Diversity and
+       Uncertainty in Active Learning with Self-Supervised Pre-Training", ICLR 2024
+       Workshop on Practical ML for Low Resource Settings.
+       https://arxiv.org/abs/2403.03728
+
+    Examples
+    --------
+    >>> from dalmax_sk.pool import Pool
+    >>> from dalmax_sk.strategies import CoreSet, Switch, UncertaintySampling
+    >>> strategy = Switch(CoreSet(), UncertaintySampling(), at=2, unit="labels")
+    >>> pool = Pool.from_arrays(
+    ...     proba=[[0.9, 0.1], [0.5, 0.5], [0.8, 0.2]],
+    ...     embeddings=[[0.0], [1.0], [5.0]],
+    ...     labeled_embeddings=[[0.0]],
+    ... )
+    >>> strategy.query(pool, n=1), pool.info["strategy"]
+    (array([2]), 'CoreSet')
+    """
+
+    _parameter_constraints = {
+        "first": [QueryStrategy, None],
+        "then": [QueryStrategy, None],
+        "at": [Interval(Real, 0, None, closed="left")],
+        "unit": [StrOptions({"per_class", "labels"})],
+    }
+
+    def __init__(self, first=None, then=None, *, at=20, unit="per_class"):
+        self.first = first
+        self.then = then
+        self.at = at
+        self.unit = unit
+
+    def get_state(self):
+        """Return the states of both strategies.
+
+        Returns
+        -------
+        dict
+            Empty if neither has learned anything.
+        """
+        return get_states({"first": self.first, "then": self.then})
+
+    def set_state(self, state):
+        """Hand the states on to both strategies.
+
+        Parameters
+        ----------
+        state : dict
+            As :meth:`get_state` returned it.
+        """
+        set_states("Switch", {"first": self.first, "then": self.then}, state)
+
+    def _is_over(self, pool):
+        """Return whether the threshold is reached."""
+        if self.unit == "labels" or pool.n_labeled == 0:
+            return pool.n_labeled >= self.at
+        if pool.classes is None:
+            raise ValueError(
+                "Switch(unit='per_class') needs the number of classes, and this pool "
+                "does not know its classes. Give it classes=..., or use unit='labels'."
+            )
+        return pool.n_labeled >= self.at * len(pool.classes)
+
+    def _get_part(self, is_over):
+        """Return the strategy in turn."""
+        part = self.then if is_over else self.first
+        if part is not None:
+            return part
+        # looked up late: the parts import this package while it is being made
+        from dalmax_sk.strategies import TypiClust, UncertaintySampling
+
+        return UncertaintySampling() if is_over else TypiClust()
+
+    def _query(self, pool, n):
+        is_over = self._is_over(pool)
+        part = self._get_part(is_over)
+        picked = part.query(pool, n, return_scores=True)
+        pool.info["strategy"] = type(part).__name__
+        pool.info["switched"] = is_over
+        return picked
