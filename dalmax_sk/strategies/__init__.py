@@ -11,6 +11,7 @@ from dalmax_sk.strategies.diversity import DiversitySampling
 from dalmax_sk.strategies.filtered import Filtered
 from dalmax_sk.strategies.mixture import Mixture
 from dalmax_sk.strategies.random_sampling import RandomSampling
+from dalmax_sk.strategies.reinforcement_learning import ReinforcementLearningSampling
 from dalmax_sk.strategies.switch import Switch
 from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_scores
 
@@ -22,6 +23,7 @@ __all__ = [
     "Mixture",
     "QueryStrategy",
     "RandomSampling",
+    "ReinforcementLearningSampling",
     "ScoreStrategy",
     "Switch",
     "UncertaintySampling",
@@ -45,6 +47,7 @@ _REGISTRY = {
     "entropy_sampling": (UncertaintySampling, {"measure": "entropy"}),
     "active_learning_by_learning": (ActiveLearningByLearning, {}),
     "albl": (ActiveLearningByLearning, {}),
+    "reinforcement_learning_sampling": (ReinforcementLearningSampling, {}),
 }
 
 
