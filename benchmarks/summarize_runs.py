@@ -4,8 +4,10 @@
 
 Each folder is a ``--dir_results``; all runs below ``active_learning/`` in it are read.
 Prints two Markdown tables: test accuracy at each number of labels, mean ± sample
-standard deviation over the seeds, and mean wall seconds. Runs that are not finished are
-named and left out.
+standard deviation over the seeds, and mean wall seconds. ``--against random_sampling``
+prints one table instead: each strategy's last accuracy, its mean accuracy over all
+rounds but the first, the difference of that to the baseline's, paired by seed, and what
+the queries cost. Runs that are not finished are named and left out.
 """
 
 import argparse
@@ -64,6 +66,34 @@ def seconds_table(runs):
     return per_run.groupby("strategy").mean().map("{:.1f}".format)
 
 
+def comparison_table(runs, baseline):
+    """Return one row a strategy: accuracy, paired difference to `baseline`, cost."""
+    asked = runs[runs["round"] > 0]
+    mean = asked.groupby(["strategy", "seed"])["eval_accuracy"].mean().unstack()
+    last = asked[asked["n_labeled"] == asked["n_labeled"].max()]
+    last = last.groupby(["strategy", "seed"])["eval_accuracy"].first().unstack()
+    gain = 100 * (mean - mean.loc[baseline])
+    seconds = asked.groupby("strategy")["query_seconds"].mean()
+    peak = runs.groupby("strategy")["peak_bytes"].max() / 2**20
+    order = gain.mean(axis=1).sort_values(ascending=False).index
+    return pd.DataFrame(
+        {
+            f"accuracy at {asked['n_labeled'].max()}": [
+                f"{100 * last.loc[s].mean():.1f} ± {100 * last.loc[s].std(ddof=1):.1f}"
+                for s in order
+            ],
+            "mean accuracy": [f"{100 * mean.loc[s].mean():.2f}" for s in order],
+            f"less {baseline}'s": [
+                f"{gain.loc[s].mean():+.2f} ± {gain.loc[s].std(ddof=1):.2f}"
+                for s in order
+            ],
+            "query (s)": [f"{seconds[s]:.2f}" for s in order],
+            "peak of the process (MB)": [f"{peak[s]:.0f}" for s in order],
+        },
+        index=order,
+    )
+
+
 def markdown(table, corner):
     """Return a table as Markdown."""
     lines = [
@@ -101,10 +131,14 @@ def main():
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--csv", type=Path, help="write all rounds of all runs here")
     parser.add_argument("--figure", type=Path, help="draw the curves into this file")
+    parser.add_argument("--against", help="compare all with this strategy instead")
     arguments = parser.parse_args()
     runs = read_runs(arguments.folders)
-    print(markdown(accuracy_table(runs), "strategy / labels"), end="\n\n")
-    print(markdown(seconds_table(runs), "seconds a run"))
+    if arguments.against:
+        print(markdown(comparison_table(runs, arguments.against), "strategy"))
+    else:
+        print(markdown(accuracy_table(runs), "strategy / labels"), end="\n\n")
+        print(markdown(seconds_table(runs), "seconds a run"))
     print(f"\n{np.unique(runs['seed']).size} seeds")
     if arguments.csv:
         runs.to_csv(arguments.csv, index=False)
