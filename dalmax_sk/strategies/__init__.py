@@ -5,6 +5,7 @@ import difflib
 from dalmax_sk.strategies.active_learning_by_learning import (
     ActiveLearningByLearning,
 )
+from dalmax_sk.strategies.badge import BADGE
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
@@ -16,6 +17,7 @@ from dalmax_sk.strategies.switch import Switch
 from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_scores
 
 __all__ = [
+    "BADGE",
     "ActiveLearningByLearning",
     "CoreSet",
     "DiversitySampling",
@@ -48,6 +50,7 @@ _REGISTRY = {
     "active_learning_by_learning": (ActiveLearningByLearning, {}),
     "albl": (ActiveLearningByLearning, {}),
     "reinforcement_learning_sampling": (ReinforcementLearningSampling, {}),
+    "badge": (BADGE, {}),
 }
 
 
