@@ -7,6 +7,7 @@ from dalmax_sk.strategies.active_learning_by_learning import (
 )
 from dalmax_sk.strategies.badge import BADGE
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
+from dalmax_sk.strategies.committee import QueryByCommittee, disagreement_scores
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
 from dalmax_sk.strategies.filtered import Filtered
@@ -23,12 +24,14 @@ __all__ = [
     "DiversitySampling",
     "Filtered",
     "Mixture",
+    "QueryByCommittee",
     "QueryStrategy",
     "RandomSampling",
     "ReinforcementLearningSampling",
     "ScoreStrategy",
     "Switch",
     "UncertaintySampling",
+    "disagreement_scores",
     "get_strategy",
     "strategy_names",
     "uncertainty_scores",
@@ -51,6 +54,7 @@ _REGISTRY = {
     "albl": (ActiveLearningByLearning, {}),
     "reinforcement_learning_sampling": (ReinforcementLearningSampling, {}),
     "badge": (BADGE, {}),
+    "query_by_committee": (QueryByCommittee, {}),
 }
 
 
