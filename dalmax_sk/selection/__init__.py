@@ -6,8 +6,8 @@ positions out; a torch tensor is computed on its device and gives a tensor there
 
 from dalmax_sk.selection.bait import bait
 from dalmax_sk.selection.batch_bald import batch_bald
-from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.coverage import greedy_coverage
+from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.k_center import k_center_greedy
 from dalmax_sk.selection.k_means import k_means_select
 from dalmax_sk.selection.k_means_pp import k_means_plus_plus
@@ -23,6 +23,7 @@ __all__ = [
     "batch_bald",
     "epig_scores",
     "greedy_apart",
+    "greedy_coverage",
     "k_center_greedy",
     "k_means_plus_plus",
     "k_means_select",

@@ -1,0 +1,471 @@
+"""Greedy maximisation of a coverage, exact and lazy.
+
+The coverage of a set is the (weighted) mean over all points of the similarity to the
+nearest member of the set: the facility-location function, which is submodular. What a
+candidate would add therefore only shrinks as others are picked, and an old value is an
+upper bound. Values come in three grades: bounds from before the latest picks, fresh
+bounds from a float32 matrix product, and exact ones. A candidate moves up a grade only
+when it might be the next pick.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from dalmax_sk import progress
+from dalmax_sk.selection.arrays import (
+    Array,
+    as_matrix,
+    as_vector,
+    check_count,
+    check_max_memory,
+    positions_like,
+)
+from dalmax_sk.selection.distances import exact_nearest, plain_squares
+from dalmax_sk.selection.k_center import _as_centers, _check_range
+from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
+
+__all__ = ["greedy_coverage"]
+
+# Candidates whose bounds are renewed together: at first, and at most, per pick.
+_FEWEST, _MOST = 32, 1024
+# Points in a tile; their similarities to _MOST candidates take 8 MB in float32.
+_TILE_ROWS = 2048
+# Share of max_memory for similarities that are kept to be looked at again.
+_KEPT_SHARE = 0.5
+# Pairs evaluated exactly at once take at most these bytes.
+_EXACT_BYTES = 32 * 2**20
+
+
+def greedy_coverage(
+    X: Any,
+    n: int,
+    centers: Any = None,
+    *,
+    kernel: str = "rbf",
+    sigma: float = 1.0,
+    sample_weight: Any = None,
+    random_state: Any = None,
+    max_memory: int = 2**30,
+    return_gains: bool = False,
+) -> Array | tuple[Array, Array, float]:
+    r"""Pick n points, each adding most to how well the picks cover all points.
+
+    The greedy maximisation of the generalised coverage [1]_
+
+    .. math:: C(S) = \frac{\sum_x w_x \max_{s \in S \cup L} k(x, s)}{\sum_x w_x},
+
+    which is the facility-location function [2]_. The sum goes over the rows of `X`; L
+    are the `centers`. Greedy picks reach at least 63 % of the largest gain over C(∅)
+    that n points can have.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor of shape (n_pool, n_features)
+        The points, which are the candidates as well; finite.
+    n : int
+        How many to pick, from 1 to n_pool.
+    centers : array-like or torch.Tensor of shape (n_centers, n_features), default=None
+        Points that cover already, such as the labelled ones.
+    kernel : {"rbf", "cosine"}, default="rbf"
+        The similarity k: ``exp(-|x - s|² / sigma²)``, or ``(1 + cos(x, s)) / 2`` with
+        rows of zeros at ``1 - |x - s|² / 4`` from the unit vectors of the others.
+    sigma : float, default=1.0
+        The radius of the RBF kernel, in (0, inf). Unused with ``"cosine"``.
+    sample_weight : array-like or torch.Tensor of shape (n_pool,), default=None
+        The weights w, finite, at least 0, not all 0. None weighs all points alike.
+    random_state : int, RandomState instance or None, default=None
+        None breaks ties by the lowest position; a seed breaks them by a random order of
+        the candidates. It changes nothing else.
+    max_memory : int, default=2**30
+        Bytes that temporary blocks may take, besides a few numbers a point. The picks
+        do not depend on it; the speed does.
+    return_gains : bool, default=False
+        Whether to return the gains as well.
+
+    Returns
+    -------
+    positions : ndarray or torch.Tensor of shape (n,), int64
+        Positions in `X` in the order of the picks, all distinct. A tensor on the device
+        of `X` if that is a tensor.
+    gains : ndarray or torch.Tensor of shape (n,), float64
+        What each pick added to the coverage, never increasing, from 1 to 0. Only if
+        `return_gains`.
+    coverage : float
+        The coverage after all picks, from 0 to 1. Only if `return_gains`.
+
+    Raises
+    ------
+    ValueError
+        If `X` or `centers` are not two-dimensional, finite and of equal width, if `n` is
+        not an integer from 1 to n_pool, if `sigma` is not positive, if the kernel is
+        unknown or the weights are negative, infinite, all 0 or of another number.
+
+    Notes
+    -----
+    A gain is a sum of float64 terms, each from plain differences of two points, rounded
+    once. It does not depend on the order of the points, so ties are exact: equal points
+    have equal gains. Similarities below 2**-120 count as 0. Candidates without any gain
+    are picked last, in the order that breaks ties.
+
+    References
+    ----------
+    .. [1] Wonho Bae, Junhyug Noh and Danica J. Sutherland. "Generalized Coverage for
+       More Robust Low-Budget Active Learning". ECCV 2024. arXiv:2407.12212
+    .. [2] Kai Wei, Rishabh Iyer and Jeff Bilmes. "Submodularity in Data Subset
+       Selection and Active Learning". ICML 2015.
+    .. [3] Michel Minoux. "Accelerated greedy algorithms for maximizing submodular set
+       functions". Optimization Techniques, 1978. doi:10.1007/BFb0006528
+
+    Examples
+    --------
+    >>> from dalmax_sk.selection import greedy_coverage
+    >>> X = [[0.0], [0.1], [0.2], [5.0], [5.1]]
+    >>> greedy_coverage(X, 2)
+    array([1, 3])
+    >>> greedy_coverage(X, 1, centers=[[0.0]])
+    array([3])
+    """
+    pool = as_matrix(X, "X")
+    n = check_count(n, len(pool), "X")
+    max_memory = check_max_memory(max_memory)
+    covering = _as_centers(centers, pool)
+    _check_range(pool, covering)
+    similarity = _as_similarity(kernel, sigma)
+    weight = _as_weight(sample_weight, len(pool))
+    if kernel == "cosine":
+        pool, covering = unit_rows(pool), unit_rows(covering)
+
+    rng = None if random_state is None else check_random_state(random_state)
+    order = np.arange(len(pool)) if rng is None else rng.permutation(len(pool))
+    greedy = _LazyGreedy(pool, covering, similarity, weight, order, max_memory)
+    picks, gains = greedy.run(n)
+    picks = positions_like(picks, X)
+    if not return_gains:
+        return picks
+    total = math.fsum(weight)
+    coverage = math.fsum(weight * greedy.best) / total
+    return picks, positions_like(gains / total, X), coverage
+
+
+def _as_similarity(kernel: str, sigma: float) -> Similarity:
+    if kernel == "cosine":
+        return Similarity("linear", 2.0)
+    if kernel != "rbf":
+        raise ValueError(f"kernel must be 'rbf' or 'cosine', got {kernel!r}.")
+    if not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be a number in (0, inf), got {sigma!r}.")
+    return Similarity("rbf", float(sigma))
+
+
+def _as_weight(sample_weight: Any, length: int) -> np.ndarray:
+    """Return float64 weights on the host, the largest of which is 1."""
+    if sample_weight is None:
+        return np.ones(length)
+    weight = as_vector(sample_weight, "sample_weight", length).astype(np.float64)
+    n_bad = np.count_nonzero((weight < 0) | np.isinf(weight))
+    if n_bad:
+        raise ValueError(
+            f"sample_weight must be finite and at least 0, but {n_bad} of "
+            f"{length} weights are not."
+        )
+    if not weight.any():
+        raise ValueError(
+            "sample_weight is 0 everywhere, so no point is worth covering. Give at "
+            "least one positive weight, or sample_weight=None."
+        )
+    return weight / weight.max()
+
+
+def _first_of_equals(pool: torch.Tensor, order: np.ndarray) -> np.ndarray:
+    """Tell of each point whether it comes first among all that equal it: (n,) bool.
+
+    Equal points have equal gains, and once one is picked the others have none; so only
+    the first by ``order`` has ever to be looked at.
+    """
+    first: dict[bytes, int] = {}
+    for start in range(0, len(pool), _TILE_ROWS):
+        rows = pool[start : start + _TILE_ROWS].cpu().numpy()
+        for position, row in enumerate(np.ascontiguousarray(rows), start):
+            key = row.tobytes() if row.nbytes < 64 else _digest(row)
+            other = first.setdefault(key, position)
+            if order[position] < order[other]:
+                first[key] = position
+    is_first = np.zeros(len(pool), dtype=bool)
+    is_first[list(first.values())] = True
+    return is_first
+
+
+def _digest(row: np.ndarray) -> bytes:
+    import hashlib
+
+    return hashlib.blake2b(row, digest_size=16).digest()
+
+
+class _Kept:
+    """Bounds on similarities of some candidates to all points, kept for another look.
+
+    The oldest give way to new ones, in blocks of rows of one large array.
+    """
+
+    def __init__(self, capacity: int, like: BoundedFeatures) -> None:
+        size = len(like.pool)
+        self.capacity = capacity
+        self.rows = like.offset.new_empty((capacity, size))
+        self.slot = np.full(size, -1)  # of each candidate
+        self.owner = np.full(capacity, -1)
+        self.next = 0
+
+    def claim(self, index: np.ndarray) -> torch.Tensor | None:
+        """Return rows to be filled for the candidates ``index``, None if too many."""
+        if len(index) > self.capacity:
+            return None
+        if self.next + len(index) > self.capacity:
+            self.next = 0
+        slots = np.arange(self.next, self.next + len(index))
+        self.next += len(index)
+        evicted = self.owner[slots]
+        self.slot[evicted[evicted >= 0]] = -1
+        self.owner[slots], self.slot[index] = index, slots
+        return self.rows[slots[0] : slots[0] + len(index)]
+
+
+class _LazyGreedy:
+    """The state of one greedy run.
+
+    Attributes
+    ----------
+    best : ndarray of shape (n_pool,), float64
+        The similarity of each point to the nearest of centres and picks, exactly.
+    bound : ndarray of shape (n_pool,), float64
+        At least what each candidate would add; -1 if it is picked.
+    fresh, exact : ndarray of shape (n_pool,), int64
+        After how many picks the bound was renewed, and after how many it was exact.
+    """
+
+    def __init__(
+        self,
+        pool: torch.Tensor,
+        covering: torch.Tensor,
+        similarity: Similarity,
+        weight: np.ndarray,
+        order: np.ndarray,
+        max_memory: int,
+    ) -> None:
+        size = len(pool)
+        self.pool, self.similarity = pool, similarity
+        self.weight, self.order = weight, order
+        self.max_memory = max_memory
+        self.data = BoundedFeatures(pool, similarity, max_memory)
+        self.best = np.zeros(size)
+        if len(covering):
+            everyone = torch.arange(size, device=pool.device)
+            squares = exact_nearest(
+                pool, everyone, covering, self.data.origin, max_memory
+            )
+            self.best = similarity.exact(squares)
+        dtype, device = self.data.dtype, pool.device
+        tiny = torch.finfo(dtype).tiny
+        self._eps = torch.finfo(dtype).eps
+        self._weight = torch.from_numpy(weight).to(device, dtype).clamp_min_(tiny)
+        self._weight[torch.from_numpy(weight == 0).to(device)] = 0.0
+        self._floor = self._rounded_down(torch.from_numpy(self.best).to(device))
+        self.bound = np.full(size, np.inf)
+        self.bound[~_first_of_equals(pool, order)] = 0.0
+        self.fresh = np.full(size, -1)
+        self.exact = np.full(size, -1)
+        self.tile = self._tile_shape()
+        # Fresh memory costs more than the sums that fill it.
+        self._scratch = self._floor.new_empty((2, self.tile[0] * self.tile[1]))
+        row_bytes = size * self._floor.element_size()
+        capacity = int(_KEPT_SHARE * max_memory) // row_bytes
+        self.kept = _Kept(min(capacity, 4 * _MOST, size), self.data)
+        self.picks: list[int] = []
+
+    def _tile_shape(self) -> tuple[int, int]:
+        """Return (candidates, points) of a tile that takes a quarter of the memory."""
+        columns, rows = _MOST, _TILE_ROWS
+        itemsize = self._floor.element_size()
+        while (
+            columns * rows > 1
+            and itemsize * (columns * rows + (columns + rows) * self.pool.shape[1])
+            > self.max_memory // 8
+        ):
+            columns, rows = max(1, columns // 2), max(1, rows // 2)
+        return columns, rows
+
+    def _rounded_down(self, values: torch.Tensor) -> torch.Tensor:
+        """Return at most ``values`` in the type of the bounds."""
+        return (values * (1.0 - self._eps)).to(self.data.dtype)
+
+    def run(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make n picks; return them and their gains (times the sum of weights)."""
+        gains = np.zeros(n)
+        self._first_bounds()
+        while len(self.picks) < n:
+            if self.bound.max() <= 0.0:
+                # Nobody adds anything any more: the rest by the order of ties.
+                rest = np.flatnonzero(self.bound == 0.0)
+                rest = rest[self.order[rest].argsort()]
+                self.picks += rest[: n - len(self.picks)].tolist()
+                break
+            gain, pick, points, similar = self._next()
+            gains[len(self.picks)] = gain
+            self.picks.append(pick)
+            self.bound[pick] = -1.0
+            self.best[points] = np.maximum(self.best[points], similar)
+            at = torch.from_numpy(points).to(self.pool.device)
+            renewed = torch.from_numpy(self.best[points]).to(self.pool.device)
+            self._floor[at] = self._rounded_down(renewed)
+            progress.report("query", len(self.picks), n)
+        progress.report("query", n, n)
+        return np.array(self.picks), gains
+
+    def _next(self) -> tuple[float, int, np.ndarray, np.ndarray]:
+        """Find the candidate that adds most, ties by order.
+
+        Returns
+        -------
+        gain, pick : float, int
+        points, similar : ndarray of shape (n_points,)
+            Which points it may be nearest to, and its exact similarity to them.
+        """
+        step = len(self.picks)
+        width = _FEWEST
+        found: tuple[float, int, np.ndarray, np.ndarray] | None = None
+        while True:
+            limit = -0.5 if found is None else found[0]
+            rivals = np.flatnonzero((self.bound >= limit) & (self.exact != step))
+            if len(rivals) == 0:
+                assert found is not None
+                return found
+            top = int(rivals[self.bound[rivals].argmax()])
+            if self.fresh[top] != step:
+                stale = rivals[self.fresh[rivals] != step]
+                if len(stale) > width:
+                    most = np.argpartition(-self.bound[stale], width)[:width]
+                    stale = stale[most]
+                self._renew(stale)
+                width = min(2 * width, _MOST)
+                continue
+            gain, points, similar = self._gain(top)
+            self.bound[top], self.exact[top] = gain, step
+            if found is None or (gain, -self.order[top]) > (
+                found[0],
+                -self.order[found[1]],
+            ):
+                found = gain, top, points, similar
+
+    def _renew(self, index: np.ndarray) -> None:
+        """Bring the bounds of the candidates ``index`` up to date."""
+        kept = self.kept.slot[index] >= 0
+        for part in np.split(index[kept], range(_MOST, int(kept.sum()), _MOST)):
+            if len(part):
+                self._from_kept(part)
+        width = self.tile[0]
+        missing = index[~kept]
+        for start in range(0, len(missing), width):
+            self._from_products(missing[start : start + width])
+
+    def _from_kept(self, index: np.ndarray) -> None:
+        slots = torch.from_numpy(self.kept.slot[index]).to(self.pool.device)
+        rows = max(1, self.tile[0] * self.tile[1] // len(index))
+        gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
+        for start in range(0, len(self.pool), rows):
+            block = slice(start, min(start + rows, len(self.pool)))
+            tile = self._tile(len(index), block)
+            torch.index_select(self.kept.rows[:, block], 0, slots, out=tile)
+            gains += self._add_up(tile, block)
+        self._lower(index, gains)
+
+    def _from_products(self, index: np.ndarray) -> None:
+        at = torch.from_numpy(index).to(self.pool.device)
+        features, offset = self.data.features(at), self.data.offset[at]
+        store = self.kept.claim(index)
+        gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
+        for block in self._blocks():
+            tile = self._tile(len(index), block)
+            self.data.bound_into(tile, features, offset, block)
+            if store is not None:
+                store[:, block] = tile
+            gains += self._add_up(tile, block)
+        self._lower(index, gains)
+
+    def _add_up(self, tile: torch.Tensor, block: slice) -> torch.Tensor:
+        """Return what similarities (k, r) add at the points of a block: (k,) float64.
+
+        The tile is overwritten.
+        """
+        tile.sub_(self._floor[block]).clamp_min_(0.0)
+        return tile.mv(self._weight[block]).to(torch.float64)
+
+    def _lower(self, index: np.ndarray, gains: torch.Tensor) -> None:
+        """Take over bounds, after adding what the summation may have lost."""
+        raised = gains.cpu().numpy() * (1.0 + (max(self.tile) + 16) * self._eps)
+        raised += len(self.pool) * 1e-37
+        self.bound[index] = np.minimum(self.bound[index], raised)
+        self.fresh[index] = len(self.picks)
+
+    def _tile(self, n_candidates: int, block: slice, which: int = 0) -> torch.Tensor:
+        """Return a scratch tile (n_candidates, points of the block)."""
+        shape = n_candidates, block.stop - block.start
+        return self._scratch[which, : shape[0] * shape[1]].view(shape)
+
+    def _blocks(self, rows: int | None = None) -> list[slice]:
+        size, rows = len(self.pool), self.tile[1] if rows is None else rows
+        return [slice(i, min(i + rows, size)) for i in range(0, size, rows)]
+
+    def _first_bounds(self) -> None:
+        """Bound what every candidate adds to the centres; each pair is used twice."""
+        device = self.pool.device
+        gains = torch.zeros(len(self.pool), dtype=torch.float64, device=device)
+        blocks = self._blocks(min(self.tile))
+        for number, block in enumerate(blocks):
+            features, offset = self.data.features(block), self.data.offset[block]
+            for other in blocks[number:]:
+                tile = self._tile(len(offset), other)
+                self.data.bound_into(tile, features, offset, other)
+                if other is not block:
+                    turned = self._tile(len(offset), other, which=1).copy_(tile)
+                    turned.sub_(self._floor[block, None]).clamp_min_(0.0)
+                    added = turned.T.mv(self._weight[block])
+                    gains[other] += added.to(torch.float64)
+                gains[block] += self._add_up(tile, other)
+        first = np.flatnonzero(self.bound > 0.0)
+        self._lower(first, gains[torch.from_numpy(first).to(device)])
+
+    def _gain(self, candidate: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return what a candidate adds exactly, and where: see :meth:`_next`."""
+        slot = self.kept.slot[candidate]
+        if slot >= 0:
+            near = (self.kept.rows[slot] > self._floor).nonzero().squeeze(1)
+        else:
+            near = self._near(candidate)
+        point = self.pool[candidate].to(torch.float64)
+        rows = max(1, min(self.max_memory // 4, _EXACT_BYTES) // (24 * len(point)))
+        similar = np.concatenate(
+            [
+                self.similarity.exact(
+                    plain_squares(self.pool[part].to(torch.float64), point)
+                )
+                for part in near.split(rows)
+            ]
+        )
+        points = near.cpu().numpy()
+        terms = np.maximum(similar - self.best[points], 0.0) * self.weight[points]
+        return math.fsum(terms), points, similar
+
+    def _near(self, candidate: int) -> torch.Tensor:
+        """Return the points that a candidate may be nearest to."""
+        at = torch.tensor([candidate], device=self.pool.device)
+        features, offset = self.data.features(at), self.data.offset[at]
+        found = []
+        for block in self._blocks():
+            tile = self._tile(1, block)
+            self.data.bound_into(tile, features, offset, block)
+            near = (tile[0] > self._floor[block]).nonzero().squeeze(1)
+            found.append(near + block.start)
+        return torch.cat(found)

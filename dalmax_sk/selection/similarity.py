@@ -1,0 +1,138 @@
+"""Similarities that fall with the distance, bounded quickly or evaluated exactly.
+
+The exact similarity of two points comes from their exact squared distance (differences,
+squared and summed in float64). A matrix product in float32 is many times faster; with a
+proven margin of error it gives an upper bound, and few pairs are left to evaluate.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dalmax_sk.selection.distances import centred, products_are_float32
+
+__all__ = ["BoundedFeatures", "Similarity", "unit_rows"]
+
+# A radial similarity below this counts as 0: float32 cannot hold much less.
+_SMALLEST = 2.0**-120
+# Above this, the margin of a float32 exponent is too wide to tell candidates apart.
+_LOOSE = 0.05
+# Rows converted together.
+_ROWS = 4096
+
+
+def unit_rows(X: torch.Tensor) -> torch.Tensor:
+    """Return the rows of ``X`` (n, d) divided by their lengths, in the type of ``X``.
+
+    The lengths are computed in float64. Rows of zeros stay zeros.
+    """
+    unit = torch.empty_like(X, memory_format=torch.contiguous_format)
+    for rows, out in zip(X.split(_ROWS), unit.split(_ROWS), strict=True):
+        wide = rows.to(torch.float64)
+        # Scaled by its largest value first, no row overflows or underflows.
+        largest = wide.abs().amax(dim=1, keepdim=True)
+        wide = wide / torch.where(largest > 0, largest, torch.ones_like(largest))
+        length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
+        out.copy_(wide / torch.where(length > 0, length, torch.ones_like(length)))
+    return unit
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How similar two points at a distance are, from 1 (the same) down to 0.
+
+    ``"rbf"`` is ``exp(-distance² / scale²)``; ``"linear"`` is ``1 - distance² /
+    scale²``, on unit vectors with scale 2 the same as ``(1 + cosine) / 2``.
+    """
+
+    kind: str
+    scale: float
+
+    def exact(self, squares: torch.Tensor) -> np.ndarray:
+        """Return similarities for exact squared distances (n,), float64 on the host."""
+        # NumPy's functions give the same result at every position of an array.
+        ratio = squares.cpu().numpy() / self.scale**2
+        if self.kind == "linear":
+            return np.maximum(1.0 - ratio, 0.0)
+        similar = np.exp(-ratio)
+        similar[similar < _SMALLEST] = 0.0
+        return similar
+
+    def raise_(self, tile: torch.Tensor) -> torch.Tensor:
+        """Turn upper bounds on ``-distance² / scale²`` into similarities, in place."""
+        tile.clamp_max_(0.0)
+        return tile.exp_() if self.kind == "rbf" else tile.add_(1.0)
+
+
+class BoundedFeatures:
+    """The points of a pool, ready for matrix products that bound similarities.
+
+    With centred points x and c, ``-distance² / scale²`` is ``⟨f_x, f_c⟩ - a_x - a_c``
+    for f = √2·x / scale and a = |x|² / scale². Computed in a type of roundoff eps / 2 it
+    errs by at most ``(d / 2 + 32) · eps · (|x|² + |c|²) / scale²``: an inner product of
+    length d errs by d roundoffs of |x||c|, the other steps by a few. The margin is a sum
+    of a part for x and one for c, so each ``a`` is lowered by its own.
+    """
+
+    def __init__(
+        self, pool: torch.Tensor, similarity: Similarity, max_memory: int
+    ) -> None:
+        mean = pool.mean(dim=0)
+        self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+        self.pool = pool
+        self.similarity = similarity
+        norms = torch.cat(
+            [
+                centred(rows, self.origin, torch.float64).square_().sum(dim=1)
+                for rows in pool.split(_ROWS)
+            ]
+        )
+        norms /= similarity.scale**2
+        largest = float(norms.max())
+        self.dtype = torch.float64
+        if products_are_float32(pool.device) and largest < 1e24:
+            margin, _ = self._margin(torch.float32)
+            if 2 * margin * largest < _LOOSE:
+                self.dtype = torch.float32
+        margin, constant = self._margin(self.dtype)
+        self.offset = (norms * (1.0 - margin) - constant).to(self.dtype)  # (n,)
+        self.factor = math.sqrt(2.0) / similarity.scale
+        size = pool.numel() * self.offset.element_size()
+        self.stored = self._features(slice(None)) if 4 * size <= max_memory else None
+
+    def _margin(self, dtype: torch.dtype) -> tuple[float, float]:
+        """Return the margin's share of |x|² / scale², and what it has besides."""
+        eps = torch.finfo(dtype).eps
+        return (self.pool.shape[1] / 2 + 32) * eps, 32 * eps
+
+    def _features(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        features = torch.empty(
+            self.pool[rows].shape, dtype=self.dtype, device=self.pool.device
+        )
+        for points, out in zip(
+            self.pool[rows].split(_ROWS), features.split(_ROWS), strict=True
+        ):
+            wide = torch.promote_types(self.pool.dtype, self.dtype)
+            out.copy_(centred(points, self.origin, wide).mul_(self.factor))
+        return features
+
+    def features(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return the features (k, d) of some of the points."""
+        return self._features(rows) if self.stored is None else self.stored[rows]
+
+    def bound_into(
+        self,
+        tile: torch.Tensor,
+        features: torch.Tensor,
+        offset: torch.Tensor,
+        rows: slice,
+    ) -> torch.Tensor:
+        """Fill ``tile`` (k, r) with bounds on the similarity of k points to ``rows``.
+
+        ``features`` (k, d) and ``offset`` (k,) are those of the k points.
+        """
+        torch.mm(features, self.features(rows).T, out=tile)
+        tile.sub_(offset[:, None]).sub_(self.offset[rows])
+        return self.similarity.raise_(tile)
