@@ -5,12 +5,20 @@ import difflib
 from dalmax_sk.strategies.active_learning_by_learning import (
     ActiveLearningByLearning,
 )
+from dalmax_sk.strategies.adversarial import AdversarialSampling
+from dalmax_sk.strategies.alfa_mix import ALFAMix
 from dalmax_sk.strategies.badge import BADGE
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
 from dalmax_sk.strategies.committee import QueryByCommittee, disagreement_scores
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
+from dalmax_sk.strategies.drop_query import DropQuery
+from dalmax_sk.strategies.expected_model_change import (
+    ExpectedModelChange,
+    expected_gradient_length,
+)
 from dalmax_sk.strategies.filtered import Filtered
+from dalmax_sk.strategies.galaxy import GALAXY
 from dalmax_sk.strategies.mixture import Mixture
 from dalmax_sk.strategies.random_sampling import RandomSampling
 from dalmax_sk.strategies.reinforcement_learning import ReinforcementLearningSampling
@@ -19,9 +27,14 @@ from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_sc
 
 __all__ = [
     "BADGE",
+    "GALAXY",
+    "ALFAMix",
     "ActiveLearningByLearning",
+    "AdversarialSampling",
     "CoreSet",
     "DiversitySampling",
+    "DropQuery",
+    "ExpectedModelChange",
     "Filtered",
     "Mixture",
     "QueryByCommittee",
@@ -32,6 +45,7 @@ __all__ = [
     "Switch",
     "UncertaintySampling",
     "disagreement_scores",
+    "expected_gradient_length",
     "get_strategy",
     "strategy_names",
     "uncertainty_scores",
@@ -55,6 +69,12 @@ _REGISTRY = {
     "reinforcement_learning_sampling": (ReinforcementLearningSampling, {}),
     "badge": (BADGE, {}),
     "query_by_committee": (QueryByCommittee, {}),
+    "adversarial_sampling": (AdversarialSampling, {}),
+    "deepfool": (AdversarialSampling, {"attack": "deepfool"}),
+    "alfa_mix": (ALFAMix, {}),
+    "drop_query": (DropQuery, {}),
+    "galaxy": (GALAXY, {}),
+    "expected_model_change": (ExpectedModelChange, {}),
 }
 
 

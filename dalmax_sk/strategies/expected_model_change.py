@@ -1,0 +1,271 @@
+"""Expected model change: ask for the labels that would move the weights most."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from dalmax_sk import progress
+from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk.committee import last_step
+from dalmax_sk.pool import MissingCapabilityError
+from dalmax_sk.strategies.base import ScoreStrategy
+
+__all__ = ["ExpectedModelChange", "expected_gradient_length"]
+
+
+def expected_gradient_length(
+    proba, embeddings, *, bias=True, top_classes=None, max_memory=2**28
+):
+    r"""Return the expected gradient length of a soft-max layer, in closed form.
+
+    The gradient of the cross-entropy with respect to the weights of the layer is
+    :math:`(p - e_y) h^T`, the product of the error and the layer's input, and the error
+    itself with respect to the bias, so that
+
+    .. math:: s = \sqrt{\|h\|^2 + 1} \; \sum_y p_y \, \|p - e_y\|
+
+    Parameters
+    ----------
+    proba : array-like of shape (n, C)
+        Class probabilities p.
+    embeddings : array-like of shape (n, d)
+        Inputs h of the layer.
+    bias : bool, default=True
+        Whether the layer has a bias; without one the root is that of ``|h|²``.
+    top_classes : int or None, default=None
+        Sum over so many of the most probable classes only; None means all.
+    max_memory : int, default=256 MiB
+        Bytes for temporary blocks.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Examples
+    --------
+    >>> expected_gradient_length([[0.5, 0.5], [1.0, 0.0]], [[0.0], [3.0]])
+    array([0.70710678, 0.        ])
+    """
+    proba, embeddings = np.asarray(proba, dtype=np.float64), np.asarray(embeddings)
+    n, n_classes = proba.shape
+    lengths = np.empty(n)
+    rows = max(1, max_memory // (8 * (2 * embeddings.shape[1] + 6 * n_classes)))
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        h = embeddings[part].astype(np.float64)
+        squares = np.einsum("ij,ij->i", h, h) + float(bias)
+        lengths[part] = np.sqrt(squares) * _expected_error(proba[part], top_classes)
+    return lengths
+
+
+def _expected_error(proba, top_classes):
+    """Return ``sum_y p_y |p - e_y|`` of each row, precise where one p is nearly 1."""
+    n, n_classes = proba.shape
+    most = proba.argmax(axis=1)[:, None]
+    others = proba.copy()  # without the most probable class
+    np.put_along_axis(others, most, 0.0, axis=1)
+    doubt = others.sum(axis=1, keepdims=True)  # 1 - p_most, without its rounding
+    rest = np.square(others).sum(axis=1, keepdims=True)
+    peak = np.take_along_axis(proba, most, axis=1)
+    # |p - e_y|² is (1 - p_y)² plus the squares of all other p
+    errors = np.square(1 - proba) + (rest + peak**2 - np.square(proba))
+    np.put_along_axis(errors, most, doubt**2 + rest, axis=1)
+    terms = proba * np.sqrt(np.maximum(errors, 0.0))
+    if top_classes is not None and top_classes < n_classes:
+        first = n_classes - top_classes
+        order = np.argpartition(proba, first, axis=1)[:, first:]
+        terms = np.take_along_axis(terms, order, axis=1)
+    return terms.sum(axis=1)
+
+
+class ExpectedModelChange(ScoreStrategy):
+    r"""Pick the candidates whose label is expected to change the model most.
+
+    The change is measured by the length of the loss's gradient, what one step of
+    training on the candidate would move the weights by; since the label is not known,
+    the length is averaged over the labels as the model believes in them [1]_:
+
+    .. math:: s(x) = \sum_y p(y \mid x) \, \| \nabla_\theta \, \ell(x, y) \|
+
+    Parameters
+    ----------
+    layers : {"last", "all"}, default="last"
+        Which weights count:
+
+        - ``"last"``: those of the last layer. The gradient has a closed form, so that
+          the score costs no more than class probabilities and embeddings;
+        - ``"all"``: all weights of the net that are trained, by one backward pass for
+          each candidate and class. The same as ``"last"`` for a linear model.
+    top_classes : int or None, default=None
+        Average over so many of the most probable classes only. With many classes this
+        is what makes ``"all"`` affordable. None means all classes.
+    batch : {"top", "power", "softmax", "softrank"}, default="top"
+        How scores become a batch: the largest ones (ties at random from the seed), or
+        a stochastic batch.
+    beta : float, default=1.0
+        Coldness of a stochastic batch, at least 0. Unused with ``batch="top"``.
+
+    See Also
+    --------
+    BADGE : Batches of long and diverse gradients.
+    UncertaintySampling : Leaves out how large the embedding is.
+
+    Notes
+    -----
+    At a minimum of the training loss the gradient over the labelled samples vanishes,
+    so that the gradient over all samples with the candidate among them is that of the
+    candidate alone [1]_.
+
+    The last layer's score is an uncertainty times the length of the embedding:
+
+    .. math:: s = \sqrt{\|h\|^2 + 1} \; \sum_y p_y \, \|p - e_y\|
+
+    (1 only if the layer has a bias). A model counts as linear if the soft-max of a
+    linear map of its embeddings gives its probabilities; for arrays that is taken for
+    granted. Nets are in evaluation mode and in full precision: batch normalisation uses
+    its running averages, dropout is off.
+
+    ``"all"`` holds the gradients of a few candidates at a time, as many as
+    ``pool.max_memory`` admits and at least one, which takes about three times the size
+    of the net.
+
+    References
+    ----------
+    .. [1] B. Settles, M. Craven and S. Ray, "Multiple-Instance Active Learning", NIPS
+       2007. https://proceedings.neurips.cc/paper/2007/hash/\
+a1519de5b5d44b31a01de013b9b51a80-Abstract.html
+    .. [2] B. Settles, "Active Learning Literature Survey", University of
+       Wisconsin-Madison, Technical Report 1648, 2009, section 3.3.
+
+    Examples
+    --------
+    >>> from dalmax_sk.pool import Pool
+    >>> from dalmax_sk.strategies import ExpectedModelChange
+    >>> pool = Pool.from_arrays(
+    ...     proba=[[0.5, 0.5], [0.5, 0.5], [0.9, 0.1]], embeddings=[[1.0], [2.0], [2.0]]
+    ... )
+    >>> ExpectedModelChange().query(pool, n=2)
+    array([1, 0])
+    """
+
+    _parameter_constraints = {
+        **ScoreStrategy._parameter_constraints,
+        "layers": [StrOptions({"last", "all"})],
+        "top_classes": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(self, layers="last", top_classes=None, batch="top", beta=1.0):
+        self.layers = layers
+        self.top_classes = top_classes
+        self.batch = batch
+        self.beta = beta
+
+    def _get_needs(self):
+        return ("proba", "embeddings") if self.layers == "last" else ()
+
+    def _score(self, pool):
+        if self.layers == "all" and has_network(pool):
+            return _network_gradient_lengths(
+                pool.network, len(pool), self.top_classes, pool.max_memory
+            )
+        needs = ["proba", "embeddings"] + ["head"] * (pool.estimator is not None)
+        pool.prepare(needs, owner=type(self).__name__)
+        return expected_gradient_length(
+            pool.proba,
+            pool.embeddings,
+            bias=_has_bias(pool),
+            top_classes=self.top_classes,
+            max_memory=pool.max_memory,
+        )
+
+
+def has_network(pool):
+    """Whether there is a net behind the pool; linear models and arrays have none."""
+    try:
+        pool.prepare(["network"])
+    except MissingCapabilityError:
+        return False
+    return True
+
+
+def _has_bias(pool):
+    """Whether the last layer has a bias that training would move."""
+    final = last_step(pool.estimator)
+    if hasattr(final, "module_"):
+        return final.module_.get_classifier().bias is not None
+    return bool(getattr(final, "fit_intercept", True))
+
+
+def _network_gradient_lengths(network, n, top_classes, max_memory):
+    """Return the expected length of the gradient by all trained weights, (n,)."""
+    module = network.module
+    weights = {k: p.detach() for k, p in module.named_parameters() if p.requires_grad}
+    lengths = np.empty(n)
+    rows = None
+    for start, stop, batch in network.batches():
+        if rows is None:
+            rows = max(1, max_memory // _bytes_a_sample(module, weights, batch[:1]))
+        parts = [
+            gradient_lengths(module, weights, part, top_classes)
+            for part in batch.split(rows)
+        ]
+        lengths[start:stop] = torch.cat(parts).cpu().numpy()
+        progress.report("query", stop, n)
+    return lengths
+
+
+def gradient_lengths(module, weights, batch, top_classes=None):
+    """Return expected lengths of gradients for a batch, a float64 tensor of shape (b,).
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode; maps a batch to logits (b, S).
+    weights : dict of str to Tensor
+        The parameters to differentiate by, as ``named_parameters`` calls them.
+    batch : Tensor of shape (b, ...)
+    top_classes : int or None, default=None
+        Number of most probable classes; None means all.
+    """
+
+    def loss(weights, x, y):
+        return cross_entropy(functional_call(module, weights, (x[None],)), y[None])
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))
+    with torch.no_grad():
+        proba = functional_call(module, weights, (batch,)).double().softmax(dim=1)
+    proba, classes = proba.sort(dim=1, descending=True)
+    lengths = proba.new_zeros(len(batch))
+    for rank in range(min(top_classes or proba.shape[1], proba.shape[1])):
+        squares = proba.new_zeros(len(batch))
+        for gradient in gradients(weights, batch, classes[:, rank]).values():
+            squares += gradient.flatten(1).square().sum(dim=1)
+        lengths += proba[:, rank] * squares.sqrt()
+    return lengths
+
+
+def _bytes_a_sample(module, weights, sample):
+    """Estimate the bytes that the gradient of one sample takes.
+
+    Counted are three copies of the weights and eight of the activations, which hooks
+    count in a forward pass.
+    """
+    n_activations = 0
+
+    def count(_, __, output):
+        nonlocal n_activations
+        n_activations += output.numel() if torch.is_tensor(output) else 0
+
+    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    try:
+        with torch.no_grad():
+            module(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    n_weights = sum(weight.numel() for weight in weights.values())
+    itemsize = max((w.element_size() for w in weights.values()), default=4)
+    return itemsize * (3 * n_weights + 8 * n_activations)
