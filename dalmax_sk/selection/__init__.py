@@ -9,7 +9,7 @@ from dalmax_sk.selection.batch_bald import batch_bald
 from dalmax_sk.selection.coverage import greedy_coverage
 from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.k_center import k_center_greedy
-from dalmax_sk.selection.k_means import k_means_select
+from dalmax_sk.selection.k_means import k_means_clusters, k_means_select
 from dalmax_sk.selection.k_means_pp import k_means_plus_plus
 from dalmax_sk.selection.neighbors import (
     greedy_apart,
@@ -25,6 +25,7 @@ __all__ = [
     "greedy_apart",
     "greedy_coverage",
     "k_center_greedy",
+    "k_means_clusters",
     "k_means_plus_plus",
     "k_means_select",
     "kth_neighbor_distances",

@@ -1,14 +1,12 @@
 """k-means with one cluster a pick, and the candidate nearest to each centre."""
 
 import heapq
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from dalmax_sk import progress
 from dalmax_sk.selection.arrays import (
     Array,
     as_matrix,
@@ -22,15 +20,10 @@ from dalmax_sk.selection.distances import (
     centred,
     plain_squares,
 )
+from dalmax_sk.selection.lloyd import Lloyd, add_at
 
-__all__ = ["k_means_select"]
+__all__ = ["k_means_clusters", "k_means_select"]
 
-# Lloyd's iterations stop when one lowers the inertia by less than this share of it.
-_TOLERANCE = 1e-3
-_MAX_ITERATIONS = 100
-# Candidates that k-means++ draws at once, and how many for each centre it keeps.
-_CANDIDATES = 128
-_CANDIDATES_PER_CENTER = 4
 # Candidates looked up for a centre whose nearest has gone to another centre: at least,
 # and at most, if many centres crowd in one place.
 _SHORTLIST = (64, 1024)
@@ -114,28 +107,97 @@ def k_means_select(
     n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
     weight = _as_weight(sample_weight, pool)
-    rng = check_random_state(random_state)
-
-    mean = pool.mean(dim=0)
-    origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-    # Relative weights, because the scale may not fit the precision of the points.
-    scale = weight.max()
-    lloyd = _Lloyd(pool, weight / scale, origin, max_memory)
-    centers, labels, inertia = lloyd.run(lloyd.plus_plus(n, rng))
+    lloyd, scale = _start(pool, weight, max_memory)
+    start = lloyd.plus_plus(n, check_random_state(random_state))
+    centers, labels, inertia = lloyd.run(start)
 
     eligible = weight > 0
     if int(eligible.sum()) < n:
         eligible = torch.ones_like(eligible)
-    positions, squares = _nearest_distinct(pool, centers, origin, eligible, max_memory)
+    positions, squares = _nearest_distinct(
+        pool, centers, lloyd.origin, eligible, max_memory
+    )
     size = torch.zeros(n, dtype=torch.float64, device=pool.device)
-    _add_at(size, labels, lloyd.weight)
+    add_at(size, labels, lloyd.weight)
     # Heaviest first; NumPy's lexsort takes the last key first.
     order = np.lexsort((positions.cpu().numpy(), -size.cpu().numpy()))
     by_size = torch.from_numpy(order).to(pool.device)
     picks = positions_like(positions[by_size], X)
     if not return_distances:
         return picks
-    return picks, positions_like(squares[by_size].sqrt(), X), inertia * float(scale)
+    return picks, positions_like(squares[by_size].sqrt(), X), inertia * scale
+
+
+def k_means_clusters(
+    X: Any,
+    n: int,
+    *,
+    sample_weight: Any = None,
+    random_state: Any = None,
+    max_memory: int = 2**30,
+) -> tuple[Array, Array, float]:
+    """Cluster the points by k-means.
+
+    The clusters are those of :func:`k_means_select`.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor of shape (n_pool, n_features)
+        The points, finite.
+    n : int
+        How many clusters, from 1 to n_pool.
+    sample_weight : array-like or torch.Tensor of shape (n_pool,), default=None
+        Weight of each point, finite, at least 0, and not all 0.
+    random_state : int, RandomState instance or None, default=None
+        Source of the k-means++ start. The draws do not depend on the device.
+    max_memory : int, default=2**30
+        Bytes that temporary blocks may take, besides a few numbers a point and three
+        copies of the centres.
+
+    Returns
+    -------
+    labels : ndarray or torch.Tensor of shape (n_pool,), int64
+        The cluster of each point, from 0 to n - 1. Clusters are empty if there
+        are fewer distinct points than clusters.
+    centers : ndarray or torch.Tensor of shape (n, n_features)
+        Their centres, in the precision of `X`.
+    inertia : float
+        Weighted sum of the squared distances of all points to their centre.
+
+    Raises
+    ------
+    ValueError
+        As :func:`k_means_select` does.
+
+    Examples
+    --------
+    >>> from dalmax_sk.selection import k_means_clusters
+    >>> X = [[0.0], [1.0], [10.0], [11.5]]
+    >>> labels, centers, inertia = k_means_clusters(X, 2, random_state=0)
+    >>> labels[0] == labels[1] != labels[2] == labels[3]
+    np.True_
+    >>> sorted(centers.ravel().tolist()), inertia
+    ([0.5, 10.75], 1.625)
+    """
+    pool = as_matrix(X, "X")
+    n = check_count(n, len(pool), "X")
+    max_memory = check_max_memory(max_memory)
+    lloyd, scale = _start(pool, _as_weight(sample_weight, pool), max_memory)
+    start = lloyd.plus_plus(n, check_random_state(random_state))
+    centers, labels, inertia = lloyd.run(start)
+    centers = (centers.to(torch.float64) + lloyd.origin).to(pool.dtype)
+    return positions_like(labels, X), positions_like(centers, X), inertia * scale
+
+
+def _start(
+    pool: torch.Tensor, weight: torch.Tensor, max_memory: int
+) -> tuple[Lloyd, float]:
+    """Return k-means on relative weights, and what they were divided by."""
+    mean = pool.mean(dim=0)
+    origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+    # Relative, because the scale may not fit the precision of the points.
+    scale = weight.max()
+    return Lloyd(pool, weight / scale, origin, max_memory), float(scale)
 
 
 def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
@@ -155,196 +217,6 @@ def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
             "at least one positive weight, or sample_weight=None."
         )
     return torch.from_numpy(weight).to(pool.device, torch.float64)
-
-
-def _add_at(total: torch.Tensor, index: torch.Tensor, values: torch.Tensor) -> None:
-    """Add ``values`` to ``total[index]`` in place, in the same order on every call."""
-    if total.device.type == "cpu":
-        total.index_add_(0, index, values)
-    else:
-        # index_add_ on a GPU adds in any order; this sorts first.
-        total.index_put_((index,), values, accumulate=True)
-
-
-class _Lloyd:
-    """k-means of a weighted pool; all centres are relative to ``origin``."""
-
-    def __init__(
-        self,
-        pool: torch.Tensor,
-        weight: torch.Tensor,
-        origin: torch.Tensor,
-        max_memory: int,
-    ) -> None:
-        self.pool = pool
-        self.weight = weight
-        self.origin = origin
-        self.max_memory = max_memory
-        self.block = block_shape(pool.shape[1], pool.element_size(), max_memory)
-
-    def _nearest(
-        self, centers: torch.Tensor
-    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield, block by block, rows, centred points, nearest centres and squares."""
-        rows, columns = self.block
-        width = min(columns, len(centers))
-        tile = torch.empty(
-            min(rows, len(self.pool)) * width,
-            dtype=self.pool.dtype,
-            device=self.pool.device,
-        )
-        norms = (centers * centers).sum(dim=1)
-        scaled = centers * -2.0
-        for block in self._blocks():
-            points = centred(self.pool[block], self.origin, self.pool.dtype)
-            best = torch.full_like(points[:, 0], torch.inf)
-            label = torch.zeros_like(best, dtype=torch.int64)
-            for first in range(0, len(centers), columns):
-                others = scaled[first : first + columns]
-                part = tile[: len(points) * len(others)].view(len(points), -1)
-                torch.mm(points, others.T, out=part)
-                part.add_(norms[first : first + columns])
-                value, index = part.min(dim=1)
-                closer = value < best
-                best = torch.where(closer, value, best)
-                label = torch.where(closer, index + first, label)
-            squares = best + (points * points).sum(dim=1)
-            yield block, points, label, squares.clamp_min_(0.0)
-
-    def run(self, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Iterate from ``centers`` (k, d); return centres, labels (n,) and inertia."""
-        labels = torch.zeros(len(self.pool), dtype=torch.int64, device=self.pool.device)
-        squares = torch.zeros_like(self.weight)
-        previous = np.inf
-        for iteration in range(_MAX_ITERATIONS):
-            sums = torch.zeros_like(centers, dtype=torch.float64)
-            totals = torch.zeros_like(sums[:, 0])
-            for block, points, label, square in self._nearest(centers):
-                weight = self.weight[block]
-                labels[block], squares[block] = label, square.to(torch.float64)
-                _add_at(sums, label, points * weight[:, None])
-                _add_at(totals, label, weight)
-            squares *= self.weight
-            inertia = float(squares.sum())
-            settled = previous - inertia <= _TOLERANCE * inertia
-            if settled or iteration == _MAX_ITERATIONS - 1:
-                progress.report("iteration", iteration + 1, iteration + 1)
-                break
-            progress.report("iteration", iteration + 1, inertia=inertia)
-            previous = inertia
-            means = sums / totals.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-            centers = self._refill(means, totals, squares).to(centers.dtype)
-        return centers, labels, inertia
-
-    def _refill(
-        self, means: torch.Tensor, totals: torch.Tensor, squares: torch.Tensor
-    ) -> torch.Tensor:
-        """Move centres without points to the points that cost most."""
-        empty = (totals == 0).nonzero().squeeze(1)
-        if len(empty):
-            costly = torch.topk(squares, len(empty)).indices
-            means[empty] = centred(self.pool[costly], self.origin, torch.float64)
-        return means
-
-    def plus_plus(self, k: int, rng: np.random.RandomState) -> torch.Tensor:
-        """Choose k of the points as first centres, by greedy k-means++ in batches.
-
-        k-means++ draws a point with probability ∝ weight · squared distance to the
-        nearest centre. The greedy variant draws several and keeps the one that lowers
-        the inertia most. Here a batch of candidates is drawn at once and a quarter of
-        them are kept, the most useful first, each given those before it. A candidate's
-        gain only shrinks as centres are added, so an old gain is an upper bound and
-        few have to be computed again.
-        """
-        weight = self.weight.to(self.pool.dtype)
-        picks = self._draw(self.weight, 1, rng).tolist()
-        cost = self._columns(picks)[0]  # (n,)
-        while len(picks) < k:
-            cost[picks] = 0.0
-            mass = cost.to(torch.float64) * self.weight
-            if not float(mass.sum()) > 0.0:
-                # Fewer distinct points than centres: any point will do for the rest.
-                picks += rng.choice(len(self.pool), k - len(picks)).tolist()
-                break
-            candidates = np.unique(self._draw(mass, _CANDIDATES, rng)).tolist()
-            stored, gains = self._first_gains(candidates, cost, weight)
-            fresh = np.zeros(len(gains), dtype=np.int64)
-            n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
-            for step in range(n_kept):
-                best = int(gains.argmax())
-                while fresh[best] < step:
-                    column = self._column(stored, candidates, best)
-                    gain = (cost - column).clamp_min_(0.0).dot(weight)
-                    gains[best], fresh[best] = float(gain), step
-                    best = int(gains.argmax())
-                picks.append(candidates[best])
-                column = self._column(stored, candidates, best)
-                torch.minimum(cost, column, out=cost)
-                gains[best] = -1.0
-            progress.report("query", len(picks), k)
-        return centred(self.pool[picks], self.origin, self.pool.dtype)
-
-    def _draw(
-        self, mass: torch.Tensor, n: int, rng: np.random.RandomState
-    ) -> np.ndarray:
-        """Draw n positions, with replacement, with probability ∝ ``mass`` (n_pool,)."""
-        # On the host: a GPU's cumulative sum is not the same on every call.
-        cumulative = mass.cpu().numpy().cumsum()
-        at = rng.random_sample(n) * cumulative[-1]
-        # side="right" never finds a position whose mass is 0, but rounding may step
-        # past the last one that has any.
-        found = np.searchsorted(cumulative, at, side="right")
-        last = np.searchsorted(cumulative, cumulative[-1], side="left")
-        return np.minimum(found, last)
-
-    def _columns(self, index: list[int]) -> torch.Tensor:
-        """Return the squared distances of the points ``index`` (p,) to all: (p, n)."""
-        own = centred(self.pool[index], self.origin, self.pool.dtype)
-        norms = (own * own).sum(dim=1, keepdim=True)
-        squares = own.new_empty((len(own), len(self.pool)))
-        for block in self._blocks():
-            points = centred(self.pool[block], self.origin, self.pool.dtype)
-            offset = (points * points).sum(dim=1)
-            squares[:, block] = torch.addmm(offset, own, points.T, alpha=-2.0)
-        return squares.add_(norms).clamp_min_(0.0)
-
-    def _first_gains(
-        self, index: list[int], cost: torch.Tensor, weight: torch.Tensor
-    ) -> tuple[torch.Tensor | None, np.ndarray]:
-        """Return the columns of all candidates, if memory allows, and their gains.
-
-        The gain of a candidate is by how much it would lower the weighted ``cost`` (n,)
-        as the next centre.
-        """
-        # A column and, block by block, what it would save.
-        per_column = 2 * len(self.pool) * self.pool.element_size()
-        width = max(1, min(len(index), self.max_memory // per_column))
-        gains = np.empty(len(index))
-        columns = None
-        for start in range(0, len(index), width):
-            columns = self._columns(index[start : start + width])
-            rows = self.block[0]
-            gain = torch.zeros_like(columns[:, 0])
-            for part, now, mass in zip(
-                columns.split(rows, dim=1),
-                cost.split(rows),
-                weight.split(rows),
-                strict=True,
-            ):
-                gain += (now - part).clamp_min_(0.0).mv(mass)
-            gains[start : start + width] = gain.cpu().numpy()
-        return (columns if width == len(index) else None), gains
-
-    def _column(
-        self, stored: torch.Tensor | None, index: list[int], which: int
-    ) -> torch.Tensor:
-        """Return the squared distances of the candidate ``index[which]``: (n,)."""
-        return self._columns([index[which]])[0] if stored is None else stored[which]
-
-    def _blocks(self) -> Iterator[slice]:
-        rows = self.block[0]
-        for start in range(0, len(self.pool), rows):
-            yield slice(start, min(start + rows, len(self.pool)))
 
 
 def _nearest_distinct(

@@ -441,6 +441,6 @@ def _check_range(size: float, n_features: int) -> None:
     limit = np.sqrt(np.finfo(np.float64).max / (16 * n_features))
     if not size <= limit:
         raise ValueError(
-            f"X or coefficients hold values as large as {size:g}, but squared distances "
-            f"overflow float64 above {limit:g}. Rescale the features."
+            f"X or coefficients hold values as large as {size:g}, but squared "
+            f"distances overflow float64 above {limit:g}. Rescale the features."
         )

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 
-from dalmax_sk.selection import k_means, k_means_select
+from dalmax_sk.selection import k_means, k_means_clusters, k_means_select
+from dalmax_sk.selection.lloyd import Lloyd
 
 
 def make_blobs(n, k, d, dtype=np.float64, seed=0):
@@ -19,7 +20,7 @@ def make_blobs(n, k, d, dtype=np.float64, seed=0):
 def make_lloyd(X, weight=None, max_memory=2**30):
     pool = torch.from_numpy(X)
     weight = torch.ones(len(X)) if weight is None else torch.from_numpy(weight)
-    return k_means._Lloyd(pool, weight.double(), pool.mean(dim=0), max_memory)
+    return Lloyd(pool, weight.double(), pool.mean(dim=0), max_memory)
 
 
 # Well separated blobs have one optimal clustering, so that the picks are determined:
@@ -100,6 +101,42 @@ def test_lloyd_step_is_the_definition(definition):
     assert inertia == pytest.approx((weight * table.min(axis=0)).sum())
 
 
+# The clusters behind the picks: labels are the nearest centres, which are means.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_clusters(definition, dtype, weighted):
+    X = make_blobs(90, 6, 4, dtype)
+    weight = np.random.default_rng(1).random(90) + 0.1
+    labels, centers, inertia = k_means_clusters(
+        X, 6, sample_weight=weight if weighted else None, random_state=0
+    )
+    assert labels.dtype == np.int64
+    assert centers.dtype == dtype
+    table = np.stack([definition.squares(X, center) for center in centers])
+    assert_array_equal(labels, table.argmin(axis=0))
+    assert len(set(zip(labels.tolist(), np.arange(90) % 6, strict=True))) == 6
+    weight = weight if weighted else np.ones(90)
+    assert inertia == pytest.approx((weight * table.min(axis=0)).sum(), rel=1e-3)
+    *_, expected = k_means_select(
+        X,
+        6,
+        sample_weight=weight if weighted else None,
+        random_state=0,
+        return_distances=True,
+    )
+    assert inertia == expected
+    tensor_labels, tensor_centers, _ = k_means_clusters(
+        torch.from_numpy(X), 6, sample_weight=weight, random_state=0
+    )
+    assert tensor_labels.dtype == torch.int64
+    assert tensor_centers.shape == (6, 4)
+
+
+def test_more_clusters_than_points():
+    with pytest.raises(ValueError, match="n must be an integer from 1 to 3"):
+        k_means_clusters(np.eye(3), 4)
+
+
 # A centre far from all points is moved to where it helps.
 def test_empty_clusters_are_filled():
     X = make_blobs(60, 4, 3)
@@ -128,7 +165,7 @@ def test_start_is_greedy(definition, monkeypatch):
     X = rng.standard_normal((60, 2))
     lloyd = make_lloyd(X)
     monkeypatch.setattr(lloyd, "_draw", lambda mass, n, rng: np.arange(60)[: max(1, n)])
-    monkeypatch.setattr(k_means, "_CANDIDATES", 60)
+    monkeypatch.setattr("dalmax_sk.selection.lloyd._CANDIDATES", 60)
     centers = lloyd.plus_plus(6, np.random.RandomState(0)).numpy() + X.mean(axis=0)
     cost, expected = definition.squares(X, X[0]), [0]
     table = np.stack([definition.squares(X, x) for x in X])
