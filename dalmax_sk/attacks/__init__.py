@@ -1,0 +1,25 @@
+"""Adversarial attacks: how little has to change before a net changes its mind."""
+
+from dalmax_sk.attacks.files import write_adversarial_images
+from dalmax_sk.attacks.perturbations import (
+    ATTACKS,
+    NORMS,
+    InputSpace,
+    Perturbations,
+    attack_batch_size,
+    linear_sizes,
+    smallest_perturbations,
+    unit_noise,
+)
+
+__all__ = [
+    "ATTACKS",
+    "NORMS",
+    "InputSpace",
+    "Perturbations",
+    "attack_batch_size",
+    "linear_sizes",
+    "smallest_perturbations",
+    "unit_noise",
+    "write_adversarial_images",
+]
