@@ -113,8 +113,8 @@ def _train_al(
         str | None,
         _flag(
             "type",
-            "Query strategy: uncertainty_sampling, diversity_sampling, "
-            "core_set_selection, random_sampling … (an unknown name lists all). "
+            "Query strategy: uncertainty_sampling, badge, core_set_selection, "
+            "random_sampling, auto … (an unknown name lists all). "
             "Default: uncertainty_sampling",
             _LOOP,
             "NAME",
