@@ -1,0 +1,1 @@
+"""Tools for people who extend the package."""
