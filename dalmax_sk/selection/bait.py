@@ -22,7 +22,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
 )
 
-__all__ = ["bait", "fisher_factors"]
+__all__ = ["bait", "contrasts", "fisher_factors", "fisher_sum"]
 
 # Rows looked at together: their products stay in cache.
 _ROWS = 1024
@@ -58,9 +58,9 @@ def fisher_factors(proba: torch.Tensor, approximation: str = "full") -> torch.Te
     factors = torch.diag_embed(root) - proba[:, :, None] * root[:, None, :]
     mirror = root.clone()
     mirror[:, -1] += 1
-    mirror /= (1 + root[:, -1:])
+    mirror /= 1 + root[:, -1:]
     factors -= factors[:, :, -1:] * mirror[:, None, :]
-    return contrasts(n_classes).to(proba) .T @ factors[:, :, :-1]
+    return contrasts(n_classes).to(proba).T @ factors[:, :, :-1]
 
 
 def contrasts(n_classes: int) -> torch.Tensor:
@@ -239,7 +239,9 @@ class _Search:
     ) -> None:
         self.points, self.factors, self.plan = points, factors, plan
         self.inverse = inverse  # P, (c·d, c·d)
-        self.fisher = _fisher(points, lambda block: factors[block], plan)  # F
+        self.fisher = fisher_sum(
+            points, lambda block: factors[block], plan.width, plan.rows
+        )  # F
         self.fisher /= len(points)
         self.objective = float((self.inverse * self.fisher).sum())
         self.reach = self._sandwich(lambda block: self.inverse[block])
@@ -315,9 +317,7 @@ class _Search:
         one = torch.eye(self.plan.width, dtype=torch.float64, device=found.device)
         for block in self._blocks():
             root = torch.linalg.cholesky_ex(one - sign * self.reach[block]).L
-            half = torch.linalg.solve_triangular(
-                root, one.expand_as(root), upper=False
-            )
+            half = torch.linalg.solve_triangular(root, one.expand_as(root), upper=False)
             found[block] = ((half @ self.use[block]) * half).sum(dim=(1, 2))
         if not bool(torch.isfinite(found).all()):
             raise ValueError(
@@ -356,15 +356,18 @@ class _Search:
             self.use[block] += half + half.mT
 
 
-def _fisher(points: torch.Tensor, factors_of: Any, plan: _Plan) -> torch.Tensor:
-    """Return the sum of the information of all points, (c·d, c·d).
+def fisher_sum(
+    points: torch.Tensor, factors_of: Any, width: int, n_rows: int
+) -> torch.Tensor:
+    """Return the sum of the Fisher information of all points, (c·d, c·d), float64.
 
-    ``factors_of`` gives the factors of a slice of them.
+    ``factors_of`` gives the factors (r, c, c) of a slice of them, c is ``width``; they
+    are looked at ``n_rows`` at a time.
     """
-    d, c = plan.n_features, plan.width
+    d, c = points.shape[1], width
     total = torch.zeros(c * d, c * d, dtype=torch.float64, device=points.device)
-    for start in range(0, len(points), plan.rows):
-        block = slice(start, start + plan.rows)
+    for start in range(0, len(points), n_rows):
+        block = slice(start, start + n_rows)
         some = points[block].to(torch.float64)
         inner = factors_of(block)
         inner = inner @ inner.mT  # (r, c, c)
@@ -434,7 +437,7 @@ def _inverse_of_labeled(
     known: torch.Tensor, factors_of: Any, regularization: float, plan: _Plan
 ) -> torch.Tensor:
     """Return (λ 1 + information of the labelled samples)⁻¹, (c·d, c·d)."""
-    total = _fisher(known, factors_of, plan)
+    total = fisher_sum(known, factors_of, plan.width, plan.rows)
     total.diagonal().add_(regularization)
     root, failed = torch.linalg.cholesky_ex(total)
     del total

@@ -21,7 +21,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
 )
 
-__all__ = ["as_samples", "batch_bald"]
+__all__ = ["as_samples", "batch_bald", "information_limit", "plogp"]
 
 # Numbers in one tile of predictive probabilities: 1 MB in float64, which stays in a
 # second-level cache; a GPU wants larger ones.
@@ -243,14 +243,14 @@ class _Search:
         for start in range(0, len(index), width):
             at = torch.as_tensor(index[start : start + width]).to(self.samples.device)
             some = self.samples[:, at].to(torch.float64)  # (K, w, C)
-            given = average @ _entropies(some).sum(dim=2)  # (w,)
+            given = average @ plogp(some).sum(dim=2)  # (w,), minus entropy
             some = some.reshape(n_samples, -1)  # (K, w·C)
             total = torch.zeros_like(some[0])
             for weights, mass in zip(
                 self.weights.split(rows), self.mass.split(rows), strict=True
             ):
-                total += mass @ _entropies(weights @ some)  # (M, w·C)
-            gain = total.view(-1, n_classes).sum(dim=1) - given
+                total += mass @ plogp(weights @ some)  # of (M, w·C)
+            gain = given - total.view(-1, n_classes).sum(dim=1)
             found[start : start + width] = gain.clamp_min_(0.0).cpu().numpy()
         return found
 
@@ -288,10 +288,10 @@ class _Search:
         )
 
 
-def _entropies(proba: torch.Tensor) -> torch.Tensor:
-    """Return -p·log p of each entry, 0 where p is 0."""
+def plogp(proba: torch.Tensor) -> torch.Tensor:
+    """Return p·log p of each entry, 0 where p is 0."""
     logs = proba.clamp_min(torch.finfo(proba.dtype).tiny).log_()
-    return logs.mul_(proba).neg_()
+    return logs.mul_(proba)
 
 
 def information_limit(n_samples: int) -> float:

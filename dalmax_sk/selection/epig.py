@@ -6,7 +6,7 @@ import torch
 
 from dalmax_sk import progress
 from dalmax_sk.selection.arrays import Array, check_max_memory
-from dalmax_sk.selection.batch_bald import as_samples
+from dalmax_sk.selection.batch_bald import as_samples, plogp
 
 __all__ = ["epig_scores"]
 
@@ -80,25 +80,19 @@ def epig_scores(samples: Any, targets: Any, *, max_memory: int = 2**30) -> Array
     side = max(1, int((tile / n_classes**2) ** 0.5))
     columns = min(side, aims.shape[1], max(1, tile // (n_samples * n_classes)))
     rows = max(1, tile // (max(columns * n_classes, n_samples) * n_classes))
-    entropy_of_targets = _negative_plogp(aims.mean(dim=0)).sum() / aims.shape[1]
+    entropy_of_targets = -plogp(aims.mean(dim=0)).sum() / aims.shape[1]
     scores = torch.empty(n, dtype=torch.float64, device=given.device)
     for start in range(0, n, rows):
         some = given[:, start : start + rows].to(torch.float64)  # (K, r, C)
-        own = _negative_plogp(some.mean(dim=0)).sum(dim=1)
+        own = -plogp(some.mean(dim=0)).sum(dim=1)
         some = some.reshape(n_samples, -1).T / n_samples  # (r·C, K)
         joint = torch.zeros(len(some), dtype=torch.float64, device=given.device)
         for part in aims.split(columns, dim=1):
             together = some @ part.reshape(n_samples, -1)  # (r·C, t·C)
-            joint += _negative_plogp(together).sum(dim=1)
+            joint -= plogp(together).sum(dim=1)
         joint = joint.view(-1, n_classes).sum(dim=1) / aims.shape[1]
         scores[start : start + rows] = own + entropy_of_targets - joint
         if rows < n:
             progress.report("query", min(start + rows, n), n)
     scores.clamp_min_(0.0)
     return scores if isinstance(samples, torch.Tensor) else scores.cpu().numpy()
-
-
-def _negative_plogp(proba: torch.Tensor) -> torch.Tensor:
-    """Return -p·log p of each entry, 0 where p is 0."""
-    logs = proba.clamp_min(torch.finfo(proba.dtype).tiny).log_()
-    return logs.mul_(proba).neg_()

@@ -8,11 +8,14 @@ from dalmax_sk.strategies.active_learning_by_learning import (
 from dalmax_sk.strategies.adversarial import AdversarialSampling
 from dalmax_sk.strategies.alfa_mix import ALFAMix
 from dalmax_sk.strategies.badge import BADGE
+from dalmax_sk.strategies.bait import BAIT
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
+from dalmax_sk.strategies.bayesian import BayesianSampling, bayesian_scores
 from dalmax_sk.strategies.committee import QueryByCommittee, disagreement_scores
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
 from dalmax_sk.strategies.drop_query import DropQuery
+from dalmax_sk.strategies.epig import EPIG
 from dalmax_sk.strategies.expected_model_change import (
     ExpectedModelChange,
     expected_gradient_length,
@@ -27,10 +30,13 @@ from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_sc
 
 __all__ = [
     "BADGE",
+    "BAIT",
+    "EPIG",
     "GALAXY",
     "ALFAMix",
     "ActiveLearningByLearning",
     "AdversarialSampling",
+    "BayesianSampling",
     "CoreSet",
     "DiversitySampling",
     "DropQuery",
@@ -44,6 +50,7 @@ __all__ = [
     "ScoreStrategy",
     "Switch",
     "UncertaintySampling",
+    "bayesian_scores",
     "disagreement_scores",
     "expected_gradient_length",
     "get_strategy",
@@ -54,6 +61,7 @@ __all__ = [
 # name -> (class, parameters that the name fixes)
 _REGISTRY = {
     # DalMax's names
+    "bayesian_sampling": (BayesianSampling, {}),
     "random_sampling": (RandomSampling, {}),
     "uncertainty_sampling": (UncertaintySampling, {}),
     "diversity_sampling": (DiversitySampling, {}),
@@ -75,6 +83,12 @@ _REGISTRY = {
     "drop_query": (DropQuery, {}),
     "galaxy": (GALAXY, {}),
     "expected_model_change": (ExpectedModelChange, {}),
+    # samples from a posterior over models
+    "bald": (BayesianSampling, {"measure": "bald"}),
+    "batch_bald": (BayesianSampling, {"measure": "batchbald"}),
+    "power_bald": (BayesianSampling, {"measure": "bald", "batch": "power"}),
+    "epig": (EPIG, {}),
+    "bait": (BAIT, {}),
 }
 
 
