@@ -58,7 +58,7 @@ def k_means_select(
     random_state : int, RandomState instance or None, default=None
         Source of the k-means++ start. The draws do not depend on the device.
     max_memory : int, default=2**30
-        Bytes that temporary blocks may take, besides a few numbers a point and three
+        Bytes that temporary blocks may take, besides a few numbers a point and four
         copies of the n centres.
     return_distances : bool, default=False
         Whether to return the distances as well.
@@ -151,7 +151,7 @@ def k_means_clusters(
     random_state : int, RandomState instance or None, default=None
         Source of the k-means++ start. The draws do not depend on the device.
     max_memory : int, default=2**30
-        Bytes that temporary blocks may take, besides a few numbers a point and three
+        Bytes that temporary blocks may take, besides a few numbers a point and four
         copies of the centres.
 
     Returns
