@@ -38,8 +38,8 @@ def fisher_factors(proba: torch.Tensor, approximation: str = "full") -> torch.Te
     proba : torch.Tensor of shape (n, C), float64
         Class probabilities.
     approximation : {"full", "binary"}, default="full"
-        ``"full"``: :math:`V V^T = R^T (\mathrm{diag}(p) - p p^T) R`, where the columns of
-        R are an orthonormal basis of the vectors that sum to 0; adding a constant to
+        ``"full"``: :math:`V V^T = R^T (\mathrm{diag}(p) - p p^T) R`, where the columns
+        of R are an orthonormal basis of the vectors that sum to 0; adding a constant to
         all class scores changes no probability, so nothing is lost. ``"binary"``:
         :math:`V V^T = \hat p (1 - \hat p)` with the largest probability.
 
@@ -142,8 +142,8 @@ def bait(
     Notes
     -----
     Time is O((n_pool + m)·(c·d)² + (c·d)³) to set up, then for each of about
-    ``2 * oversampling * n`` steps O(n_pool·(d·c² + c³) + c·(c·d)²). Computed in float64.
-    Gains that differ by less than one part in 10¹⁰ count as ties.
+    ``2 * oversampling * n`` steps O(n_pool·(d·c² + c³) + c·(c·d)²), in float64. Gains
+    that differ by less than one part in 10¹⁰ count as ties.
 
     References
     ----------
@@ -239,9 +239,8 @@ class _Search:
     ) -> None:
         self.points, self.factors, self.plan = points, factors, plan
         self.inverse = inverse  # P, (c·d, c·d)
-        self.fisher = fisher_sum(
-            points, lambda block: factors[block], plan.width, plan.rows
-        )  # F
+        # F, (c·d, c·d)
+        self.fisher = fisher_sum(points, factors.__getitem__, plan.width, plan.rows)
         self.fisher /= len(points)
         self.objective = float((self.inverse * self.fisher).sum())
         self.reach = self._sandwich(lambda block: self.inverse[block])
@@ -279,8 +278,8 @@ class _Search:
         total = 2 * n_forward - n
         free = torch.ones(len(self.points), dtype=torch.bool, device=self.reach.device)
         for _ in range(n_forward):
-            gains = self._changes(-1.0)
-            gains = torch.where(free, gains, -torch.inf).cpu().numpy()
+            changes = torch.where(free, self._changes(-1.0), -torch.inf)
+            gains = changes.cpu().numpy()
             best = _first_of_ties(gains, priority)
             picks.append(best)
             scores.append(float(gains[best]))

@@ -178,9 +178,8 @@ class _Search:
         limit = max(1, max_memory // (4 * 8))
         self.tile = min(limit, _TILE.get(samples.device.type, _TILE["cuda"]))
         n_samples, self.n_pool, self.n_classes = samples.shape
-        like = {"dtype": torch.float64, "device": samples.device}
-        self.weights = torch.full((1, n_samples), 1 / n_samples, **like)
-        self.mass = torch.ones(1, **like)
+        self.mass = torch.ones(1, dtype=torch.float64, device=samples.device)
+        self.weights = self.mass.repeat(1, n_samples) / n_samples
         # Of equal candidates the one that comes first in a random order is taken.
         self.priority = rng.permutation(self.n_pool)
 

@@ -48,8 +48,8 @@ def epig_scores(samples: Any, targets: Any, *, max_memory: int = 2**30) -> Array
 
     References
     ----------
-    .. [1] F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and T. Rainforth,
-       "Prediction-Oriented Bayesian Active Learning", AISTATS 2023.
+    .. [1] F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and
+       T. Rainforth, "Prediction-Oriented Bayesian Active Learning", AISTATS 2023.
        https://arxiv.org/abs/2304.08151
 
     Examples

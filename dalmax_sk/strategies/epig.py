@@ -47,8 +47,8 @@ class EPIG(ScoreStrategy):
 
     References
     ----------
-    .. [1] F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and T. Rainforth,
-       "Prediction-Oriented Bayesian Active Learning", AISTATS 2023.
+    .. [1] F. Bickford Smith, A. Kirsch, S. Farquhar, Y. Gal, A. Foster and
+       T. Rainforth, "Prediction-Oriented Bayesian Active Learning", AISTATS 2023.
        https://arxiv.org/abs/2304.08151
     .. [2] A. Kirsch, S. Farquhar, P. Atighehchian, A. Jesson, F. Branchaud-Charron and
        Y. Gal, "Stochastic Batch Acquisition: A Simple Baseline for Deep Active
