@@ -23,9 +23,11 @@ from dalmax_sk.strategies.expected_model_change import (
 from dalmax_sk.strategies.filtered import Filtered
 from dalmax_sk.strategies.galaxy import GALAXY
 from dalmax_sk.strategies.mixture import Mixture
+from dalmax_sk.strategies.noise_stability import NoiseStability
 from dalmax_sk.strategies.random_sampling import RandomSampling
 from dalmax_sk.strategies.reinforcement_learning import ReinforcementLearningSampling
 from dalmax_sk.strategies.switch import Switch
+from dalmax_sk.strategies.typi_clust import TypiClust
 from dalmax_sk.strategies.uncertainty import UncertaintySampling, uncertainty_scores
 
 __all__ = [
@@ -43,12 +45,14 @@ __all__ = [
     "ExpectedModelChange",
     "Filtered",
     "Mixture",
+    "NoiseStability",
     "QueryByCommittee",
     "QueryStrategy",
     "RandomSampling",
     "ReinforcementLearningSampling",
     "ScoreStrategy",
     "Switch",
+    "TypiClust",
     "UncertaintySampling",
     "bayesian_scores",
     "disagreement_scores",
@@ -89,6 +93,9 @@ _REGISTRY = {
     "power_bald": (BayesianSampling, {"measure": "bald", "batch": "power"}),
     "epig": (EPIG, {}),
     "bait": (BAIT, {}),
+    "typi_clust": (TypiClust, {}),
+    "typiclust": (TypiClust, {}),
+    "noise_stability": (NoiseStability, {}),
 }
 
 

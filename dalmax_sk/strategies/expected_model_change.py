@@ -3,11 +3,9 @@
 from numbers import Integral
 
 import numpy as np
-import torch
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
 from dalmax_sk import progress
+from dalmax_sk._gradients import ExpectedLengths
 from dalmax_sk._sklearn_compat import Interval, StrOptions
 from dalmax_sk.committee import last_step
 from dalmax_sk.pool import MissingCapabilityError
@@ -63,7 +61,7 @@ def expected_gradient_length(
 
 def _expected_error(proba, top_classes):
     """Return ``sum_y p_y |p - e_y|`` of each row, precise where one p is nearly 1."""
-    n, n_classes = proba.shape
+    n_classes = proba.shape[1]
     most = proba.argmax(axis=1)[:, None]
     others = proba.copy()  # without the most probable class
     np.put_along_axis(others, most, 0.0, axis=1)
@@ -128,9 +126,12 @@ class ExpectedModelChange(ScoreStrategy):
     granted. Nets are in evaluation mode and in full precision: batch normalisation uses
     its running averages, dropout is off.
 
-    ``"all"`` holds the gradients of a few candidates at a time, as many as
-    ``pool.max_memory`` admits and at least one, which takes about three times the size
-    of the net.
+    ``"all"`` goes through the pool in parts that keep activations and temporaries
+    within ``pool.max_memory``; a part has at least one candidate. Gradients by the
+    weights of linear layers, 2-D convolutions and batch normalisation are never formed:
+    their lengths follow from the layers' inputs and the gradients by their outputs.
+    Nets with weights in other layers are differentiated by `torch.func`, several times
+    slower, and then hold three copies of their weights for each candidate of a part.
 
     References
     ----------
@@ -201,71 +202,9 @@ def _has_bias(pool):
 
 def _network_gradient_lengths(network, n, top_classes, max_memory):
     """Return the expected length of the gradient by all trained weights, (n,)."""
-    module = network.module
-    weights = {k: p.detach() for k, p in module.named_parameters() if p.requires_grad}
+    expected_lengths = ExpectedLengths(network.module, top_classes, max_memory)
     lengths = np.empty(n)
-    rows = None
     for start, stop, batch in network.batches():
-        if rows is None:
-            rows = max(1, max_memory // _bytes_a_sample(module, weights, batch[:1]))
-        parts = [
-            gradient_lengths(module, weights, part, top_classes)
-            for part in batch.split(rows)
-        ]
-        lengths[start:stop] = torch.cat(parts).cpu().numpy()
+        lengths[start:stop] = expected_lengths(batch).cpu().numpy()
         progress.report("query", stop, n)
     return lengths
-
-
-def gradient_lengths(module, weights, batch, top_classes=None):
-    """Return expected lengths of gradients for a batch, a float64 tensor of shape (b,).
-
-    Parameters
-    ----------
-    module : nn.Module
-        In evaluation mode; maps a batch to logits (b, S).
-    weights : dict of str to Tensor
-        The parameters to differentiate by, as ``named_parameters`` calls them.
-    batch : Tensor of shape (b, ...)
-    top_classes : int or None, default=None
-        Number of most probable classes; None means all.
-    """
-
-    def loss(weights, x, y):
-        return cross_entropy(functional_call(module, weights, (x[None],)), y[None])
-
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0))
-    with torch.no_grad():
-        proba = functional_call(module, weights, (batch,)).double().softmax(dim=1)
-    proba, classes = proba.sort(dim=1, descending=True)
-    lengths = proba.new_zeros(len(batch))
-    for rank in range(min(top_classes or proba.shape[1], proba.shape[1])):
-        squares = proba.new_zeros(len(batch))
-        for gradient in gradients(weights, batch, classes[:, rank]).values():
-            squares += gradient.flatten(1).square().sum(dim=1)
-        lengths += proba[:, rank] * squares.sqrt()
-    return lengths
-
-
-def _bytes_a_sample(module, weights, sample):
-    """Estimate the bytes that the gradient of one sample takes.
-
-    Counted are three copies of the weights and eight of the activations, which hooks
-    count in a forward pass.
-    """
-    n_activations = 0
-
-    def count(_, __, output):
-        nonlocal n_activations
-        n_activations += output.numel() if torch.is_tensor(output) else 0
-
-    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
-    try:
-        with torch.no_grad():
-            module(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    n_weights = sum(weight.numel() for weight in weights.values())
-    itemsize = max((w.element_size() for w in weights.values()), default=4)
-    return itemsize * (3 * n_weights + 8 * n_activations)
