@@ -17,10 +17,12 @@ from dalmax_sk.selection.neighbors import (
     near_any,
 )
 from dalmax_sk.selection.top_n import stochastic_top_n, top_n
+from dalmax_sk.selection.typical import clusters_to_visit, typicality
 
 __all__ = [
     "bait",
     "batch_bald",
+    "clusters_to_visit",
     "epig_scores",
     "greedy_apart",
     "greedy_coverage",
@@ -32,4 +34,5 @@ __all__ = [
     "near_any",
     "stochastic_top_n",
     "top_n",
+    "typicality",
 ]
