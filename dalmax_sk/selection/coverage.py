@@ -27,6 +27,7 @@ from dalmax_sk.selection.arrays import (
 from dalmax_sk.selection.distances import exact_nearest, plain_squares
 from dalmax_sk.selection.k_center import _as_centers, _check_range
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
+from dalmax_sk.selection.tie_order import TieOrder
 
 __all__ = ["greedy_coverage"]
 
@@ -78,8 +79,9 @@ def greedy_coverage(
     sample_weight : array-like or torch.Tensor of shape (n_pool,), default=None
         The weights w, finite, at least 0, not all 0. None weighs all points alike.
     random_state : int, RandomState instance or None, default=None
-        None breaks ties by the lowest position; a seed breaks them by a random order of
-        the candidates. It changes nothing else.
+        None breaks ties by the lowest position; a seed breaks them by a random order
+        that depends on the points and not on their positions (equal points come in a
+        random order of positions). It changes nothing else.
     max_memory : int, default=2**30
         Bytes that temporary blocks may take, besides a few numbers a point. The picks
         do not depend on it; the speed does.
@@ -140,8 +142,9 @@ def greedy_coverage(
         pool, covering = unit_rows(pool), unit_rows(covering)
 
     rng = None if random_state is None else check_random_state(random_state)
-    order = np.arange(len(pool)) if rng is None else rng.permutation(len(pool))
-    greedy = _LazyGreedy(pool, covering, similarity, weight, order, max_memory)
+    greedy = _LazyGreedy(
+        pool, covering, similarity, weight, TieOrder(pool, rng), max_memory
+    )
     picks, gains = greedy.run(n)
     picks = positions_like(picks, X)
     if not return_gains:
@@ -178,31 +181,6 @@ def _as_weight(sample_weight: Any, length: int) -> np.ndarray:
             "least one positive weight, or sample_weight=None."
         )
     return weight / weight.max()
-
-
-def _first_of_equals(pool: torch.Tensor, order: np.ndarray) -> np.ndarray:
-    """Tell of each point whether it comes first among all that equal it: (n,) bool.
-
-    Equal points have equal gains, and once one is picked the others have none; so only
-    the first by ``order`` has ever to be looked at.
-    """
-    first: dict[bytes, int] = {}
-    for start in range(0, len(pool), _TILE_ROWS):
-        rows = pool[start : start + _TILE_ROWS].cpu().numpy()
-        for position, row in enumerate(np.ascontiguousarray(rows), start):
-            key = row.tobytes() if row.nbytes < 64 else _digest(row)
-            other = first.setdefault(key, position)
-            if order[position] < order[other]:
-                first[key] = position
-    is_first = np.zeros(len(pool), dtype=bool)
-    is_first[list(first.values())] = True
-    return is_first
-
-
-def _digest(row: np.ndarray) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(row, digest_size=16).digest()
 
 
 class _Kept:
@@ -252,12 +230,12 @@ class _LazyGreedy:
         covering: torch.Tensor,
         similarity: Similarity,
         weight: np.ndarray,
-        order: np.ndarray,
+        ties: TieOrder,
         max_memory: int,
     ) -> None:
         size = len(pool)
         self.pool, self.similarity = pool, similarity
-        self.weight, self.order = weight, order
+        self.weight, self.order = weight, ties.order
         self.max_memory = max_memory
         self.data = BoundedFeatures(pool, similarity, max_memory)
         self.best = np.zeros(size)
@@ -274,7 +252,9 @@ class _LazyGreedy:
         self._weight[torch.from_numpy(weight == 0).to(device)] = 0.0
         self._floor = self._rounded_down(torch.from_numpy(self.best).to(device))
         self.bound = np.full(size, np.inf)
-        self.bound[~_first_of_equals(pool, order)] = 0.0
+        # Equal points have equal gains, and once one is picked the others have none;
+        # so only the first of them by the order of ties has ever to be looked at.
+        self.bound[~ties.is_first] = 0.0
         self.fresh = np.full(size, -1)
         self.exact = np.full(size, -1)
         self.tile = self._tile_shape()

@@ -62,8 +62,9 @@ class Similarity:
 
     def raise_(self, tile: torch.Tensor) -> torch.Tensor:
         """Turn upper bounds on ``-distance² / scale²`` into similarities, in place."""
-        tile.clamp_max_(0.0)
-        return tile.exp_() if self.kind == "rbf" else tile.add_(1.0)
+        if self.kind == "linear":
+            return tile.clamp_(-1.0, 0.0).add_(1.0)
+        return tile.clamp_max_(0.0).exp_()
 
 
 class BoundedFeatures:

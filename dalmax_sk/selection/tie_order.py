@@ -1,0 +1,55 @@
+"""An order that breaks ties, the same wherever in the pool a point stands."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+__all__ = ["TieOrder"]
+
+# Rows copied to the host together.
+_ROWS = 4096
+
+
+class TieOrder:
+    """In which order tied candidates are preferred, and which rows are equal.
+
+    With a generator the order is that of keyed digests of the rows: random for every
+    key, and yet a permuted pool gives the permuted order. That matters where ties are
+    common, as in coverage problems: two points that nobody else covers add the same.
+    Equal rows come in a random order of positions; without a generator all rows come in
+    the order of positions.
+
+    Parameters
+    ----------
+    pool : torch.Tensor of shape (n, d)
+        The candidates.
+    rng : RandomState or None
+        Source of the key.
+
+    Attributes
+    ----------
+    order : ndarray of shape (n,), int64
+        Rank of each candidate; the smallest is preferred.
+    is_first : ndarray of shape (n,), bool
+        Whether no equal row has a smaller rank.
+    """
+
+    def __init__(self, pool: torch.Tensor, rng: np.random.RandomState | None) -> None:
+        size = len(pool)
+        key = b"" if rng is None else rng.bytes(16)
+        positions = np.arange(size) if rng is None else rng.permutation(size)
+        digests = np.empty(size, dtype="S33")
+        for start in range(0, size, _ROWS):
+            # Adding 0 turns -0 into 0: they are equal.
+            rows = np.ascontiguousarray((pool[start : start + _ROWS] + 0.0).cpu())
+            digests[start : start + len(rows)] = [
+                hashlib.blake2b(row, digest_size=16, key=key).hexdigest()
+                for row in rows
+            ]
+        ranked = np.lexsort((positions, digests))
+        self.is_first = np.ones(size, dtype=bool)
+        self.is_first[ranked[1:]] = digests[ranked[1:]] != digests[ranked[:-1]]
+        self.order = np.arange(size)
+        if rng is not None:
+            self.order[ranked] = np.arange(size)
