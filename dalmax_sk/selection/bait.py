@@ -243,9 +243,9 @@ class _Search:
         self.fisher = fisher_sum(points, factors.__getitem__, plan.width, plan.rows)
         self.fisher /= len(points)
         self.objective = float((self.inverse * self.fisher).sum())
-        self.reach = self._sandwich(lambda block: self.inverse[block])
+        self.reach = self._sandwich(lambda at: self.inverse[at, at.start :])
         self.use = self._sandwich(
-            lambda block: self.inverse[block] @ self.fisher @ self.inverse
+            lambda at: self.inverse[at] @ self.fisher @ self.inverse[:, at.start :]
         )
 
     def _blocks(self) -> list[slice]:
@@ -253,14 +253,17 @@ class _Search:
         return [slice(start, start + rows) for start in range(0, n, rows)]
 
     def _sandwich(self, block_of: Any) -> torch.Tensor:
-        """Return Uᵀ A U of all candidates; ``block_of`` gives rows of A (symmetric)."""
+        """Return Uᵀ A U of all candidates, for a symmetric A.
+
+        ``block_of`` gives a slice of its rows from the diagonal on.
+        """
         d, c = self.plan.n_features, self.plan.width
         found = torch.empty_like(self.factors)
         for a in range(c):
-            rows_of_a = block_of(slice(a * d, (a + 1) * d))  # (d, c·d)
+            upper = block_of(slice(a * d, (a + 1) * d))  # (d, (c - a)·d)
             for block in self._blocks():
                 points = self.points[block].to(torch.float64)
-                products = (points @ rows_of_a[:, a * d :]).view(len(points), c - a, d)
+                products = (points @ upper).view(len(points), c - a, d)
                 values = (products @ points[:, :, None]).squeeze(2)
                 found[block, a, a:] = values
                 found[block, a:, a] = values
