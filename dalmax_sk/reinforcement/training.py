@@ -105,26 +105,15 @@ def train_policy(
             "rollout is the mean of the others."
         )
     rng = check_random_state(random_state)
-    prepared = [_prepare(X, y, f"datasets[{i}]") for i, (X, y) in enumerate(datasets)]
-    if not prepared:
-        raise ValueError("train_policy needs at least one data set (X, y), got none.")
+    prepared = prepare_datasets(datasets)
     policy = Policy.initial(n_hidden, rng) if policy is None else policy.copy()
     optimiser = _Adam(policy.parameters(), learning_rate)
     for episode in range(n_episodes):
-        X, codes, n_classes = prepared[rng.randint(len(prepared))]
-        if len(X) > _MAX_ROWS:
-            rows = rng.permutation(len(X))[:_MAX_ROWS]
-            X, codes = X[rows], codes[rows]
-        low, high = n_initial_per_class
-        n_initial = max(2, n_classes * rng.randint(low, high + 1))
-        # at least as much left for the pool as for the start
-        n_initial = min(n_initial, max(2, int(0.3 * len(X))))
+        problem = draw_problem(prepared, n_initial_per_class, rng)
         query_size = int(query_sizes[rng.randint(len(query_sizes))])
         gradient, gain = _episode_gradient(
             policy,
-            lambda r, X=X, codes=codes, C=n_classes, m=n_initial: LabelingEpisode(
-                X, codes, C, m, random_state=r
-            ),
+            problem,
             query_size,
             n_rollouts,
             n_rounds,
@@ -138,6 +127,50 @@ def train_policy(
         "n_episodes": policy.training.get("n_episodes", 0) + n_episodes,
     }
     return policy
+
+
+def prepare_datasets(datasets):
+    """Return [(X, codes, n_classes)], ready for the proxy learner.
+
+    Parameters
+    ----------
+    datasets : list of (X, y)
+        See :func:`train_policy`.
+
+    Returns
+    -------
+    list of (ndarray of shape (n, at most 32), ndarray of int of shape (n,), int)
+    """
+    prepared = [_prepare(X, y, f"datasets[{i}]") for i, (X, y) in enumerate(datasets)]
+    if not prepared:
+        raise ValueError("At least one data set (X, y) is needed, got none.")
+    return prepared
+
+
+def draw_problem(prepared, n_initial_per_class, rng):
+    """Draw a data set, at most 400 rows of it, and the size of the labelled start.
+
+    Parameters
+    ----------
+    prepared : list
+        From :func:`prepare_datasets`.
+    n_initial_per_class : tuple of (int, int)
+        Least and most labels a class.
+    rng : RandomState instance
+
+    Returns
+    -------
+    X, codes, n_classes, n_initial
+        The first arguments of :class:`LabelingEpisode`.
+    """
+    X, codes, n_classes = prepared[rng.randint(len(prepared))]
+    if len(X) > _MAX_ROWS:
+        rows = rng.permutation(len(X))[:_MAX_ROWS]
+        X, codes = X[rows], codes[rows]
+    low, high = n_initial_per_class
+    n_initial = max(2, n_classes * rng.randint(low, high + 1))
+    # at least as much left for the pool as for the start
+    return X, codes, n_classes, min(n_initial, max(2, int(0.3 * len(X))))
 
 
 def run_episode(episode, choose, query_size, n_rounds):
@@ -173,14 +206,13 @@ def run_episode(episode, choose, query_size, n_rounds):
     return np.array(rewards), visited
 
 
-def _episode_gradient(
-    policy, make_episode, query_size, n_rollouts, n_rounds, discount, rng
-):
+def _episode_gradient(policy, problem, query_size, n_rollouts, n_rounds, discount, rng):
     """Play one split several times; return the gradient and the mean gain."""
     seed = rng.randint(2**31 - 1)
     played = []
     for _ in range(n_rollouts):
-        episode = make_episode(np.random.RandomState(seed))  # the same split
+        # the same split each time
+        episode = LabelingEpisode(*problem, random_state=np.random.RandomState(seed))
         played.append(
             run_episode(
                 episode,
