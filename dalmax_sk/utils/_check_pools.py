@@ -5,6 +5,7 @@ probabilities, and pools that hold the same rows in another order are the same p
 """
 
 import functools
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,15 @@ from sklearn.linear_model import LogisticRegression
 
 from dalmax_sk.pool import MissingCapabilityError, Pool
 
-__all__ = ["KINDS", "Problem", "TracingPool", "find_kind", "make_pool", "new_estimator"]
+__all__ = [
+    "KINDS",
+    "Problem",
+    "TracingPool",
+    "find_kind",
+    "find_kinds",
+    "make_pool",
+    "new_estimator",
+]
 
 #: "arrays": `Pool.from_arrays` with everything it takes; "linear": a fitted
 #: LogisticRegression on a table; "network": a small trained CNNClassifier on a table.
@@ -87,14 +96,18 @@ def new_estimator(kind):
     return CNNClassifier(max_epochs=8, lr=0.01, device="cpu", random_state=0)
 
 
-@functools.lru_cache(maxsize=64)
 def fitted_estimator(kind, problem):
-    """Return an estimator fitted on the labelled rows, shared: not to be changed."""
+    """Return an estimator fitted on the labelled rows, a new copy every time."""
+    return pickle.loads(_pickled_estimator(kind, problem))
+
+
+@functools.lru_cache(maxsize=64)
+def _pickled_estimator(kind, problem):
     estimator = clone(new_estimator(kind))
     if kind == "network":
         estimator.set_params(classes=problem.classes)
     m = problem.n_labeled
-    return estimator.fit(problem.X[:m], problem.y[:m])
+    return pickle.dumps(estimator.fit(problem.X[:m], problem.y[:m]))
 
 
 class TracingPool(Pool):
@@ -179,7 +192,7 @@ def make_pool(
     )
 
 
-_kinds_found = {}
+_is_enough_found = {}
 
 
 def find_kind(strategy, kinds=KINDS):
@@ -187,14 +200,21 @@ def find_kind(strategy, kinds=KINDS):
 
     Any other error than that of a missing capability is passed on.
     """
-    key = (type(strategy), repr(strategy), tuple(kinds))
-    if key not in _kinds_found:
-        _kinds_found[key] = None
-        for kind in kinds:
-            try:
-                clone(strategy).query(make_pool(kind), 2)
-            except MissingCapabilityError:
-                continue
-            _kinds_found[key] = kind
-            break
-    return _kinds_found[key]
+    return next((kind for kind in kinds if _is_enough(strategy, kind)), None)
+
+
+def find_kinds(strategy):
+    """Return all kinds of pools that have all that `strategy` needs."""
+    return [kind for kind in KINDS if _is_enough(strategy, kind)]
+
+
+def _is_enough(strategy, kind):
+    key = (type(strategy), repr(strategy), kind)
+    if key not in _is_enough_found:
+        try:
+            clone(strategy).query(make_pool(kind), 2)
+        except MissingCapabilityError:
+            _is_enough_found[key] = False
+        else:
+            _is_enough_found[key] = True
+    return _is_enough_found[key]

@@ -19,6 +19,8 @@ from dalmax_sk.utils._check_helpers import (
 from dalmax_sk.utils._check_pools import (
     Problem,
     find_kind,
+    find_kinds,
+    make_pool,
 )
 
 # ----------------------------------------------------------------- the parameter object
@@ -64,6 +66,15 @@ def check_number_of_picks(strategy):
         assert_picks(picks_of(strategy, pool_for(strategy), n), n, 30)
     lone = pool_for(strategy, rows=[20])
     assert_picks(picks_of(strategy, lone, 1), 1, 1)
+
+
+def check_kinds_of_pools(strategy):
+    """On every kind of pool that has what it needs, it picks, and picks the same."""
+    for kind in find_kinds(strategy):
+        first = picks_of(strategy, make_pool(kind), 7)
+        assert_picks(first, 7, 30)
+        again = picks_of(strategy, make_pool(kind), 7)
+        np.testing.assert_array_equal(again, first, f"picks differ, from {kind}")
 
 
 def check_dtypes(strategy):
@@ -125,12 +136,13 @@ def check_global_state(strategy):
             torch.get_rng_state().tolist(),
         )
 
-    before = generators()
+    before, grad_mode = generators(), torch.is_grad_enabled()
     try:
         expected = picks_of(strategy, pool_for(strategy), 5)  # builds what it needs
         np.random.seed(5)  # noqa: NPY002
         random.seed(5)
         torch.manual_seed(5)
+        torch.set_grad_enabled(True)
         seeded, set_before = generators(), settings()
         picks = picks_of(strategy, pool_for(strategy), 5)
         for name, was, now in zip(
@@ -141,6 +153,7 @@ def check_global_state(strategy):
             assert settings()[name] == was, f"a global setting was changed: {name}"
         np.testing.assert_array_equal(picks, expected, "picks follow a global seed")
     finally:
+        torch.set_grad_enabled(grad_mode)
         keys, rest = before[0]
         np.random.set_state(("MT19937", keys, *rest))  # noqa: NPY002
         random.setstate(before[1])
