@@ -20,8 +20,10 @@ from dalmax_sk.strategies.expected_model_change import (
     ExpectedModelChange,
     expected_gradient_length,
 )
+from dalmax_sk.strategies.facility_location import FacilityLocation
 from dalmax_sk.strategies.filtered import Filtered
 from dalmax_sk.strategies.galaxy import GALAXY
+from dalmax_sk.strategies.herding import MaxHerding, UHerding
 from dalmax_sk.strategies.mixture import Mixture
 from dalmax_sk.strategies.noise_stability import NoiseStability
 from dalmax_sk.strategies.random_sampling import RandomSampling
@@ -43,7 +45,9 @@ __all__ = [
     "DiversitySampling",
     "DropQuery",
     "ExpectedModelChange",
+    "FacilityLocation",
     "Filtered",
+    "MaxHerding",
     "Mixture",
     "NoiseStability",
     "QueryByCommittee",
@@ -53,6 +57,7 @@ __all__ = [
     "ScoreStrategy",
     "Switch",
     "TypiClust",
+    "UHerding",
     "UncertaintySampling",
     "bayesian_scores",
     "disagreement_scores",
@@ -72,6 +77,10 @@ _REGISTRY = {
     "core_set_selection": (CoreSet, {}),
     # the class names in snake case
     "core_set": (CoreSet, {}),
+    "max_herding": (MaxHerding, {}),
+    "uherding": (UHerding, {}),
+    "u_herding": (UHerding, {}),
+    "facility_location": (FacilityLocation, {}),
     # the three measures of uncertainty by themselves
     "least_confidence_sampling": (UncertaintySampling, {"measure": "least_confidence"}),
     "margin_sampling": (UncertaintySampling, {"measure": "margin"}),
@@ -96,6 +105,12 @@ _REGISTRY = {
     "typi_clust": (TypiClust, {}),
     "typiclust": (TypiClust, {}),
     "noise_stability": (NoiseStability, {}),
+    # made of other strategies
+    "switch": (Switch, {}),
+    "tcm": (Switch, {}),
+    "auto": (Switch, {}),
+    "mixture": (Mixture, {}),
+    "filtered": (Filtered, {"near_duplicates": 1e-3}),
 }
 
 
