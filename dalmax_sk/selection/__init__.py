@@ -16,6 +16,8 @@ from dalmax_sk.selection.neighbors import (
     kth_neighbor_distances,
     near_any,
 )
+from dalmax_sk.selection.similarity import unit_rows
+from dalmax_sk.selection.smallest_distance import smallest_distance
 from dalmax_sk.selection.top_n import stochastic_top_n, top_n
 from dalmax_sk.selection.typical import clusters_to_visit, typicality
 
@@ -32,6 +34,7 @@ __all__ = [
     "k_means_select",
     "kth_neighbor_distances",
     "near_any",
+    "smallest_distance",
     "stochastic_top_n",
     "top_n",
     "typicality",

@@ -7,10 +7,12 @@ proven margin of error it gives an upper bound, and few pairs are left to evalua
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from dalmax_sk.selection.arrays import Array, as_matrix
 from dalmax_sk.selection.distances import centred, products_are_float32
 
 __all__ = ["BoundedFeatures", "Similarity", "unit_rows"]
@@ -23,20 +25,36 @@ _LOOSE = 0.05
 _ROWS = 4096
 
 
-def unit_rows(X: torch.Tensor) -> torch.Tensor:
-    """Return the rows of ``X`` (n, d) divided by their lengths, in the type of ``X``.
+def unit_rows(X: Any) -> Array:
+    """Divide rows by their Euclidean lengths.
 
-    The lengths are computed in float64. Rows of zeros stay zeros.
+    Parameters
+    ----------
+    X : array-like or torch.Tensor of shape (n, d)
+        Finite. float32 stays float32; the lengths are computed in float64.
+
+    Returns
+    -------
+    ndarray or torch.Tensor of shape (n, d)
+        Rows of length 1; rows of zeros stay zeros. A tensor if `X` is one.
+
+    Examples
+    --------
+    >>> from dalmax_sk.selection import unit_rows
+    >>> unit_rows([[3.0, 4.0], [0.0, 0.0]])
+    array([[0.6, 0.8],
+           [0. , 0. ]])
     """
-    unit = torch.empty_like(X, memory_format=torch.contiguous_format)
-    for rows, out in zip(X.split(_ROWS), unit.split(_ROWS), strict=True):
+    tensor = as_matrix(X, "X")
+    unit = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    for rows, out in zip(tensor.split(_ROWS), unit.split(_ROWS), strict=True):
         wide = rows.to(torch.float64)
-        # Scaled by its largest value first, no row overflows or underflows.
+        # Divided by its largest value first, no row overflows or underflows.
         largest = wide.abs().amax(dim=1, keepdim=True)
         wide = wide / torch.where(largest > 0, largest, torch.ones_like(largest))
         length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
         out.copy_(wide / torch.where(length > 0, length, torch.ones_like(length)))
-    return unit
+    return unit if isinstance(X, torch.Tensor) else unit.numpy()
 
 
 @dataclass(frozen=True)

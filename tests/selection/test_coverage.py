@@ -265,9 +265,7 @@ def test_reduced_precision_does_not_change_the_picks(monkeypatch, dtype):
         torch,
         "mm",
         lambda a, b, *, out: (
-            rounded_mm(a, b, out=out)
-            if a.dtype == torch.float32
-            else out.copy_(a @ b)
+            rounded_mm(a, b, out=out) if a.dtype == torch.float32 else out.copy_(a @ b)
         ),
     )
     assert_array_equal(greedy_coverage(X, 40, sigma=4.0), expected)
