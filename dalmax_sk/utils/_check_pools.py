@@ -111,19 +111,30 @@ def _pickled_estimator(kind, problem):
 
 
 class TracingPool(Pool):
-    """A pool that remembers in `used` what it was asked for."""
+    """A pool that remembers in `used` what it was asked for and could give."""
+
+    def _finish(self, *args):
+        # a subset shares the set, so what it is asked for is noted here as well
+        self.used = set()
+        super()._finish(*args)
 
     def prepare(self, needs, owner="This strategy"):
-        self.__dict__.setdefault("used", set()).update(needs)
-        return super().prepare(needs, owner=owner)
+        needs = tuple(needs)
+        super().prepare(needs, owner=owner)
+        self._note(*needs)
 
     def sample_proba(self, *args, **kwargs):
-        self.__dict__.setdefault("used", set()).add("samples")
-        return super().sample_proba(*args, **kwargs)
+        found = super().sample_proba(*args, **kwargs)
+        self._note("samples")
+        return found
 
     def candidates(self, *args, **kwargs):
-        self.__dict__.setdefault("used", set()).add("rows")
-        return super().candidates(*args, **kwargs)
+        found = super().candidates(*args, **kwargs)
+        self._note("rows")
+        return found
+
+    def _note(self, *names):
+        self.used.update(names)
 
 
 def make_pool(

@@ -42,7 +42,7 @@ def check_max_memory(strategy):
     """Temporary blocks stay within `max_memory`, besides some numbers a candidate."""
     small = pool_for(strategy)
     clone(strategy).query(small, 5)  # loads what it needs
-    used = getattr(small, "used", set()) - {"rows"}
+    used = small.used - {"rows"}
     refused = None
     for limit in _LIMITS:
         pool = pool_for(strategy, _LARGE, max_memory=limit)
