@@ -1,6 +1,8 @@
 """The features of a policy equal their definitions and have no unit."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -181,3 +183,30 @@ def test_tensors_are_taken_as_they_are():
 def test_bad_points_are_refused():
     with pytest.raises(ValueError, match="X must be finite"):
         neighbour_distance([[np.nan]], random_state=np.random.RandomState(0))
+
+
+# Measured in a process of its own, because the peak of a process never falls. The
+# distances of all pairs would take 240 MB to the references, 480 MB to the labelled.
+def test_peak_memory():
+    code = """
+import resource, numpy as np
+from dalmax_sk.reinforcement.features import nearest_by_class, neighbour_distance
+rng = np.random.RandomState(0)
+X = rng.randn(30_000, 32).astype(np.float32)
+labeled, codes = rng.randn(2000, 32).astype(np.float32), rng.randint(10, size=2000)
+def both(X, limit=2**22):
+    neighbour_distance(X, random_state=rng, max_memory=limit)
+    nearest_by_class(X, labeled, codes, 10, max_memory=limit)
+both(X[:3000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+both(X)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    pytest.importorskip("resource")
+    if sys.platform != "linux":
+        pytest.skip("ru_maxrss counts kilobytes on Linux only")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    # the table (n, C) of 2.4 MB a few times, and 4 MB of blocks
+    assert int(done.stdout) < 20_000
