@@ -1,5 +1,6 @@
 """ALFA-Mix: candidates whose prediction changes when features are mixed in."""
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -100,10 +101,10 @@ class ALFAMix(QueryStrategy):
         anchors = self._anchors(pool)
         flips = flip_sizes(embeddings, anchors, pool.head, pool.max_memory)
         flips *= np.sqrt(embeddings.shape[1])
-        step = 1
-        while (flips < step * self.eps).sum() < n and step * self.eps < 1 - 1e-9:
-            step += 1
-        tried = step * self.eps
+        # the first multiple of eps that flips n candidates, or the first to reach 1
+        largest = max(1, math.ceil((1 - 1e-9) / self.eps))
+        needed = np.partition(flips, n - 1)[n - 1] / self.eps
+        tried = self.eps * (largest if needed >= largest else math.floor(needed) + 1)
         rng = pool.random_state
         inconsistent = np.flatnonzero(flips < tried)
         picks = inconsistent
