@@ -328,6 +328,11 @@ class LaplaceHead:
     structure_ : {"full", "kronecker"}
         What was used.
 
+    Raises
+    ------
+    ValueError
+        If there are no embeddings, or a parameter is none of the above.
+
     Notes
     -----
     Adding the same vector to the weights of all classes changes no probability, so the
@@ -359,6 +364,19 @@ class LaplaceHead:
         structure="auto",
         max_memory=2**30,
     ):
+        if structure not in ("auto", "full", "kronecker"):
+            raise ValueError(
+                "LaplaceHead: structure must be 'auto', 'full' or 'kronecker', got "
+                f"{structure!r}."
+            )
+        if len(embeddings) == 0:
+            raise ValueError("LaplaceHead needs at least one labelled sample, got 0.")
+        automatic = prior_precision == "marginal_likelihood"
+        if not automatic and not prior_precision > 0:
+            raise ValueError(
+                "LaplaceHead: prior_precision must be above 0, got "
+                f"{prior_precision!r}."
+            )
         self.head = head
         self.max_memory = max_memory
         n_seen, n_features = head.weight.shape
@@ -377,7 +395,7 @@ class LaplaceHead:
             self._decompose(h, factors)
         else:
             self._decompose_factors(h, factors)
-        if prior_precision == "marginal_likelihood":
+        if automatic:
             trained = np.column_stack([head.weight, head.bias])
             prior_precision = self._likeliest(((self._basis.T @ trained) ** 2).sum())
         self.prior_precision_ = float(prior_precision)
@@ -435,10 +453,10 @@ class LaplaceHead:
             # Λ^(-1/2): the prior's, but shorter along the eigenvectors
             shrink = np.sqrt(tau / (self._values + tau)) - 1
             noise += ((noise @ self._vectors) * shrink) @ self._vectors.T
-            steps = noise.reshape(-1, c, d) / np.sqrt(tau)
+            steps = noise.reshape(n_samples, c, d) / np.sqrt(tau)
         else:
-            scaled = (noise / np.sqrt(self._values + tau)).reshape(-1, c, d)
-            steps = self._left @ scaled @ self._right.T
+            scaled = noise / np.sqrt(self._values + tau)
+            steps = self._left @ scaled.reshape(n_samples, c, d) @ self._right.T
         trained = np.column_stack([self.head.weight, self.head.bias])
         return trained + self._basis @ steps
 
