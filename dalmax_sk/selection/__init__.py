@@ -5,7 +5,9 @@ positions out; a torch tensor is computed on its device and gives a tensor there
 """
 
 from dalmax_sk.selection.bait import bait
+from dalmax_sk.selection.ball_cover import ball_cover
 from dalmax_sk.selection.batch_bald import batch_bald
+from dalmax_sk.selection.cluster import average_linkage, round_robin
 from dalmax_sk.selection.coverage import greedy_coverage
 from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.k_center import k_center_greedy
@@ -16,13 +18,16 @@ from dalmax_sk.selection.neighbors import (
     kth_neighbor_distances,
     near_any,
 )
+from dalmax_sk.selection.purity import pure_ball_radius
 from dalmax_sk.selection.similarity import unit_rows
 from dalmax_sk.selection.smallest_distance import smallest_distance
 from dalmax_sk.selection.top_n import stochastic_top_n, top_n
 from dalmax_sk.selection.typical import clusters_to_visit, typicality
 
 __all__ = [
+    "average_linkage",
     "bait",
+    "ball_cover",
     "batch_bald",
     "clusters_to_visit",
     "epig_scores",
@@ -34,8 +39,11 @@ __all__ = [
     "k_means_select",
     "kth_neighbor_distances",
     "near_any",
+    "pure_ball_radius",
+    "round_robin",
     "smallest_distance",
     "stochastic_top_n",
     "top_n",
     "typicality",
+    "unit_rows",
 ]

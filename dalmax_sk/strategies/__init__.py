@@ -11,6 +11,7 @@ from dalmax_sk.strategies.badge import BADGE
 from dalmax_sk.strategies.bait import BAIT
 from dalmax_sk.strategies.base import QueryStrategy, ScoreStrategy
 from dalmax_sk.strategies.bayesian import BayesianSampling, bayesian_scores
+from dalmax_sk.strategies.cluster_margin import ClusterMargin
 from dalmax_sk.strategies.committee import QueryByCommittee, disagreement_scores
 from dalmax_sk.strategies.core_set import CoreSet
 from dalmax_sk.strategies.diversity import DiversitySampling
@@ -26,6 +27,7 @@ from dalmax_sk.strategies.galaxy import GALAXY
 from dalmax_sk.strategies.herding import MaxHerding, UHerding
 from dalmax_sk.strategies.mixture import Mixture
 from dalmax_sk.strategies.noise_stability import NoiseStability
+from dalmax_sk.strategies.prob_cover import ProbCover
 from dalmax_sk.strategies.random_sampling import RandomSampling
 from dalmax_sk.strategies.reinforcement_learning import ReinforcementLearningSampling
 from dalmax_sk.strategies.switch import Switch
@@ -41,6 +43,7 @@ __all__ = [
     "ActiveLearningByLearning",
     "AdversarialSampling",
     "BayesianSampling",
+    "ClusterMargin",
     "CoreSet",
     "DiversitySampling",
     "DropQuery",
@@ -50,6 +53,7 @@ __all__ = [
     "MaxHerding",
     "Mixture",
     "NoiseStability",
+    "ProbCover",
     "QueryByCommittee",
     "QueryStrategy",
     "RandomSampling",
@@ -77,6 +81,8 @@ _REGISTRY = {
     "core_set_selection": (CoreSet, {}),
     # the class names in snake case
     "core_set": (CoreSet, {}),
+    "prob_cover": (ProbCover, {}),
+    "probcover": (ProbCover, {}),
     "max_herding": (MaxHerding, {}),
     "uherding": (UHerding, {}),
     "u_herding": (UHerding, {}),
@@ -111,6 +117,7 @@ _REGISTRY = {
     "auto": (Switch, {}),
     "mixture": (Mixture, {}),
     "filtered": (Filtered, {"near_duplicates": 1e-3}),
+    "cluster_margin": (ClusterMargin, {}),
 }
 
 
