@@ -167,7 +167,7 @@ class AdversarialSampling(ScoreStrategy):
         logits = linear.logits(pool.embeddings)  # (n, S)
         sizes, gaps = linear_sizes(logits, linear.weight, self.norm)
         # from [0, inf] to [0, 1], as margins of probabilities are
-        margins = np.where(np.isfinite(gaps), gaps / (1 + gaps), 1.0)
+        margins = 1 - 1 / (1 + gaps)
         return self._ranked(pool, sizes, margins, np.ones(len(pool), dtype=bool))
 
     def _score_by_attack(self, pool):
@@ -232,9 +232,10 @@ class AdversarialSampling(ScoreStrategy):
         shape = None
         if _has_network(pool.estimator):
             pool.prepare(["network"], owner=name)
-            shape = next(iter(pool.network.batches(batch_size=1)))[2].shape
-        if shape is None or len(shape) != 4 or shape[1] not in (1, 3):
-            kind = "a linear model" if shape is None else f"inputs of shape {shape[1:]}"
+            batch = next(iter(pool.network.batches(batch_size=1)))[2]
+            shape = tuple(batch.shape[1:])
+        if shape is None or len(shape) != 3 or shape[0] not in (1, 3):
+            kind = "a linear model" if shape is None else f"inputs of shape {shape}"
             raise ValueError(
                 f"{name}(save_dir={str(self.save_dir)!r}) writes images of 1 or 3 "
                 f"channels that a CNNClassifier was trained on, but this pool has "
