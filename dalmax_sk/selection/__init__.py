@@ -5,8 +5,9 @@ positions out; a torch tensor is computed on its device and gives a tensor there
 """
 
 from dalmax_sk.selection.bait import bait
-from dalmax_sk.selection.ball_cover import ball_cover
+from dalmax_sk.selection.balls import ball_cover
 from dalmax_sk.selection.batch_bald import batch_bald
+from dalmax_sk.selection.closest import smallest_distance
 from dalmax_sk.selection.cluster import average_linkage, round_robin
 from dalmax_sk.selection.coverage import greedy_coverage
 from dalmax_sk.selection.epig import epig_scores
@@ -20,7 +21,6 @@ from dalmax_sk.selection.neighbors import (
 )
 from dalmax_sk.selection.purity import pure_ball_radius
 from dalmax_sk.selection.similarity import unit_rows
-from dalmax_sk.selection.smallest_distance import smallest_distance
 from dalmax_sk.selection.top_n import stochastic_top_n, top_n
 from dalmax_sk.selection.typical import clusters_to_visit, typicality
 

@@ -102,8 +102,8 @@ def greedy_coverage(
     Raises
     ------
     ValueError
-        If `X` or `centers` are not two-dimensional, finite and of equal width, if `n` is
-        not an integer from 1 to n_pool, if `sigma` is not positive, if the kernel is
+        If `X` or `centers` are not two-dimensional, finite and of equal width, if `n`
+        is not an integer from 1 to n_pool, if `sigma` is not positive, if the kernel is
         unknown or the weights are negative, infinite, all 0 or of another number.
 
     Notes

@@ -89,10 +89,10 @@ class BoundedFeatures:
     """The points of a pool, ready for matrix products that bound similarities.
 
     With centred points x and c, ``-distance² / scale²`` is ``⟨f_x, f_c⟩ - a_x - a_c``
-    for f = √2·x / scale and a = |x|² / scale². Computed in a type of roundoff eps / 2 it
-    errs by at most ``(d / 2 + 32) · eps · (|x|² + |c|²) / scale²``: an inner product of
-    length d errs by d roundoffs of |x||c|, the other steps by a few. The margin is a sum
-    of a part for x and one for c, so each ``a`` is lowered by its own.
+    for f = √2·x / scale and a = |x|² / scale². Computed in a type of roundoff eps / 2
+    it errs by at most ``(d / 2 + 32) · eps · (|x|² + |c|²) / scale²``: an inner product
+    of length d errs by d roundoffs of |x||c|, the other steps by a few. The margin is a
+    sum of a part for x and one for c, so each ``a`` is lowered by its own.
     """
 
     def __init__(
@@ -116,6 +116,8 @@ class BoundedFeatures:
             if 2 * margin * largest < _LOOSE:
                 self.dtype = torch.float32
         margin, constant = self._margin(self.dtype)
+        # of two points, each lowered by its margin, which errs by as much again
+        self.slack = 4 * (margin * largest + constant)
         self.offset = (norms * (1.0 - margin) - constant).to(self.dtype)  # (n,)
         self.factor = math.sqrt(2.0) / similarity.scale
         size = pool.numel() * self.offset.element_size()
@@ -152,6 +154,18 @@ class BoundedFeatures:
 
         ``features`` (k, d) and ``offset`` (k,) are those of the k points.
         """
+        return self.similarity.raise_(self.nearness_into(tile, features, offset, rows))
+
+    def nearness_into(
+        self,
+        tile: torch.Tensor,
+        features: torch.Tensor,
+        offset: torch.Tensor,
+        rows: slice,
+    ) -> torch.Tensor:
+        """Fill ``tile`` (k, r) with upper bounds on ``-distance² / scale²``.
+
+        They lie above the exact values by at most :attr:`slack`.
+        """
         torch.mm(features, self.features(rows).T, out=tile)
-        tile.sub_(offset[:, None]).sub_(self.offset[rows])
-        return self.similarity.raise_(tile)
+        return tile.sub_(offset[:, None]).sub_(self.offset[rows])

@@ -33,6 +33,8 @@ class TieOrder:
         Rank of each candidate; the smallest is preferred.
     is_first : ndarray of shape (n,), bool
         Whether no equal row has a smaller rank.
+    group : ndarray of shape (n,), int64
+        The same number for equal rows.
     """
 
     def __init__(self, pool: torch.Tensor, rng: np.random.RandomState | None) -> None:
@@ -50,6 +52,8 @@ class TieOrder:
         ranked = np.lexsort((positions, digests))
         self.is_first = np.ones(size, dtype=bool)
         self.is_first[ranked[1:]] = digests[ranked[1:]] != digests[ranked[:-1]]
+        self.group = np.empty(size, dtype=np.int64)
+        self.group[ranked] = np.cumsum(self.is_first[ranked]) - 1
         self.order = np.arange(size)
         if rng is not None:
             self.order[ranked] = np.arange(size)

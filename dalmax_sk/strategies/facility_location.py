@@ -59,7 +59,7 @@ class FacilityLocation(QueryStrategy):
     >>> embeddings = [[1, 0], [2, 0.2], [1, 0.2], [0, 1], [0.2, 2], [0.3, 1]]
     >>> pool = Pool.from_arrays(embeddings=embeddings, random_state=0)
     >>> FacilityLocation().query(pool, n=2)
-    array([1, 4])
+    array([5, 1])
     """
 
     _parameter_constraints = {

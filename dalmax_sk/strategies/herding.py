@@ -44,8 +44,8 @@ class MaxHerding(QueryStrategy):
 
     Notes
     -----
-    The score of a pick is what it added to the coverage, a number from 1 to 0. The query
-    leaves ``coverage``, that of labelled samples and picks together over the
+    The score of a pick is what it added to the coverage, a number from 1 to 0. The
+    query leaves ``coverage``, that of labelled samples and picks together over the
     candidates, in ``pool.info``.
 
     References
@@ -97,8 +97,8 @@ class UHerding(QueryStrategy):
     measure : {"margin", "least_confidence", "entropy"}, default="margin"
         The uncertainty U, see :class:`UncertaintySampling`.
     sigma : "auto" or float, default="auto"
-        Radius of the RBF kernel ``exp(-|x - x'|² / sigma²)``, in (0, inf). ``"auto"`` is
-        the smallest distance between two different labelled embeddings, and 1 while
+        Radius of the RBF kernel ``exp(-|x - x'|² / sigma²)``, in (0, inf). ``"auto"``
+        is the smallest distance between two different labelled embeddings, and 1 while
         there are fewer than two.
     temperature : "auto" or float, default="auto"
         Probabilities p become ``p^(1/temperature)``, normalised, before U is taken; in
@@ -185,7 +185,7 @@ class UHerding(QueryStrategy):
         )
 
     def _has_proba(self, pool):
-        """Get what is needed; tell whether there is a model, else nothing is labelled."""
+        """Get what is needed; tell whether there is a model."""
         name = type(self).__name__
         needs = ("embeddings", "labeled_embeddings")
         try:
