@@ -100,7 +100,7 @@ def lengths_by_weights(module, weights, batch, top_classes=None):
             found = gradients(weights, batch, classes[:, rank])
         squares = proba.new_zeros(len(batch))
         for gradient in found.values():
-            squares += gradient.flatten(1).square().sum(dim=1)
+            squares += gradient.reshape(len(batch), -1).square().sum(dim=1)
         lengths += proba[:, rank] * squares.sqrt()
     return lengths
 
@@ -115,12 +115,16 @@ def lengths_by_layers(module, weights, batch, top_classes=None):
     n_ranks = min(top_classes or proba.shape[1], proba.shape[1])
     outputs = [record.output for record in records]
     for rank in range(n_ranks):
+        # the loss's gradient by the logits, p - e_y
+        target = classes[:, rank, None]
         error = logits.detach().double().softmax(dim=1)
-        error.scatter_add_(
-            1, classes[:, rank, None], error.new_full((len(batch), 1), -1)
-        )
+        error.scatter_add_(1, target, error.new_full(target.shape, -1.0))
         found = torch.autograd.grad(
-            logits, outputs, error.to(logits.dtype), retain_graph=rank + 1 < n_ranks
+            logits,
+            outputs,
+            error.to(logits.dtype),
+            retain_graph=rank + 1 < n_ranks,
+            allow_unused=True,
         )
         with torch.no_grad():
             squares = proba.new_zeros(len(batch))
@@ -191,9 +195,6 @@ class _Record:
 
     def __init__(self, layer, weights, x, output):
         self.layer, self.weights, self.x, self.output = layer, weights, x, output
-        ids = {id(weight) for weight in weights}
-        self.has_weight = id(layer.weight) in ids
-        self.has_bias = layer.bias is not None and id(layer.bias) in ids
         self.version = x._version
         self.products = None
         self.understood = (
@@ -206,6 +207,10 @@ class _Record:
                 and x.ndim == 4
             )
         )
+        if self.understood:
+            ids = {id(weight) for weight in weights}
+            self.has_weight = id(layer.weight) in ids
+            self.has_bias = layer.bias is not None and id(layer.bias) in ids
 
     @property
     def n_temporary(self):
