@@ -119,7 +119,7 @@ def bait(
         Breaks ties.
     max_memory : int, default=1 GiB
         Bytes that may be taken beside the inputs. The search needs
-        ``16·(c·d)² + 24·n_pool·c²``, c = C - 1, and a block.
+        ``16·(c·d)² + 16·c·d² + 24·n_pool·c²``, c = C - 1, and a block.
     return_scores : bool, default=False
         Whether to return the scores and the objective as well.
 
@@ -423,7 +423,7 @@ def _probabilities(
 
 def _plan(n: int, d: int, c: int, limit: int) -> _Plan:
     """Return the sizes of a search that fits ``limit`` bytes, or say what would fit."""
-    fixed = 16 * (c * d) ** 2 + 24 * n * c**2
+    fixed = 16 * (c * d) ** 2 + 16 * c * d**2 + 24 * n * c**2
     row = 8 * (3 * d + c * d + 8 * c**2)
     if fixed + row > limit:
         raise ValueError(

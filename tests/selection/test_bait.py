@@ -109,7 +109,7 @@ def test_any_shape(seed, n, d, n_classes, m):
 def test_small_blocks_change_nothing():
     pool = make_pool(n=60)
     # the matrices and factors of 60 candidates, and blocks of single rows
-    needed = 16 * (2 * 4) ** 2 + 24 * 60 * 4
+    needed = 16 * (2 * 4) ** 2 + 16 * 2 * 4**2 + 24 * 60 * 4
     check(pool, 6, max_memory=needed + 500)
 
 
