@@ -12,8 +12,10 @@ from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["ALFAMix"]
 
-# Arrays of the size of a block's embeddings that are alive at once.
+# Arrays of the size of a block's embeddings that are alive at once, and rows that stay
+# in a cache.
 _COPIES = 8
+_BLOCK_ROWS = 2048
 
 
 class ALFAMix(QueryStrategy):
@@ -159,30 +161,34 @@ def flip_sizes(embeddings, anchors, head, max_memory):
         Infinity where no ε does; the prediction flips for every larger ε.
     """
     n, d = embeddings.shape
-    n_seen = len(head.weight)
+    weight = head.weight
     flips = np.full(n, np.inf)
-    rows = max(1, max_memory // (8 * (_COPIES * d + 4 * n_seen)))
+    per_row = 8 * (_COPIES * d + len(anchors) + 6 * len(weight))
+    rows = max(1, min(_BLOCK_ROWS, max_memory // per_row))
     anchor_squares = (anchors**2).sum(axis=1)
     for start in range(0, n, rows):
         block = np.asarray(embeddings[start : start + rows], dtype=np.float64)
         logits = head.logits(block)  # (b, S)
         predicted = logits.argmax(axis=1)
-        direction = _directions(logits, predicted, head.weight)  # (b, d)
-        slopes = direction @ head.weight.T  # (b, S): change of the logits along it
-        squares = (block**2).sum(axis=1)
+        direction = _directions(logits, predicted, weight)  # (b, d)
+        slopes = direction @ weight.T  # (b, S): change of the logits along it
+        squares = (block**2).sum(axis=1)[:, None] + anchor_squares
+        squares -= 2 * (block @ anchors.T)
+        distances = np.sqrt(np.maximum(squares, 0))  # (b, A)
         best = flips[start : start + rows]
-        for anchor, square in zip(anchors, anchor_squares, strict=True):
-            distance = np.sqrt(np.maximum(squares + square - 2 * (block @ anchor), 0))
+        for anchor, distance in zip(anchors, distances.T, strict=True):
             own = slopes
             equal = block == anchor
-            stuck = np.flatnonzero(equal.any(axis=1))
-            if len(stuck):
-                own = slopes.copy()
-                own[stuck] = (direction[stuck] * ~equal[stuck]) @ head.weight.T
-                # the expansion leaves rounding where the difference is exactly zero
-                distance[stuck] = np.linalg.norm(block[stuck] - anchor, axis=1)
+            columns = np.flatnonzero(equal.any(axis=0))
+            if len(columns):
+                # features in which both are equal do not move
+                stuck = direction[:, columns] * equal[:, columns]
+                own = slopes - stuck @ weight[:, columns].T
+                # and where all are, the expansion of the distance leaves rounding
+                distance = np.where(equal.all(axis=1), 0.0, distance)
             np.minimum(best, _first_flip(logits, predicted, own, distance), out=best)
-        progress.report("query", min(start + rows, n), n)
+        if start // rows % 16 == 15 or start + rows >= n:
+            progress.report("query", min(start + rows, n), n)
     return flips
 
 

@@ -11,6 +11,9 @@ from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["DropQuery"]
 
+# Rows that stay in a cache.
+_BLOCK_ROWS = 2048
+
 
 class DropQuery(QueryStrategy):
     r"""Pick diverse candidates whose prediction changes under dropout of features [1]_.
@@ -110,7 +113,8 @@ class DropQuery(QueryStrategy):
         # float32 draws of a bit generator are a quarter of the cost of the pool's own
         generator = np.random.default_rng(rng.randint(2**32, size=4, dtype=np.uint64))
         # a block, its draws, the mask and what the matrix product copies
-        rows = max(1, max_memory // (8 * (5 * d + 2 * len(head.weight))))
+        per_row = 8 * (5 * d + 2 * len(head.weight))
+        rows = max(1, min(_BLOCK_ROWS, max_memory // per_row))
         keep = 1 - self.dropout
         plain = np.empty(n, dtype=np.int64)
         differing = np.zeros(n, dtype=np.int64)
