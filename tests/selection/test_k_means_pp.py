@@ -106,7 +106,7 @@ def test_distances_are_those_of_dense_points(method, dtype, bias):
 
 # Ordered triples from 5 points: 5 · 4 · 3 = 60 outcomes with known probabilities. Small
 # limits make the sampler refresh, and propose from old masses, many times.
-@pytest.mark.parametrize("limits", [(64, 64, 256), (1, 2, 1), (2, 3, 4), (3, 1, 3)])
+@pytest.mark.parametrize("limits", [(64, 64, 256), (1, 2, 1), (2, 3, 4)])
 def test_rejection_has_the_distribution_of_the_definition(limits, monkeypatch):
     proposals, per_refresh, proposed = limits
     monkeypatch.setattr(k_means_pp, "_PROPOSALS", proposals)
@@ -124,7 +124,7 @@ def test_rejection_has_the_distribution_of_the_definition(limits, monkeypatch):
                 if len({a, b, c}) == 3:
                     third = nearest[c] / nearest.sum()
                     expected[a, b, c] = second[b] * third / 5
-    n_runs = 3000
+    n_runs = 1500
     rng = np.random.RandomState(0)
     counts = dict.fromkeys(expected, 0)
     for _ in range(n_runs):
@@ -146,7 +146,7 @@ def test_rejection_has_the_distribution_of_the_definition(limits, monkeypatch):
 def test_both_methods_include_points_equally_often():
     X, coefficients = make(60, 3, 3, 7)
     counts = {}
-    n_runs = 600
+    n_runs = 400
     for method in ("rejection", "sequential"):
         rng = np.random.RandomState(5)
         picks = [
