@@ -47,7 +47,6 @@ def strategies(protocol):
     return {
         "random": RandomSampling(),
         "margin": UncertaintySampling("margin"),
-        "margin_softmax": UncertaintySampling("margin", batch="power", beta=4.0),
         "policy": ReinforcementLearningSampling(n_episodes=0),
         "policy_top": ReinforcementLearningSampling(n_episodes=0, batch="top"),
         "policy_trained_on": ReinforcementLearningSampling(n_episodes=10),

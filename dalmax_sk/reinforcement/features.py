@@ -174,15 +174,20 @@ def nearest_by_class(X, labeled, codes, n_classes, *, max_memory=2**30):
     centers = as_matrix(labeled, "labeled").to(points.device)
     origin, floor = _origin_and_floor(points, limit)
     rows, columns = block_shape(points.shape[1], 8, limit)
-    for code in np.unique(codes):
-        mine = np.flatnonzero(codes == code)
-        of_class = nearest[:, code]  # a view
-        for part in np.array_split(mine, -(-len(mine) // columns)):
-            others = _centred(centers[torch.as_tensor(part)], origin)
-            for at in range(0, len(points), rows):
-                squares = _squares(_centred(points[at : at + rows], origin), others)
-                best = of_class[at : at + rows]
-                torch.minimum(best, squares.amin(dim=1), out=best)
+    # sorted, so that the classes are runs of columns of a tile
+    order = np.argsort(codes, kind="stable")
+    tiles = [
+        (torch.as_tensor(part, device=points.device), _runs(codes[part]))
+        for part in np.array_split(order, -(-len(order) // columns))
+    ]
+    for at in range(0, len(points), rows):
+        block = _centred(points[at : at + rows], origin)
+        best = nearest[at : at + rows]
+        for part, runs in tiles:
+            squares = _squares(block, _centred(centers[part], origin))
+            for code, start, stop in runs:
+                closest = squares[:, start:stop].amin(dim=1)
+                best[:, code] = torch.minimum(best[:, code], closest)
     nearest.clamp_(min=0).sqrt_()
     nearest[nearest <= floor] = 0.0
     return nearest.cpu().numpy(), floor
@@ -243,6 +248,15 @@ def neighbour_distance(
         means[at : at + rows] = best.clamp_(min=0).sqrt_().mean(dim=1)
     means[means <= floor] = 0.0
     return means.cpu().numpy(), floor
+
+
+def _runs(codes):
+    """Return [(code, start, stop)] of the runs of equal numbers in sorted `codes`."""
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    stops = np.append(starts[1:], len(codes))
+    return list(
+        zip(codes[starts].tolist(), starts.tolist(), stops.tolist(), strict=True)
+    )
 
 
 def _origin_and_floor(points, max_memory):
