@@ -26,7 +26,6 @@ NAMES = [
     "random_sampling",
     "margin_sampling",
     "entropy_sampling",
-    "least_confidence_sampling",
     "query_by_committee",
     "bayesian_sampling",
     "batch_bald",
@@ -51,6 +50,7 @@ NAMES = [
     "active_learning_by_learning",
     "switch",
     "mixture",
+    "filtered",
 ]
 
 
@@ -67,7 +67,10 @@ def draw(axes, name, data):
     pool = Pool(model, X, labeled, y[labeled], random_state=0)
     picks = pool.indices[get_strategy(name).query(pool, N_PICKS)]
     x1, x2 = np.meshgrid(
-        *(np.linspace(a, b, 200) for a, b in zip(X.min(0), X.max(0), strict=True))
+        *(
+            np.linspace(low - 0.4, high + 0.4, 200)
+            for low, high in zip(X.min(0), X.max(0), strict=True)
+        )
     )
     region = model.predict(np.column_stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
     axes.pcolormesh(
@@ -89,7 +92,7 @@ def main(folder):
     data = make_data()
     (folder / "strategies").mkdir(parents=True, exist_ok=True)
     n_rows = -(-len(NAMES) // 4)
-    figure = Figure(figsize=(11, 2.35 * n_rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(11, 1.85 * n_rows + 0.4), layout="constrained")
     grid = figure.subplots(n_rows, 4).ravel()
     for axes in grid[len(NAMES) :]:
         axes.set_axis_off()
