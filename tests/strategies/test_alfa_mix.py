@@ -36,7 +36,9 @@ def gradient(z, weight, bias):
     p = np.exp(logits - logits.max())
     p /= p.sum()
     label = int(logits.argmax())
-    return weight.T @ (p - np.eye(len(p))[label]), label
+    # p_y - 1, without the rounding where p_y is nearly 1
+    p[label] = -sum(p[k] for k in range(len(p)) if k != label)
+    return weight.T @ p, label
 
 
 def mixed_flips(z, anchors, weight, bias, eps):
