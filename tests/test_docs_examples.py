@@ -1,0 +1,78 @@
+"""Every Python example in the README and the user guide runs."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from dalmax_sk.strategies import get_strategy, strategy_names
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "user_guide").rglob("*.md"))]
+# an optional excuse on the line before, then the block
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<excuse>[^\n]+) -->\n)?^```python\n(?P<code>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def blocks(page):
+    """Yield (line number, excuse or None, code) of each Python block."""
+    text = page.read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        line = text[: found.start("code")].count("\n") + 1
+        yield line, found["excuse"], found["code"]
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+PAGES_THAT_RUN = [
+    page for page in PAGES if any(excuse is None for _, excuse, _ in blocks(page))
+]
+
+
+@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name)
+def test_examples_run(page, tmp_path, monkeypatch):
+    # the blocks of a page follow on one another, in an empty folder
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType(f"examples_of_{page.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for line, excuse, code in blocks(page):
+        if excuse is None:
+            # blank lines, so that tracebacks give the line of the page
+            source = "\n" * (line - 1) + code
+            exec(compile(source, str(page), "exec"), vars(module))
+    assert not list(tmp_path.iterdir()), "an example leaves files behind"
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "user_guide" / "strategies").glob("*.md")), ids=name
+)
+def test_pages_of_strategies(page):
+    # one example that runs, a picture, and the name that the command line takes
+    found = list(blocks(page))
+    assert len([code for _, excuse, code in found if excuse is None]) >= 1
+    assert not any(excuse for _, excuse, _ in found), "pages of strategies must all run"
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"!\[picks\]\(\.\./\.\./images/strategies/\w+\.png\)", text)
+    assert "## References" in text or page.stem == "random_sampling"
+    get_strategy(page.stem)
+
+
+def test_every_strategy_has_a_page():
+    pages = {p.stem for p in (ROOT / "docs/user_guide/strategies").glob("*.md")}
+    with_page = {type(get_strategy(stem)) for stem in pages}
+    without = {n for n in strategy_names() if type(get_strategy(n)) not in with_page}
+    assert not without
+
+
+def test_excuses_have_a_block():
+    # an excuse that stands apart from its block, or is misspelt, excuses nothing
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        excused = [excuse for _, excuse, _ in blocks(page) if excuse]
+        assert text.count("<!-- not run") == len(excused), name(page)
