@@ -42,10 +42,10 @@ class Switch(QueryStrategy):
     with ``unit="labels"``), else `then`. It is looked at once a query; a batch that
     begins below the threshold comes from `first` as a whole.
 
-    The authors of TCM find that the exact moment matters little and that it is early
-    when the features come from self-supervised pre-training; `at` is a default within
-    that range, not a figure of theirs. With a net trained from scratch the features
-    themselves are poor at the beginning, and a later switch may be better.
+    The authors of TCM switch early, because features from self-supervised pre-training
+    are good from the start. `at` is our default, not a figure of theirs: about the
+    number of labels a class up to which typical candidates are recommended. With a net
+    trained from scratch the features themselves are poor at the beginning.
 
     Only the strategy in turn computes what it needs. The query leaves ``strategy`` (its
     class name) and ``switched`` (whether it was `then`) in ``pool.info``, beside what
