@@ -117,11 +117,10 @@ def ball_cover(
 
     cover = _BallCover(pool, covering, float(radius), TieOrder(pool, rng), max_memory)
     picks, gains = cover.run(n)
-    picks = positions_like(picks, X)
     if not return_gains:
-        return picks
+        return positions_like(picks, X)
     share = float(cover.covered.mean())
-    return picks, positions_like(gains / len(pool), X), share
+    return positions_like(picks, X), positions_like(gains / len(pool), X), share
 
 
 class _Balls:

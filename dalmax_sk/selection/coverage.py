@@ -33,10 +33,12 @@ __all__ = ["greedy_coverage"]
 
 # Candidates whose bounds are renewed together: at first, and at most, per pick.
 _FEWEST, _MOST = 32, 1024
+# A product with fewer candidates takes as long, because it reads all points.
+_PRODUCT = 64
 # Points in a tile; their similarities to _MOST candidates take 8 MB in float32.
 _TILE_ROWS = 2048
 # Share of max_memory for similarities that are kept to be looked at again.
-_KEPT_SHARE = 0.5
+_KEPT_SHARE = 0.375
 # Pairs evaluated exactly at once take at most these bytes.
 _EXACT_BYTES = 32 * 2**20
 
@@ -146,12 +148,11 @@ def greedy_coverage(
         pool, covering, similarity, weight, TieOrder(pool, rng), max_memory
     )
     picks, gains = greedy.run(n)
-    picks = positions_like(picks, X)
     if not return_gains:
-        return picks
+        return positions_like(picks, X)
     total = math.fsum(weight)
     coverage = math.fsum(weight * greedy.best) / total
-    return picks, positions_like(gains / total, X), coverage
+    return positions_like(picks, X), positions_like(gains / total, X), coverage
 
 
 def _as_similarity(kernel: str, sigma: float) -> Similarity:
@@ -346,9 +347,22 @@ class _LazyGreedy:
             if len(part):
                 self._from_kept(part)
         width = self.tile[0]
-        missing = index[~kept]
+        missing = self._filled_up(index[~kept])
         for start in range(0, len(missing), width):
             self._from_products(missing[start : start + width])
+
+    def _filled_up(self, index: np.ndarray) -> np.ndarray:
+        """Return ``index`` and those that will be looked at soon, if that is free."""
+        room = min(_PRODUCT, self.kept.capacity // 4) - len(index)
+        if len(index) == 0 or room <= 0:
+            return index
+        may_come = (self.bound > 0.0) & (self.kept.slot < 0)
+        may_come &= self.fresh != len(self.picks)
+        may_come[index] = False
+        others = np.flatnonzero(may_come)
+        if len(others) > room:
+            others = others[np.argpartition(-self.bound[others], room)[:room]]
+        return np.concatenate([index, others])
 
     def _from_kept(self, index: np.ndarray) -> None:
         slots = torch.from_numpy(self.kept.slot[index]).to(self.pool.device)

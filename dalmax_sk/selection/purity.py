@@ -88,7 +88,7 @@ def pure_ball_radius(
     # put them into different clusters.
     group = TieOrder(pool, None).group
     first = np.unique(group, return_index=True)[1]
-    labels = clusters.cpu().numpy()[first[group]]
+    labels = torch.as_tensor(clusters).cpu().numpy()[first[group]]
     return _radius(pool, labels, float(purity), max_memory)
 
 
@@ -136,7 +136,7 @@ def _nth_largest_gap(
         if not mine.any():
             continue
         index = torch.from_numpy(unsure[mine]).to(pool.device)
-        for block in (*_blocks(0, start, _TILE), *_blocks(end, len(pool), _TILE)):
+        for block in (*_blocks(0, start), *_blocks(end, len(pool))):
             squares = exact_nearest(
                 sorted_pool, index, sorted_pool[block], origin, max_memory
             )
@@ -173,5 +173,6 @@ def _gaps(
     return np.maximum(low, 0.0), data.slack * scale**2
 
 
-def _blocks(start: int, end: int, size: int) -> list[slice]:
-    return [slice(i, min(i + size, end)) for i in range(int(start), int(end), size)]
+def _blocks(start: Any, end: Any, size: int = _TILE) -> list[slice]:
+    start, end = int(start), int(end)
+    return [slice(i, min(i + size, end)) for i in range(start, end, size)]

@@ -7,7 +7,7 @@ proven margin of error it gives an upper bound, and few pairs are left to evalua
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ _LOOSE = 0.05
 _ROWS = 4096
 
 
+@overload
+def unit_rows(X: torch.Tensor) -> torch.Tensor: ...
+@overload
+def unit_rows(X: Any) -> Array: ...
 def unit_rows(X: Any) -> Array:
     """Divide rows by their Euclidean lengths.
 
