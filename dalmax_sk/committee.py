@@ -261,7 +261,7 @@ def _generator(pool):
 
     Not the pool's own generator, from whose state ties are broken.
     """
-    return np.random.RandomState(pool.random_state.randint(2**31 - 1))
+    return np.random.RandomState(pool.model_random_state.randint(2**31 - 1))
 
 
 # --------------------------------------------------------------- fitted ensembles

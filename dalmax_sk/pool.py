@@ -172,6 +172,7 @@ class Pool:
 
     def _finish(self, random_state, max_memory):
         self._seed = check_random_state(random_state).randint(2**31 - 1)
+        self._model_seed = _derive(self._seed, 2)
         self.max_memory = max_memory
         self.info = {}
         self._cache = {}
@@ -272,7 +273,7 @@ class Pool:
         positions = np.asarray(positions, dtype=np.int64)
         pool = copy.copy(self)
         pool.indices = self.indices[positions]
-        pool._seed = int(np.random.SeedSequence([self._seed, 1]).generate_state(1)[0])
+        pool._seed = _derive(self._seed, 1)
         pool.info = {}
         pool._cache = {}
         for key, value in self._cache.items():
@@ -319,6 +320,15 @@ class Pool:
         queries made before it.
         """
         return np.random.RandomState(self._seed)
+
+    @property
+    def model_random_state(self):
+        """A generator for whatever is computed of models and not of candidates.
+
+        Posterior samples and committees draw from it. All subsets of a pool share it,
+        so that a slice of what was computed is what the subset would have computed.
+        """
+        return np.random.RandomState(self._model_seed)
 
     @property
     def proba(self):
@@ -589,6 +599,10 @@ class Pool:
                 raise self.missing(owner, f"{prefix}embeddings", who) from error
         # images given to a plain classifier: one row of pixels an image
         return X.reshape(len(X), int(np.prod(X.shape[1:])))
+
+
+def _derive(seed, purpose):
+    return int(np.random.SeedSequence([seed, purpose]).generate_state(1)[0])
 
 
 def _name(estimator):

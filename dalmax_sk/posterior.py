@@ -127,7 +127,7 @@ def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posteri
     if posterior == "ensemble":
         return committee_proba(pool, "auto", n_samples, owner=owner)
     # A stream of its own: strategies draw from the pool's as well.
-    seed = int(pool.random_state.randint(2**31 - 1))
+    seed = int(pool.model_random_state.randint(2**31 - 1))
     if posterior == "dropout":
         return _sample_dropout(pool, n_samples, seed, owner)
     return _sample_laplace(pool, n_samples, seed, owner)

@@ -321,6 +321,19 @@ def test_a_subset_is_the_pool_of_some_candidates(table):
     assert part.random_state.randint(10**6) == again
 
 
+@pytest.mark.parametrize("posterior", ["laplace", "ensemble"])
+def test_slicing_posterior_samples_is_computing_them(table, posterior):
+    # whether somebody asked before must not matter
+    X, y = table
+    asked, fresh = (make_pool(LogisticRegression().fit(X, y), X, y) for _ in range(2))
+    asked.sample_proba(posterior, 4)
+    np.testing.assert_allclose(
+        asked.subset([7, 1]).sample_proba(posterior, 4),
+        fresh.subset([7, 1]).sample_proba(posterior, 4),
+        rtol=1e-10,
+    )
+
+
 def test_subsets_of_arrays_slice_samples_too():
     samples = np.random.RandomState(0).dirichlet(np.ones(3), size=(4, 10))
     pool = Pool.from_arrays(samples=samples, random_state=0)
