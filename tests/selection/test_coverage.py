@@ -200,12 +200,12 @@ def test_identical_points_are_picked_once_each():
     assert_array_equal(greedy_coverage(X, 30), np.arange(30))
 
 
-# Each of the tied points must be picked with the same probability: 600 draws of one of
+# Each of the tied points must be picked with the same probability: 300 draws of one of
 # six, chi-square with 5 degrees of freedom stays below 20.5 in 99.9 % of seeds.
 def test_seed_breaks_ties_evenly():
-    first = [greedy_coverage(np.eye(6), 1, random_state=s)[0] for s in range(600)]
+    first = [greedy_coverage(np.eye(6), 1, random_state=s)[0] for s in range(300)]
     counts = np.bincount(first, minlength=6)
-    assert ((counts - 100) ** 2 / 100).sum() < 20.5
+    assert ((counts - 50) ** 2 / 50).sum() < 20.5
 
 
 def test_weights_say_what_is_worth_covering():
@@ -229,7 +229,7 @@ def test_points_of_no_weight_come_last_unless_they_cover():
     assert_array_equal(gains[2:], 0)
 
 
-@pytest.mark.parametrize("max_memory", [2000, 10_000, 1_000_000])
+@pytest.mark.parametrize("max_memory", [20_000, 200_000])
 def test_memory_does_not_change_the_picks(max_memory):
     X, centers = make_points(90, 16, np.float32), make_points(20, 16, np.float32, 1)
     expected = greedy_coverage(X, 30, centers, sigma=4.0, return_gains=True)
@@ -272,7 +272,7 @@ def test_reduced_precision_does_not_change_the_picks(monkeypatch, dtype):
 
 
 def test_one_byte_of_memory_is_enough():
-    X = make_points(12, 2)
+    X = make_points(9, 2)
     assert_array_equal(greedy_coverage(X, 5, max_memory=1), greedy_coverage(X, 5))
 
 
@@ -346,16 +346,16 @@ def test_unit_rows():
 
 
 # Measured in a process of its own, because the peak of a process never falls. The
-# matrix of all similarities would take 400 MB in float32.
+# matrix of all similarities would take 144 MB in float32.
 def test_peak_memory():
     code = """
 import resource, numpy as np
 from dalmax_sk.selection import greedy_coverage
 rng = np.random.default_rng(0)
-X = rng.standard_normal((10_000, 64), dtype=np.float32)
+X = rng.standard_normal((6_000, 64), dtype=np.float32)
 greedy_coverage(X[:2000], 5, X[:500], sigma=3.0, max_memory=2**22)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-greedy_coverage(X, 20, X[:500], sigma=3.0, max_memory=2**22)
+greedy_coverage(X, 20, X[:100], sigma=3.0, max_memory=2**22)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     pytest.importorskip("resource")
