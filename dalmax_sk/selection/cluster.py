@@ -118,16 +118,21 @@ def average_linkage(
             f"X holds values as large as {largest:g}, but squared distances overflow "
             f"float64 above {limit:g}. Rescale the features."
         )
+    merging = _Merging(_as_squared(pool, metric), max_memory)
+    merging.merge_copies(n_clusters)
+    merging.run(n_clusters, np.inf if threshold is None else float(threshold))
+    labels = positions_like(merging.labels(), X)
+    return labels, np.array(merging.heights, dtype=np.float64)
+
+
+def _as_squared(pool: torch.Tensor, metric: str) -> torch.Tensor:
+    """Return a float64 copy of the points whose squared distances are those wanted."""
     points = pool.to(torch.float64, copy=True)
     if metric == "cosine":
         # |u - v|² / 2 = 1 - ⟨u, v⟩ for unit vectors.
         lengths = torch.linalg.vector_norm(points, dim=1, keepdim=True)
         points /= np.sqrt(2.0) * lengths.masked_fill_(lengths == 0, 1.0)
-    merging = _Merging(points, max_memory)
-    merging.merge_copies(n_clusters)
-    merging.run(n_clusters, np.inf if threshold is None else float(threshold))
-    labels = positions_like(merging.labels(), X)
-    return labels, np.array(merging.heights, dtype=np.float64)
+    return points
 
 
 def _check_limits(n: int, n_clusters: int | None, threshold: float | None) -> int:
@@ -186,7 +191,7 @@ class _Merging:
     def merge_copies(self, n_clusters: int) -> None:
         """Merge points that are equal, at a distance of 0, while that is allowed."""
         seen: dict[bytes, int] = {}
-        gone = []
+        gone: list[int] = []
         for block in range(0, len(self.means), 4096):
             rows = (self.means[block : block + 4096] + 0.0).cpu().numpy()  # no -0.0
             for i, row in enumerate(rows, start=block):
@@ -251,11 +256,11 @@ class _Merging:
                 values = torch.cat([values, value], dim=1)
                 found = torch.cat([found, at + first], dim=1)
             best = torch.topk(values, 2, largest=False)
-            values = (best.values + self.norms[index][:, None]).cpu().numpy()
-            values = np.maximum(values + self.radii[part][:, None], 0.0)
-            found = found.gather(1, best.indices[:, :1]).cpu().numpy()
-            self.bound[part], self.second[part] = values.T
-            self.nearest[part] = found[:, 0]
+            squares = (best.values + self.norms[index][:, None]).cpu()
+            two = np.maximum(squares.numpy() + self.radii[part][:, None], 0.0)
+            self.bound[part], self.second[part] = two.T
+            nearest = found.gather(1, best.indices[:, :1])[:, 0]
+            self.nearest[part] = nearest.cpu().numpy()
 
     def _merge(self, one: int, other: int) -> None:
         """Merge row ``other`` into row ``one``, its nearest."""

@@ -142,6 +142,36 @@ def test_rejection_has_the_distribution_of_the_definition(limits, monkeypatch):
     assert chi_square < degrees + 4 * np.sqrt(2 * degrees)
 
 
+# Differences instead of products: right for any pair, exactly zero for copies, good to
+# many digits for points so close that products in float32 see no difference.
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exact_distances(bias, dtype):
+    X, coefficients = make(30, 6, 3, 5, np.float64)
+    rng = np.random.default_rng(0)
+    X[10:20] = X[:10]
+    X[20:] = X[:10] * (1 + 1e-5 * rng.standard_normal((10, 1)))
+    coefficients[10:20] = coefficients[20:] = coefficients[:10]
+    X, coefficients = X.astype(dtype), coefficients.astype(dtype)
+    points = k_means_pp._Points(
+        torch.from_numpy(X), torch.from_numpy(coefficients), bias, 2**30
+    )
+    one = torch.arange(30).repeat_interleave(30)
+    other = torch.arange(30).repeat(30)
+    dense = outer(X, coefficients, bias)
+    expected = ((dense[one] - dense[other]) ** 2).sum(axis=1)
+    assert_allclose(points.pairs(one, other), expected, rtol=1e-6, atol=1e-24)
+    table = points.table(torch.arange(30), torch.arange(30))
+    assert_allclose(table.ravel(), expected, rtol=2e-3, atol=1e-24)
+    assert_array_equal(table[np.arange(10), np.arange(10, 20)], 0.0)
+    assert_array_equal(np.diag(table), 0.0)
+    nearest = torch.full((30,), torch.inf, dtype=torch.float64)
+    points.lower(nearest, torch.arange(10))
+    expected = expected.reshape(30, 30)[:10].min(axis=0)
+    assert_allclose(nearest, expected, rtol=1e-3, atol=1e-24)
+    assert_array_equal(nearest[:20], 0.0)
+
+
 # How often each point is in a batch of 12, by both methods, over many seeds.
 def test_both_methods_include_points_equally_often():
     X, coefficients = make(60, 3, 3, 7)
