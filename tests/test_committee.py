@@ -171,7 +171,7 @@ def test_columns_of_classes_that_nobody_has_seen(table, ensemble, members):
 # Bagging draws rows, so that a member may never see a rare class.
 def test_a_bagged_member_that_lacks_a_class(table):
     X, y = table
-    y = np.where(np.arange(200) == 3, 2, y % 2)
+    y = np.where(np.arange(200) == 3, 0, 1 + y % 2)
     # without sample_weight it draws rows
     neighbour = KNeighborsClassifier(1)
     bagging = BaggingClassifier(neighbour, 8, max_samples=10, random_state=0)
