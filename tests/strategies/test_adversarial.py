@@ -20,7 +20,6 @@ from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool
 from dalmax_sk.strategies import AdversarialSampling, get_strategy
 
-ATTACKS = ("deepfool", "fgsm", "bim", "pgd")
 N_LABELED = 300
 
 
@@ -42,8 +41,16 @@ def pool_of(model, X, y, **params):
 # ----------------------------------------------------------------------------- attacks
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize(
+    ("attack", "norm"),
+    [
+        ("deepfool", "l2"),
+        ("deepfool", "linf"),
+        ("fgsm", "linf"),
+        ("bim", "l2"),
+        ("pgd", "l2"),
+    ],
+)
 def test_picks_are_the_smallest_perturbations(digits, attack, norm):
     pool = pool_of(*digits)
     batch = torch.from_numpy(digits[1][N_LABELED:]).unsqueeze(1)
