@@ -144,7 +144,7 @@ def test_numbers_in_an_array_of_objects_are_embeddings(table):
             "proba",
             "Me needs class probabilities, and LinearSVC cannot give them. .*Cal",
         ),
-        ("samples", r"Me needs samples from a posterior .* LinearSVC cannot"),
+        ("samples", r"Me needs class probabilities, and LinearSVC cannot .*Cal"),
     ],
 )
 def test_missing_capabilities_name_everything(table, need, message):
