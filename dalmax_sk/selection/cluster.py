@@ -7,6 +7,7 @@ points, and nearest clusters come from matrix products.
 """
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def _as_squared(pool: torch.Tensor, metric: str) -> torch.Tensor:
     if metric == "cosine":
         # |u - v|² / 2 = 1 - ⟨u, v⟩ for unit vectors.
         lengths = torch.linalg.vector_norm(points, dim=1, keepdim=True)
-        points /= np.sqrt(2.0) * lengths.masked_fill_(lengths == 0, 1.0)
+        points /= lengths.masked_fill_(lengths == 0, 1.0).mul_(math.sqrt(2.0))
     return points
 
 
@@ -264,7 +265,7 @@ class _Merging:
 
     def _merge(self, one: int, other: int) -> None:
         """Merge row ``other`` into row ``one``, its nearest."""
-        a, b = self.sizes[one], self.sizes[other]
+        a, b = float(self.sizes[one]), float(self.sizes[other])
         total = a + b
         step = self.means[other] - self.means[one]
         gap = float(step.square().sum())
