@@ -158,13 +158,16 @@ class _Collector:
         self.rng = np.random.RandomState(rng.randint(2**31 - 1))
         self.deviations = None
 
-    def begin(self, sampling, width):
-        """Prepare for the deviations (n, width) of one sampling."""
+    def begin(self, samplings, width):
+        """Prepare for the deviations (n, width) of each of some samplings."""
         n_components = self.strategy.n_components
+        self.width = width
         if n_components is not None:
-            shape = (width, n_components)
-            self.projection = self.rng.standard_normal(shape) / np.sqrt(n_components)
-        self.columns = slice(sampling * width, (sampling + 1) * width)
+            self.projections = {
+                k: self.rng.standard_normal((width, n_components))
+                / np.sqrt(n_components)
+                for k in samplings
+            }
         if self.deviations is not None:
             return
         total = n_components or width * self.strategy.n_samplings
@@ -179,12 +182,13 @@ class _Collector:
             )
         self.deviations = np.zeros((self.n, total), dtype=np.float32)
 
-    def add(self, part, deviations):
+    def add(self, part, sampling, deviations):
         """Keep float64 deviations (b, width) of the candidates in the slice `part`."""
         if self.strategy.n_components is None:
-            self.deviations[part, self.columns] = deviations
+            start = sampling * self.width
+            self.deviations[part, start : start + self.width] = deviations
         else:
-            self.deviations[part] += deviations @ self.projection
+            self.deviations[part] += deviations @ self.projections[sampling]
 
 
 def _noisy(weights, strategy, generator):
@@ -225,11 +229,11 @@ def _shake_network(strategy, network, collector, rng):
     clean = np.concatenate(list(_outputs(strategy, network, weights)))
     for k in range(strategy.n_samplings):
         noisy = _noisy(weights, strategy, generator)
-        collector.begin(k, clean.shape[1])
+        collector.begin([k], clean.shape[1])
         start = 0
         for output in _outputs(strategy, network, noisy):
             part = slice(start, start + len(output))
-            collector.add(part, output.astype(np.float64) - clean[part])
+            collector.add(part, k, output.astype(np.float64) - clean[part])
             start += len(output)
         progress.report("query", k + 1, strategy.n_samplings)
 
@@ -249,22 +253,27 @@ def _outputs(strategy, network, weights):
 
 
 def _shake_head(strategy, pool, collector, rng):
-    """Collect deviations under noise on the last layer."""
-    head, embeddings = pool.head, pool.embeddings
+    """Collect deviations under noise on the last layer, many samplings at a time."""
+    head, embeddings, n_samplings = pool.head, pool.embeddings, strategy.n_samplings
     generator = _torch_generator(rng)
     weights = {"weight": torch.as_tensor(head.weight), "bias": torch.tensor(head.bias)}
     n_classes, width = head.weight.shape
-    rows = max(1, pool.max_memory // (8 * (width + 8 * n_classes)))
-    for k in range(strategy.n_samplings):
-        noisy = _noisy(weights, strategy, generator)
-        weight, bias = noisy["weight"].numpy(), noisy["bias"].numpy()
-        collector.begin(k, n_classes)
+    # half of the memory for weights, half for a block of candidates
+    group = max(1, pool.max_memory // (2 * 8 * n_classes * (width + 1)))
+    group = min(group, n_samplings)
+    rows = max(1, pool.max_memory // (2 * 8 * (width + 3 * n_classes * (group + 1))))
+    for first in range(0, n_samplings, group):
+        samplings = range(first, min(first + group, n_samplings))
+        noisy = [_noisy(weights, strategy, generator) for _ in samplings]
+        weight = np.concatenate([head.weight] + [w["weight"].numpy() for w in noisy])
+        bias = np.concatenate([head.bias] + [w["bias"].numpy() for w in noisy])
+        collector.begin(samplings, n_classes)
         for start in range(0, len(pool), rows):
             part = slice(start, start + rows)
-            h = embeddings[part].astype(np.float64)
-            clean = h @ head.weight.T + head.bias
-            shaken = h @ weight.T + bias
+            outputs = embeddings[part].astype(np.float64) @ weight.T + bias
+            outputs = outputs.reshape(-1, len(noisy) + 1, n_classes)
             if strategy.output == "proba":
-                clean, shaken = softmax(clean, axis=1), softmax(shaken, axis=1)
-            collector.add(part, shaken - clean)
-        progress.report("query", k + 1, strategy.n_samplings)
+                outputs = softmax(outputs, axis=2)
+            for i, k in enumerate(samplings):
+                collector.add(part, k, outputs[:, i + 1] - outputs[:, 0])
+        progress.report("query", samplings[-1] + 1, n_samplings)
