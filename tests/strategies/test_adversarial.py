@@ -104,6 +104,11 @@ def test_only_candidates_near_the_boundary_are_attacked(digits):
     assert pool.info["n_attacked"] == 10
     assert set(picks[:10]) == set(by_margin[:10])
     assert_array_equal(picks[10:], by_margin[10:])
+    # not attacked is behind attacked in vain, whatever the margins
+    in_vain = AdversarialSampling(n_candidates=10, max_iter=1)
+    behind = in_vain.query(pool, 30, return_scores=True)[1]
+    assert pool.info["n_unflipped"] == 10
+    assert behind[9] - behind[10] >= 1
     whole, all_scores = AdversarialSampling().query(pool, 30, return_scores=True)
     places = [whole.tolist().index(i) for i in picks[:10]]
     assert places == sorted(places)
