@@ -133,6 +133,19 @@ def test_constant_embeddings_say_nothing(dtype):
         np.testing.assert_array_equal(features[name], 0.5)
 
 
+def test_equal_distances_far_from_the_origin_say_nothing():
+    # the corners of a simplex: all distances are √2 up to rounding
+    X = np.eye(30) + 1e5
+    neighbours, floor = neighbour_distance(X, random_state=np.random.RandomState(0))
+    nearest, _ = nearest_by_class(X[:20], X[20:], np.repeat([0, 1], 5), 2)
+    features = candidate_features(
+        np.full((20, 2), 0.5), neighbours[:20], nearest, np.array([5, 5]), floor
+    )
+    features = dict(zip(FEATURE_NAMES, features.T, strict=True))
+    for name in ("typicality_in_pool", "distance_in_pool"):
+        np.testing.assert_array_equal(features[name], 0.5)
+
+
 def test_nothing_labelled_and_one_class_give_neutral_values():
     given = problem(3, m=0, n_classes=1)
     features = dict(zip(FEATURE_NAMES, features_of(**given).T, strict=True))

@@ -210,12 +210,15 @@ def test_other_labels_start_anew():
     np.testing.assert_array_equal(picks, expected)
     assert "reward" not in pool.info
     # the same rows with another label are other labels as well
-    strategy.query(pool_of(X, y, start(y)), 5)
-    wrong = np.where(np.arange(60) == start(y)[0], 1, y)
-    grown = [*start(y), *[r for r in range(60) if r not in start(y)][:5]]
-    pool = pool_of(X, wrong, grown)
-    strategy.query(pool, 5)
-    assert "reward" not in pool.info
+    for wrong in (False, True):
+        labels = y.copy()
+        first = pool_of(X, labels, start(y))
+        picks = first.indices[strategy.query(first, 5)].tolist()
+        if wrong:
+            labels[start(y)[0]] = 1 + labels[start(y)[0]] % 2
+        pool = pool_of(X, labels, [*start(y), *picks])
+        strategy.query(pool, 5)
+        assert ("reward" in pool.info) is not wrong
 
 
 def test_the_state_survives_json_pickle_and_another_object():
