@@ -154,7 +154,7 @@ def iter_committee_proba(
         if members == "auto" and isinstance(final, _ENSEMBLES):
             X = _transformed(pool.estimator, pool.candidates(owner))
             return _ensemble_members(final, X, pool.classes, owner, votes)
-        if members == "auto" and final is None and _has_samples(pool):
+        if members == "auto" and final is None and "samples" in pool.given:
             _check_count(len(pool.samples), owner, "samples, of shape (K, n, C), K=")
             return iter(pool.samples)
         if members == "auto":
@@ -220,15 +220,6 @@ def last_step(estimator):
 
 def _is_net(final):
     return hasattr(final, "module_") and hasattr(final, "iter_batches")
-
-
-def _has_samples(pool):
-    """Whether a pool made of arrays has samples from a posterior, or can draw them."""
-    try:
-        pool.prepare(["samples"])
-    except MissingCapabilityError:
-        return False
-    return True
 
 
 def _transformed(estimator, X):

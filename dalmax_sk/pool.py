@@ -175,6 +175,7 @@ class Pool:
         self._model_seed = _derive(self._seed, 2)
         self.max_memory = max_memory
         self.info = {}
+        self._given = frozenset()
         self._cache = {}
 
     @classmethod
@@ -251,6 +252,7 @@ class Pool:
         pool._finish(
             random_state, DEFAULT_MAX_MEMORY if max_memory is None else max_memory
         )
+        pool._given = frozenset(given)
         pool._cache = given
         return pool
 
@@ -311,6 +313,11 @@ class Pool:
         if self.y_labeled is None:
             return np.empty(0, dtype=np.int64)
         return np.searchsorted(self.classes, self.y_labeled)
+
+    @property
+    def given(self):
+        """Names of the quantities that :meth:`from_arrays` was given, a frozenset."""
+        return self._given
 
     @property
     def random_state(self):
@@ -395,7 +402,7 @@ class Pool:
         """
         key = ("samples", posterior, n_samples)
         if key not in self._cache:
-            if self._X is None and "samples" in self._cache:
+            if "samples" in self._given:
                 return self._cache["samples"]
             from dalmax_sk.posterior import sample_posterior  # it looks into pools
 

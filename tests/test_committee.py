@@ -417,6 +417,16 @@ def test_samples_given_as_arrays_are_the_committee():
     )
 
 
+def test_a_head_given_as_arrays_is_no_committee():
+    head = (np.ones((4, 5)), np.zeros(4))
+    pool = array_pool(head=head)
+    asked = array_pool(head=head)
+    assert asked.samples.shape == (20, 30, 4)
+    expected = committee_proba(array_pool(), members="heads", n_members=3)
+    for one in (pool, asked):
+        np.testing.assert_array_equal(committee_proba(one, n_members=3), expected)
+
+
 def test_given_members_on_arrays_see_the_embeddings(fits):
     pool = array_pool()
     committee_proba(pool, members=[Recorder(), Recorder()])

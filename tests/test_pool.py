@@ -343,6 +343,27 @@ def test_subsets_of_arrays_slice_samples_too():
     assert len(part) == 2
 
 
+def test_samples_drawn_before_do_not_stand_for_samples_given():
+    rng = np.random.RandomState(0)
+
+    def make():
+        return Pool.from_arrays(
+            embeddings=embeddings,
+            labeled_embeddings=embeddings[:5],
+            head=head,
+            random_state=0,
+        )
+
+    embeddings, head = rng.randn(12, 4), (rng.randn(3, 4), rng.randn(3))
+    asked = make()
+    assert asked.samples.shape == (20, 12, 3)
+    for pool in (asked, asked.subset([3, 1])):
+        assert pool.sample_proba("laplace", 7).shape == (7, len(pool), 3)
+    np.testing.assert_array_equal(
+        asked.sample_proba("laplace", 7), make().sample_proba("laplace", 7)
+    )
+
+
 def test_a_head_given_as_arrays_gives_the_rest():
     rng = np.random.RandomState(0)
     weight, bias, embeddings = rng.randn(3, 4), rng.randn(3), rng.randn(6, 4)
