@@ -172,8 +172,7 @@ a1519de5b5d44b31a01de013b9b51a80-Abstract.html
             return _network_gradient_lengths(
                 pool.network, len(pool), self.top_classes, pool.max_memory
             )
-        needs = ["proba", "embeddings"] + ["head"] * (pool.estimator is not None)
-        pool.prepare(needs, owner=type(self).__name__)
+        require_head(pool, type(self).__name__, trust_arrays=True)
         return expected_gradient_length(
             pool.proba,
             pool.embeddings,
@@ -181,6 +180,21 @@ a1519de5b5d44b31a01de013b9b51a80-Abstract.html
             top_classes=self.top_classes,
             max_memory=pool.max_memory,
         )
+
+
+def require_head(pool, owner, *, trust_arrays=False):
+    """Prepare probabilities, embeddings and the linear layer between them.
+
+    Of arrays without a head `trust_arrays` believes that there is one.
+    """
+    pool.prepare(["proba", "embeddings"], owner=owner)
+    if not np.isfinite(pool.proba).all():
+        raise ValueError(
+            f"{owner}: class probabilities hold NaN or infinity, so the model has "
+            "diverged. Lower its learning rate, or look for extreme values in X."
+        )
+    if pool.estimator is not None or not trust_arrays:
+        pool.prepare(["head"], owner=owner)
 
 
 def has_network(pool):

@@ -29,6 +29,7 @@ from dalmax_sk.nets import SmallCNN, build_net
 from dalmax_sk.pool import MissingCapabilityError, Pool
 from dalmax_sk.strategies import (
     ExpectedModelChange,
+    NoiseStability,
     expected_gradient_length,
     get_strategy,
 )
@@ -394,6 +395,15 @@ def test_models_without_a_gradient():
             ExpectedModelChange(layers).query(pool, 1)
     with pytest.raises(MissingCapabilityError, match="ExpectedModelChange needs"):
         ExpectedModelChange().query(Pool.from_arrays(embeddings=X), 1)
+
+
+@pytest.mark.parametrize("strategy", [ExpectedModelChange(), NoiseStability()])
+def test_a_model_that_diverged(strategy):
+    X, y = load_digits(n_class=3, return_X_y=True)
+    model = LogisticRegression(max_iter=500).fit(X[:50], y[:50])
+    model.coef_[:] = np.nan
+    with pytest.raises(ValueError, match=r"class probabilities hold NaN.*diverged"):
+        strategy.query(Pool(model, X, np.arange(50), y[:50]), 1)
 
 
 @pytest.mark.parametrize(
