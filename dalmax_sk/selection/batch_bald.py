@@ -2,7 +2,9 @@
 
 What a candidate adds, given those picked before it, only shrinks as the batch grows.
 An old value is therefore an upper bound, and the greedy search evaluates the candidates
-with the largest bounds first, usually a few hundred of the pool.
+with the largest bounds first, usually a few hundred of the pool. Once labellings are
+drawn and not enumerated, values are estimates that may rise a little; old ones still
+serve as bounds.
 """
 
 import math
@@ -21,7 +23,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
 )
 
-__all__ = ["as_samples", "batch_bald", "information_limit", "plogp"]
+__all__ = ["RESOLUTION", "as_samples", "batch_bald", "information_limit", "plogp"]
 
 # Numbers in one tile of predictive probabilities: 1 MB in float64, which stays in a
 # second-level cache; a GPU wants larger ones.
@@ -29,8 +31,8 @@ _TILE = {"cpu": 2**17, "cuda": 2**24}
 # Candidates evaluated between two looks at the best so far: at first, at most. They do
 # not depend on the memory, so that neither do the picks.
 _CHUNK = (32, 512)
-# Gains (in nats) that differ by less are rounding and count as equal.
-_TIE = 1e-12
+#: Information (in nats) below this is rounding; gains that differ by less are equal.
+RESOLUTION = 1e-12
 # Configurations less probable than this add nothing that float64 could hold.
 _NEGLIGIBLE = 1e-15
 
@@ -112,7 +114,8 @@ def batch_bald(
     one labelling, the gain is :math:`H[\sum_k w_k p_k(y)] - \sum_k w_k H[p_k(y)]`,
     averaged over labellings. This is exact where all labellings are enumerated. Beyond,
     labellings are drawn from their joint distribution, one label after another, by
-    systematic resampling. The paper's estimate differs in the second term, which it
+    systematic resampling, and a candidate is passed over if its last estimate was below
+    the best. The paper's estimate differs in the second term, which it
     takes over all samples alike; with the weights of the same labellings no estimate is
     negative, and it is 0, not noise, once a labelling tells the samples apart.
 
@@ -189,7 +192,7 @@ class _Search:
         picks: list[int] = []
         gains: list[float] = []
         while len(picks) < n:
-            if bounds.max() <= _TIE:
+            if bounds.max() <= RESOLUTION:
                 # Nothing is left to learn: whatever comes next is as good.
                 left = np.flatnonzero(bounds >= 0)
                 rest = left[np.argsort(self.priority[left])][: n - len(picks)]
@@ -207,7 +210,7 @@ class _Search:
 
     def _first_of_ties(self, gains: np.ndarray) -> tuple[int, float]:
         """Return the largest of ``gains`` (n,), of equal ones the first by seed."""
-        tied = np.flatnonzero(gains >= gains.max() - _TIE)
+        tied = np.flatnonzero(gains >= gains.max() - RESOLUTION)
         best = tied[self.priority[tied].argmin()]
         return int(best), float(gains[best])
 
@@ -217,7 +220,7 @@ class _Search:
         fresh = np.full(self.n_pool, -np.inf)
         start, size = 0, _CHUNK[0]
         while start < self.n_pool:
-            if bounds[order[start]] < fresh.max() - _TIE:
+            if bounds[order[start]] < fresh.max() - RESOLUTION:
                 break
             some = order[start : start + size]
             some = some[bounds[some] >= 0]  # picked ones are at minus infinity

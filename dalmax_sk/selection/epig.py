@@ -6,7 +6,7 @@ import torch
 
 from dalmax_sk import progress
 from dalmax_sk.selection.arrays import Array, check_max_memory
-from dalmax_sk.selection.batch_bald import as_samples, plogp
+from dalmax_sk.selection.batch_bald import RESOLUTION, as_samples, plogp
 
 __all__ = ["epig_scores"]
 
@@ -94,5 +94,6 @@ def epig_scores(samples: Any, targets: Any, *, max_memory: int = 2**30) -> Array
         scores[start : start + rows] = own + entropy_of_targets - joint
         if rows < n:
             progress.report("query", min(start + rows, n), n)
-    scores.clamp_min_(0.0)
+    # what rounding leaves of no information at all must not rank candidates
+    scores[scores < RESOLUTION] = 0.0
     return scores if isinstance(samples, torch.Tensor) else scores.cpu().numpy()

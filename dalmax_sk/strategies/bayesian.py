@@ -9,7 +9,12 @@ import torch
 from dalmax_sk._sklearn_compat import Interval, StrOptions
 from dalmax_sk.posterior import POSTERIORS
 from dalmax_sk.selection import batch_bald
-from dalmax_sk.selection.batch_bald import as_samples, information_limit, plogp
+from dalmax_sk.selection.batch_bald import (
+    RESOLUTION,
+    as_samples,
+    information_limit,
+    plogp,
+)
 from dalmax_sk.strategies.base import ScoreStrategy
 
 __all__ = ["BayesianSampling", "bayesian_scores"]
@@ -72,6 +77,8 @@ def bayesian_scores(samples, measure, max_memory=2**30):
             value = -plogp(mean).sum(dim=1)
             if measure == "bald":
                 value += plogp(some).sum(dim=2).mean(dim=0)
+                # what rounding leaves where samples agree must not rank candidates
+                value[value < RESOLUTION] = 0.0
         scores[start : start + rows] = value.clamp_min_(0.0).cpu().numpy()
     return scores
 

@@ -34,6 +34,12 @@ def definition(samples, targets):
     return np.array(scores)
 
 
+def test_samples_that_agree_tell_nothing_at_all():
+    one = make_samples(1, 200, 10)
+    samples = np.repeat(one, 20, axis=0)
+    assert_array_equal(epig_scores(samples, samples[:, :20]), 0.0)
+
+
 @pytest.mark.parametrize("max_memory", [1, 2_000, 20_000, 2**30])
 @pytest.mark.parametrize(("n_samples", "n_classes"), [(1, 3), (4, 2), (6, 5)])
 def test_scores_are_those_of_the_definition(n_samples, n_classes, max_memory):

@@ -53,6 +53,12 @@ def definition(samples, measure):
     return np.array(scores)
 
 
+def test_samples_that_agree_tell_nothing_at_all():
+    # what rounding leaves of two equal entropies must not rank candidates
+    one = make_samples(n_samples=1, n=300, n_classes=10)
+    assert_array_equal(bayesian_scores(np.repeat(one, 20, axis=0), "bald"), 0.0)
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("max_memory", [1, 2**30])
 @pytest.mark.parametrize("seed", [0, 1])
