@@ -57,6 +57,11 @@ def test_a_distance_that_equals_the_threshold_is_near():
     X = np.array([[3.0, 4.0], [3.0, 4.5], [0.0, 0.0]]) + 1e6
     assert near_any(X, [[1e6, 1e6]], 5.0).tolist() == [True, False, True]
     assert near_any(X, X[2:], 0.0).tolist() == [False, False, True]
+    # one that is larger by the last digit is not, although no bound can tell
+    below = np.nextafter(5.0, 0.0)
+    assert near_any(X, [[1e6, 1e6]], below).tolist() == [False, False, True]
+    assert greedy_apart(X[[2, 0]], below).tolist() == [0, 1]
+    assert greedy_apart(X[[2, 0]], 5.0).tolist() == [0]
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
