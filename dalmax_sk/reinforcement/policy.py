@@ -1,5 +1,6 @@
 """A policy: a small network that says how much a candidate is wanted."""
 
+import hashlib
 import json
 import math
 import os
@@ -28,7 +29,7 @@ class PolicyFileError(ValueError):
     """A file is not a saved policy, or not one that this version can use."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Policy:
     r"""A scorer of candidates, the same for each: a layer of tanh beside a linear map.
 
@@ -88,6 +89,13 @@ class Policy:
             bias=np.zeros(n_hidden),
             output=np.zeros(n_hidden),
         )
+
+    def __repr__(self):
+        # Short, and another text for other numbers: a run's checkpoint compares it.
+        digest = hashlib.sha256()
+        for value in self.parameters().values():
+            digest.update(np.ascontiguousarray(value, dtype=np.float64).tobytes())
+        return f"Policy(n_hidden={len(self.bias)}, sha256='{digest.hexdigest()[:12]}')"
 
     def copy(self):
         """Return a policy that can be trained further without changing this one."""

@@ -96,6 +96,15 @@ def test_a_copy_is_independent():
     assert not np.array_equal(policy.linear, copy.linear)
 
 
+def test_the_text_of_a_policy_is_short_and_tells_its_numbers_apart():
+    policy = random_policy()
+    assert repr(policy) == repr(policy.copy())
+    assert repr(policy).startswith("Policy(n_hidden=5, sha256='")
+    before = repr(policy)
+    policy.bias[0] += 1e-9
+    assert repr(policy) != before
+
+
 def test_save_and_load_are_exact(tmp_path):
     policy = random_policy()
     policy.training = {"n_episodes": 7}
