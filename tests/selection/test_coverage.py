@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dalmax_sk.selection import coverage, greedy_coverage
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
+from dalmax_sk.selection.tie_order import TieOrder
 
 KERNELS = [("rbf", 1.0), ("rbf", 0.3), ("rbf", 8.0), ("cosine", 1.0)]
 
@@ -206,6 +207,15 @@ def test_seed_breaks_ties_evenly():
     first = [greedy_coverage(np.eye(6), 1, random_state=s)[0] for s in range(300)]
     counts = np.bincount(first, minlength=6)
     assert ((counts - 50) ** 2 / 50).sum() < 20.5
+
+
+# In every step, also among those whose gain is known exactly from the step before.
+def test_tied_candidates_come_in_the_order_of_ties():
+    X = 10 * np.eye(12)
+    for seed in range(3):
+        order = TieOrder(torch.from_numpy(X), np.random.RandomState(seed)).order
+        picks = greedy_coverage(X, 12, random_state=seed)
+        assert_array_equal(picks, order.argsort())
 
 
 def test_weights_say_what_is_worth_covering():

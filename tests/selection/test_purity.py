@@ -82,6 +82,14 @@ def test_equal_points_are_in_one_cluster():
     assert pure_ball_radius(X, 1, random_state=0) == math.inf
 
 
+# k-means may put equal points that lie between two centres into either cluster.
+def test_rounding_does_not_part_equal_points(monkeypatch):
+    X = np.repeat([[0.0], [1.0], [3.0]], 2, axis=0)
+    labels = np.array([0, 1, 0, 0, 1, 1])
+    monkeypatch.setattr(purity, "k_means_clusters", lambda *a, **k: (labels, None, 0))
+    assert pure_ball_radius(X, 2) == math.nextafter(2.0, 0)
+
+
 def test_no_radius_is_pure_enough():
     X = torch.zeros((10, 1), dtype=torch.float64)
     with pytest.raises(ValueError, match=r"No positive radius has a purity of 0.95"):
