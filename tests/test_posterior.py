@@ -19,8 +19,9 @@ from torch import nn
 
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.head import LinearHead
+from dalmax_sk.laplace import LaplaceHead
 from dalmax_sk.pool import MissingCapabilityError, Pool
-from dalmax_sk.posterior import LaplaceHead, sample_posterior
+from dalmax_sk.posterior import sample_posterior
 
 
 def iris_pool(estimator=None, every=5, **params):
