@@ -119,7 +119,8 @@ class NoiseStability(QueryStrategy):
         return ("network",) if self.layers == "all" else ()
 
     def _query(self, pool, n):
-        rng = pool.random_state
+        # a pool and its subsets are shaken alike
+        rng = pool.model_random_state
         collector = _Collector(self, len(pool), pool.max_memory, rng)
         if self.layers == "all" or (self.layers == "auto" and has_network(pool)):
             _shake_network(self, pool.network, collector, rng)
@@ -139,7 +140,7 @@ class NoiseStability(QueryStrategy):
             deviations,
             n,
             centers=np.zeros((1, deviations.shape[1]), dtype=deviations.dtype),
-            random_state=rng,
+            random_state=pool.random_state,
             max_memory=pool.max_memory,
             return_distances=True,
         )[:2]

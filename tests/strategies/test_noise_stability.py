@@ -263,6 +263,17 @@ def test_permuting_the_pool_permutes_the_picks(net_pool):
     assert_array_equal(order[NoiseStability().query(other, 15)], picks)
 
 
+# What a guard leaves of a pool is shaken like the whole.
+def test_a_subset_sees_the_same_noise(net_pool):
+    strategy = NoiseStability(n_samplings=2)
+    for pool in (head_pool(), net_pool):
+        picks, scores = strategy.query(pool, 3, return_scores=True)
+        keep = np.unique(np.append(np.arange(0, len(pool), 2), picks))
+        found = strategy.query(pool.subset(keep), 3, return_scores=True)
+        assert_array_equal(keep[found[0]], picks)
+        assert_allclose(found[1], scores, rtol=1e-3)
+
+
 @pytest.mark.parametrize("n", [1, 20, 40])
 def test_duplicates_and_constant_embeddings(n):
     head = ([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
