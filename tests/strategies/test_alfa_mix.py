@@ -247,3 +247,13 @@ def test_what_is_missing_is_named(table):
         ALFAMix().query(Pool(svc, X, np.arange(30), y[:30]), 1)
     with pytest.raises(ValueError, match="'eps' parameter of ALFAMix"):
         ALFAMix(eps=0.0).query(pool, 1)
+
+
+def test_a_model_that_diverged_is_refused(table):
+    X, y = table
+    model = LogisticRegression().fit(X[:30], y[:30])
+    model.coef_[0, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"ALFAMix: .* hold NaN or infinity, so the model"
+    ):
+        ALFAMix().query(Pool(model, X, np.arange(30), y[:30]), 1)

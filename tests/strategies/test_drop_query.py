@@ -148,3 +148,13 @@ def test_what_is_missing_is_named(table):
     for bad in (DropQuery(dropout=0.0), DropQuery(dropout=1.0), DropQuery(n_samples=0)):
         with pytest.raises(ValueError, match="parameter of DropQuery must be"):
             bad.query(make_pool(), 1)
+
+
+def test_a_model_that_diverged_is_refused(table):
+    X, y = table
+    model = LogisticRegression().fit(X[:30], y[:30])
+    model.coef_[0, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"DropQuery: .* hold NaN or infinity, so the model"
+    ):
+        DropQuery().query(Pool(model, X, np.arange(30), y[:30]), 1)

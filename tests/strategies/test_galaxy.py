@@ -255,3 +255,13 @@ def test_what_is_missing_is_named(table):
     pool = Pool.from_arrays(proba=np.eye(2), labeled_proba=np.eye(2))
     with pytest.raises(ValueError, match=r"2 rows of labeled_proba and 0 labels. Give"):
         GALAXY().query(pool, 1)
+
+
+def test_a_model_that_diverged_is_refused(table):
+    X, y = table
+    model = LogisticRegression().fit(X[:30], y[:30])
+    model.coef_[0, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"GALAXY: .* hold NaN or infinity, so the model"
+    ):
+        GALAXY().query(Pool(model, X, np.arange(30), y[:30]), 1)
