@@ -24,6 +24,8 @@ __all__ = ["ExpectedLengths", "lengths_by_layers", "lengths_by_weights"]
 
 logger = logging.getLogger("dalmax_sk")
 
+# Relative difference of squared lengths that rounding, TF32's too, may cause.
+_TOLERANCE = 1e-2
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -62,7 +64,7 @@ class ExpectedLengths:
         with torch.no_grad(), _Recorder(self.module, self.weights) as recorder:
             self.module(sample)
         itemsize = max((w.element_size() for w in self.weights.values()), default=4)
-        if recorder.complete:
+        if recorder.complete and self._layers_tell_all(sample):
             self.lengths = lengths_by_layers
             n_values = 8 * recorder.n_activations + recorder.n_temporary
         else:
@@ -71,6 +73,20 @@ class ExpectedLengths:
             n_weights = sum(weight.numel() for weight in self.weights.values())
             n_values = 8 * recorder.n_activations + 3 * n_weights
         self.rows = max(1, self.max_memory // (itemsize * n_values))
+
+    @torch.enable_grad()
+    def _layers_tell_all(self, sample):
+        """Whether weights are used by their layers only, seen from one gradient."""
+        with _Recorder(self.module, self.weights) as recorder:
+            logits = self.module(sample)
+        first = torch.zeros_like(logits)
+        first[:, 0] = 1
+        found = _squared_lengths(recorder.records, logits, first, retain_graph=True)
+        gradients = torch.autograd.grad(
+            logits, list(self.weights.values()), first, allow_unused=True
+        )
+        squares = sum(g.double().square().sum() for g in gradients if g is not None)
+        return bool(abs(found - squares) <= _TOLERANCE * squares)
 
 
 @torch.no_grad()  # torch.func sees to the gradients by `weights` itself
@@ -113,26 +129,36 @@ def lengths_by_layers(module, weights, batch, top_classes=None):
     proba, classes = _ranked(logits.detach())
     lengths = proba.new_zeros(len(batch))
     n_ranks = min(top_classes or proba.shape[1], proba.shape[1])
-    outputs = [record.output for record in records]
     for rank in range(n_ranks):
         # the loss's gradient by the logits, p - e_y
         target = classes[:, rank, None]
         error = logits.detach().double().softmax(dim=1)
         error.scatter_add_(1, target, error.new_full(target.shape, -1.0))
-        found = torch.autograd.grad(
-            logits,
-            outputs,
-            error.to(logits.dtype),
-            retain_graph=rank + 1 < n_ranks,
-            allow_unused=True,
+        squares = _squared_lengths(
+            records, logits, error.to(logits.dtype), retain_graph=rank + 1 < n_ranks
         )
-        with torch.no_grad():
-            squares = proba.new_zeros(len(batch))
-            for record, gradient in zip(records, found, strict=True):
-                if gradient is not None:
-                    squares += record.squares(gradient)
-            lengths += proba[:, rank] * squares.clamp_(min=0).sqrt()
+        lengths += proba[:, rank] * squares.sqrt()
     return lengths
+
+
+def _squared_lengths(records, logits, by_logits, *, retain_graph):
+    """Return squared lengths (b,), float64, of gradients by the recorded weights.
+
+    ``by_logits`` (b, S) holds the gradients by the logits.
+    """
+    found = torch.autograd.grad(
+        logits,
+        [record.output for record in records],
+        by_logits,
+        retain_graph=retain_graph,
+        allow_unused=True,
+    )
+    squares = logits.new_zeros(len(logits), dtype=torch.float64)
+    with torch.no_grad():
+        for record, gradient in zip(records, found, strict=True):
+            if gradient is not None:
+                squares += record.squares(gradient)
+    return squares.clamp_(min=0)
 
 
 def _ranked(logits):

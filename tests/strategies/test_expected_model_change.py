@@ -202,6 +202,17 @@ class Scaled(nn.Module):
         return self.head(x * self.scale)
 
 
+class UsedByHand(nn.Module):
+    """The weights of a layer that runs are used once more, outside of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x) + torch.tanh(x @ self.layer.weight.T))
+
+
 def randomized(module, seed=0):
     torch.manual_seed(seed)
     for layer in module.modules():
@@ -228,6 +239,7 @@ CASES = {
     "tokens": (Tokens, (3, 5), True),
     "shared": (Shared, (4,), False),
     "scaled": (Scaled, (4,), False),
+    "used by hand": (UsedByHand, (4,), False),
 }
 
 
