@@ -3,14 +3,12 @@
 from dalmax_sk.attacks.files import write_adversarial_images
 from dalmax_sk.attacks.perturbations import (
     ATTACKS,
-    NORMS,
-    InputSpace,
     Perturbations,
-    attack_batch_size,
     linear_sizes,
     smallest_perturbations,
     unit_noise,
 )
+from dalmax_sk.attacks.space import NORMS, InputSpace, attack_batch_size
 
 __all__ = [
     "ATTACKS",

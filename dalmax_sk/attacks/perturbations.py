@@ -13,19 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dalmax_sk.attacks.space import NORMS, InputSpace, Target, spread
+
 __all__ = [
     "ATTACKS",
-    "NORMS",
-    "InputSpace",
     "Perturbations",
-    "attack_batch_size",
     "linear_sizes",
     "smallest_perturbations",
     "unit_noise",
 ]
 
 ATTACKS = ("deepfool", "fgsm", "bim", "pgd")
-NORMS = ("l2", "linf")
 
 # Iterations of DeepFool, and steps of BIM and PGD, unless told otherwise.
 _MAX_ITER = {"deepfool": 50, "fgsm": 1, "bim": 10, "pgd": 10}
@@ -36,9 +34,6 @@ _NUDGE = 1e-4
 _TRAVEL = 2.0
 # The searches begin at, and end at, these shares of the largest size.
 _FIRST_SHARE, _LAST_SHARE = 2.0**-14, 2.0**-20
-# Width of a table's column or of an unbounded image's values, in their deviations.
-_DEVIATIONS = 4.0
-_LARGEST_BATCH = {"cpu": 128, "cuda": 512}
 
 
 @dataclass
@@ -62,54 +57,6 @@ class Perturbations:
     margins: Tensor
     outputs: Tensor
     adversarial: Tensor
-
-
-class InputSpace:
-    """The units that perturbations of a batch are measured in, and their bounds.
-
-    Images are measured as they are: uint8 images as floats in [0, 1], and a perturbed
-    image stays in there; float images in their own units, without bounds. The columns
-    of a table have units of their own, so they are measured in standard deviations of
-    the training data.
-
-    Parameters
-    ----------
-    module : InputClassifier
-        Has ``std``.
-    batch : Tensor of shape (n, channels, H, W) or (n, n_features)
-        As `module` takes it.
-    """
-
-    def __init__(self, module: nn.Module, batch: Tensor) -> None:
-        std = module.std
-        assert isinstance(std, Tensor)
-        self.dtype = std.dtype
-        self.n_values = math.prod(batch.shape[1:])
-        self.scale = std if batch.ndim == 2 else torch.ones_like(std[:1])
-        self.bounds = (0.0, 1.0) if batch.dtype == torch.uint8 else None
-        if self.bounds is not None:
-            self.width = 1.0
-        elif batch.ndim == 2:
-            self.width = _DEVIATIONS
-        else:
-            self.width = _DEVIATIONS * float(std.mean())
-
-    def enter(self, batch: Tensor) -> Tensor:
-        """Return the batch in these units, float."""
-        values = batch.to(self.dtype)
-        return values / 255 if batch.dtype == torch.uint8 else values / self.scale
-
-    def leave(self, values: Tensor) -> Tensor:
-        """Return values in these units as the net takes them."""
-        return values * self.scale
-
-    def clip(self, values: Tensor) -> Tensor:
-        """Return the nearest valid values."""
-        return values if self.bounds is None else values.clamp(*self.bounds)
-
-    def largest_size(self, norm: str) -> float:
-        """Return the size at which a search gives up: the width of the space."""
-        return self.width * (math.sqrt(self.n_values) if norm == "l2" else 1.0)
 
 
 def smallest_perturbations(
@@ -195,7 +142,7 @@ def smallest_perturbations(
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {NORMS}, got {norm!r}.")
     space = InputSpace(module, batch)
-    target = _Target(module, space, norm)
+    target = Target(module, space, norm)
     origin = space.enter(batch)  # (n, ...)
     with torch.no_grad():
         logits = target(origin)  # (n, S)
@@ -214,7 +161,7 @@ def smallest_perturbations(
         ascent = _Ascent(target, origin, labels, attack, n_steps, noise)
         sizes = ascent.smallest(largest, tolerance)
         found = ascent.perturbed(sizes)
-    found = torch.where(_spread(sizes.isfinite(), found), found, origin)
+    found = torch.where(spread(sizes.isfinite(), found), found, origin)
     two = logits.softmax(dim=1).topk(min(2, logits.shape[1]), dim=1).values.double()
     margins = two[:, 0] - two[:, 1] if two.shape[1] == 2 else two[:, 0]
     return Perturbations(sizes.double(), margins, labels, space.leave(found))
@@ -289,101 +236,8 @@ def linear_sizes(
     return sizes, gaps
 
 
-def attack_batch_size(module: nn.Module, sample: Tensor, max_memory: int) -> int:
-    """Return how many samples may be attacked together within ``max_memory`` bytes.
-
-    Counts what a backward pass through the net keeps of one sample, by looking at one.
-
-    Parameters
-    ----------
-    module : InputClassifier
-    sample : Tensor of shape (1, ...)
-        One sample, as `module` takes it.
-    max_memory : int
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    kept = 0
-    space = InputSpace(module, sample)
-    target = _Target(module, space, "l2")
-    weights = {t.untyped_storage().data_ptr() for t in target.state.values()}
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        if tensor.untyped_storage().data_ptr() not in weights:
-            kept += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        target.slopes(space.enter(sample))
-    # What is passed on between two layers is not among the tensors kept.
-    kept += 8 * space.n_values * 4
-    largest = _LARGEST_BATCH.get(sample.device.type, _LARGEST_BATCH["cpu"])
-    return int(min(largest, max(1, max_memory // (2 * kept))))
-
-
-class _Target:
-    """A frozen net on inputs in the units of a space, and the norm there."""
-
-    def __init__(self, module: nn.Module, space: InputSpace, norm: str) -> None:
-        self.module = module
-        self.space = space
-        self.norm = norm
-        # Detached, so that nothing is kept for gradients of the weights.
-        tensors = [*module.named_parameters(), *module.named_buffers()]
-        self.state = {name: tensor.detach() for name, tensor in tensors}
-
-    def __call__(self, values: Tensor) -> Tensor:
-        inputs = (self.space.leave(values),)
-        logits = torch.func.functional_call(self.module, self.state, inputs)
-        assert isinstance(logits, Tensor)
-        return logits
-
-    def slopes(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (n, S), with their graph, and the leaf they depend on."""
-        leaf = values.detach().requires_grad_()
-        with torch.enable_grad():
-            return self(leaf), leaf
-
-    def sizes(self, changes: Tensor, dual: bool = False) -> Tensor:
-        """Return the norm, or the dual norm, of each sample's change, shape (n,)."""
-        flat = changes.flatten(1)
-        if self.norm == "l2":
-            return torch.linalg.vector_norm(flat, dim=1)
-        return torch.linalg.vector_norm(flat, ord=1 if dual else torch.inf, dim=1)
-
-    def steepest(self, gradients: Tensor) -> Tensor:
-        """Return the changes of size 1 that gradients gain most by."""
-        if self.norm == "linf":
-            return gradients.sign()
-        lengths = self.sizes(gradients)
-        safe = torch.where(lengths > 0, lengths, 1.0)
-        return gradients / _spread(safe, gradients)
-
-    def project(self, changes: Tensor, limit: Tensor) -> Tensor:
-        """Return the changes, cut to the ball of size ``limit`` (n,)."""
-        limit = _spread(limit, changes)
-        if self.norm == "linf":
-            return changes.clamp(-limit, limit)
-        lengths = _spread(self.sizes(changes), changes)
-        return changes * (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
-
-    def flips(self, values: Tensor, labels: Tensor) -> Tensor:
-        """Return whether each prediction is another one than ``labels``, shape (n,)."""
-        with torch.no_grad():
-            return self(values).argmax(dim=1) != labels
-
-    def flip_sizes(self, found: Tensor, origin: Tensor, labels: Tensor) -> Tensor:
-        """Return the sizes of perturbations that flip, infinity for the others."""
-        flipped = self.flips(found, labels)
-        return torch.where(flipped, self.sizes(found - origin), torch.inf)
-
-
 def _deepfool(
-    target: _Target, origin: Tensor, order: Tensor, max_iter: int, overshoot: float
+    target: Target, origin: Tensor, order: Tensor, max_iter: int, overshoot: float
 ) -> Tensor:
     """Return perturbed samples; those that did not flip are as they were.
 
@@ -405,7 +259,7 @@ def _deepfool(
 
 
 def _to_nearest_boundary(
-    target: _Target, values: Tensor, order: Tensor
+    target: Target, values: Tensor, order: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the steps to the nearest linearised boundary, and where there is one."""
     logits, leaf = target.slopes(values)
@@ -423,8 +277,8 @@ def _to_nearest_boundary(
         closer = distance < nearest
         nearest = torch.where(closer, distance, nearest)
         # for l2: distance · w / |w|; for linf: distance · sign(w)
-        own = target.steepest(slope) * _spread(distance + _NUDGE, slope)
-        step = torch.where(_spread(closer, step), own, step)
+        own = target.steepest(slope) * spread(distance + _NUDGE, slope)
+        step = torch.where(spread(closer, step), own, step)
     return step, nearest.isfinite()
 
 
@@ -433,7 +287,7 @@ class _Ascent:
 
     def __init__(
         self,
-        target: _Target,
+        target: Target,
         origin: Tensor,
         labels: Tensor,
         attack: str,
@@ -472,7 +326,7 @@ class _Ascent:
         target, origin = self.target, self.origin[rows]
         values = origin
         if self.noise is not None:
-            change = self.noise[rows] * _spread(limit, origin)
+            change = self.noise[rows] * spread(limit, origin)
             values = target.space.clip(origin + change)
         flipped = torch.zeros_like(rows, dtype=torch.bool)
         result = values.clone()
@@ -489,7 +343,7 @@ class _Ascent:
             else:
                 direction = self._uphill(at, labels)
             length = self.step_share * limit[alive]
-            change = at - origin[alive] + direction * _spread(length, at)
+            change = at - origin[alive] + direction * spread(length, at)
             change = target.project(change, limit[alive])
             result[alive] = target.space.clip(origin[alive] + change)
             done = target.flips(result[alive], labels)
@@ -541,8 +395,3 @@ class _Ascent:
         if len(rows):
             result[rows] = self.attempt(rows, sizes[rows].to(result.dtype))[1]
         return result
-
-
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """Give (n,) values trailing axes, so that they multiply (n, ...) ones."""
-    return values.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
