@@ -302,7 +302,7 @@ class _Points:
         """Tell which rows of ``first`` are near any row of ``second``, (r,)."""
         squares, margin = self._bounds(first, second)
         near = (squares + margin <= limit).any(dim=1)
-        # what the bounds leave open, the most likely first: nearly always one look a row
+        # what the bounds leave open, the most likely first: mostly one look a row
         squares[squares - margin > limit] = torch.inf
         while True:
             best, j = squares.min(dim=1)

@@ -231,8 +231,8 @@ class Filtered(QueryStrategy):
         if self.shortage == "raise" and n_allowed < n:
             raise ValueError(
                 f"Filtered: the guards allow only {n_allowed} of the {n} picks wanted "
-                f"from {len(pool)} candidates {batch.info}. Loosen them, ask for fewer, "
-                "or use shortage='relax'."
+                f"from {len(pool)} candidates {batch.info}. Loosen them, ask for "
+                "fewer, or use shortage='relax'."
             )
         batch.collect(normal & fresh, apart=True, balanced=False)
         batch.collect(normal, apart=False, balanced=False)

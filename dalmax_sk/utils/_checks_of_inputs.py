@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from dalmax_sk.pool import MissingCapabilityError
 from dalmax_sk.strategies import QueryStrategy
-from dalmax_sk.utils._check_helpers import (
+from dalmax_sk.utils._check_basics import (
     assert_picks,
     picks_of,
     pool_for,

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from dalmax_sk.strategies import ScoreStrategy
-from dalmax_sk.utils._check_helpers import (
+from dalmax_sk.utils._check_basics import (
     assert_picks,
     assert_raises,
     picks_of,

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from dalmax_sk.strategies import RandomSampling
-from dalmax_sk.utils._check_helpers import (
+from dalmax_sk.utils._check_basics import (
     learner_kind,
     picks_of,
     pool_for,
