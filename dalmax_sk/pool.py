@@ -521,6 +521,8 @@ class Pool:
                 found["embeddings"] = self._inputs_as_embeddings(X, owner, prefix)
             if "proba" in needs:
                 found["proba"] = final.predict_proba(X)
+        for kind, array in found.items():
+            _check_finite(array, kind, _name(final))
         if "proba" in found:
             found["proba"] = align_columns(
                 np.asarray(found["proba"], dtype=np.float64),
@@ -606,6 +608,22 @@ class Pool:
                 raise self.missing(owner, f"{prefix}embeddings", who) from error
         # images given to a plain classifier: one row of pixels an image
         return X.reshape(len(X), int(np.prod(X.shape[1:])))
+
+
+def _check_finite(array, kind, who):
+    """Stop before a strategy ranks by the answers of a model that has diverged."""
+    array = np.asarray(array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if array.dtype.kind != "f" or np.isfinite(array.sum()):
+            return
+    n_bad = int((~np.isfinite(array)).any(axis=1).sum())
+    if n_bad:  # the sum may overflow without
+        what = "probabilities" if kind == "proba" else "embeddings"
+        raise ValueError(
+            f"{who} has {what} that are NaN or infinite for {n_bad} of {len(array)} "
+            "samples: either X holds such values, or the training diverged (a lower "
+            "learning rate helps)."
+        )
 
 
 def _derive(seed, purpose):

@@ -33,7 +33,8 @@ def report(stage: str, done: int, total: int | None = None, **info: Any) -> None
     Stages in use: ``"round"`` (info: ``record``, the round's entry of ``history_``),
     ``"epoch"`` (info: the epoch's losses), ``"pool"`` (candidates seen by the model),
     ``"query"`` (picks made, or clusters begun), ``"iteration"`` (of k-means),
-    ``"decode"`` (image files read).
+    ``"decode"`` (image files read), ``"committee"`` (members fitted), ``"episode"`` (of
+    the learned policy's training).
     """
     for listener in _listeners:
         listener(stage, done, total, info)

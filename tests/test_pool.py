@@ -411,3 +411,27 @@ def test_from_arrays_compares_what_belongs_together(arrays, message):
 def test_arrays_have_no_rows_to_fit_models_on():
     with pytest.raises(MissingCapabilityError, match="the samples themselves"):
         Pool.from_arrays(proba=[[0.5, 0.5]]).labeled(owner="Me")
+
+
+@pytest.mark.parametrize("what", ["probabilities", "embeddings"])
+def test_a_model_that_diverged_is_named(table, what):
+    X, y = table
+    model = LogisticRegression().fit(X, y)
+    if what == "probabilities":
+        model.coef_[:] = np.nan
+        need = "proba"
+    else:
+        X = X.copy()
+        X[35:38, 1] = np.inf
+        need = "embeddings"
+    match = f"LogisticRegression has {what} that are NaN or infinite for (170|3) of 170"
+    with pytest.raises(ValueError, match=match):
+        make_pool(model, X, y).prepare([need])
+
+
+def test_large_but_finite_embeddings_are_no_divergence(table):
+    X, y = table
+    pool = make_pool(LogisticRegression().fit(X, y), X, y)
+    huge = np.full((200, 2), 1.7e308)  # their sum overflows
+    pool._X = huge
+    assert pool.embeddings.shape == (170, 2)

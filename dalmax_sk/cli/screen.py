@@ -29,6 +29,8 @@ _STAGES = {
     "pool": "Model: images seen",
     "query": "Strategy: picks",
     "iteration": "Strategy: k-means iterations",
+    "committee": "Strategy: members of the committee",
+    "episode": "Strategy: episodes of training",
     "decode": "Images read",
 }
 
