@@ -332,6 +332,11 @@ class _LazyGreedy:
                 self._renew(stale)
                 width = min(2 * width, _MOST)
                 continue
+            if self.kept.slot[top] < 0:
+                # Many are tied within the margins: find the points near them together.
+                lost = rivals[self.kept.slot[rivals] < 0]
+                lost = lost[np.lexsort((lost != top, -self.bound[lost]))]
+                self._from_products(lost[: min(_PRODUCT, self.tile[0])])
             gain, points, similar = self._gain(top)
             self.bound[top], self.exact[top] = gain, step
             if found is None or (gain, -self.order[top]) > (
