@@ -130,10 +130,13 @@ def committee_proba(
     >>> committee_proba(pool, n_members=3).shape
     (3, 120, 3)
     """
-    found = iter_committee_proba(
-        pool, members, n_members, bootstrap, owner, votes=votes
+    found = list(
+        iter_committee_proba(pool, members, n_members, bootstrap, owner, votes=votes)
     )
-    return np.stack(list(found))
+    stacked = np.empty((len(found), *found[0].shape))
+    for i in range(len(found)):
+        stacked[i], found[i] = found[i], None  # not two copies of all at once
+    return stacked
 
 
 def iter_committee_proba(
