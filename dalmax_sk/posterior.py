@@ -137,12 +137,13 @@ def _default_posterior(pool, owner):
     if pool.estimator is not None and hasattr(final, "module_"):
         pool.prepare(["network"], owner)
         return "dropout" if _active_dropout(pool.network.module) else "laplace"
-    pool.prepare(["proba"], owner)
-    if not np.isfinite(pool.proba).all():
-        raise ValueError(
-            f"{owner}: the probabilities of {type(final).__name__} contain NaN or "
-            "infinite values; its weights have diverged."
-        )
+    if final is not None:
+        pool.prepare(["proba"], owner)
+        if not np.isfinite(pool.proba).all():
+            raise ValueError(
+                f"{owner}: the probabilities of {type(final).__name__} contain NaN or "
+                "infinite values; its weights have diverged."
+            )
     try:
         pool.prepare(["head"], owner)
     except MissingCapabilityError:

@@ -572,3 +572,11 @@ def test_a_model_that_diverged_is_an_error():
     pool.estimator.coef_[0, 0] = np.nan
     with pytest.raises(ValueError, match=r"NaN"):
         pool.sample_proba()
+
+
+@pytest.mark.parametrize("given", [{}, {"proba": np.full((3, 2), 0.5)}])
+def test_arrays_without_samples_ask_for_samples(given):
+    # probabilities would be of no help
+    pool = Pool.from_arrays(embeddings=np.eye(3), **given)
+    with pytest.raises(MissingCapabilityError, match=r"needs samples .*samples=\.\.\."):
+        sample_posterior(pool)
