@@ -37,7 +37,8 @@ class ActiveLearningByLearning(QueryStrategy):
     .. math:: r = \frac{1}{N T} \sum_{t \le \tau} \frac{[f(x_t) = y_t]}{q_t},
 
     an unbiased estimate of the accuracy on the pool for :math:`\tau = T` if f is fixed
-    [1]_, and each expert that had advised the pick gains weight,
+    [1]_ (cut at 1, as EXP4.P supposes of rewards), and each expert that had advised the
+    pick gains weight,
 
     .. math:: w_k \leftarrow w_k \exp\left(\frac{p_{\min}}{2} \left(
               \frac{\psi^k_i}{q_i} r + \frac{1}{p_k} \sqrt{\frac{\ln(K/\delta)}{K T}}
