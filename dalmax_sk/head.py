@@ -65,6 +65,11 @@ def find_head(estimator, classes):
         None if the estimator has no such map, or one of another number of rows than
         classes. Whether the soft-max of its scores are the estimator's probabilities is
         for the caller to check.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite.
     """
     weight = bias = None
     if hasattr(estimator, "module_"):
@@ -84,5 +89,10 @@ def find_head(estimator, classes):
             bias = np.concatenate([-bias, bias]) / 2
     if weight is None or len(weight) != len(estimator.classes_):
         return None
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ValueError(
+            f"{type(estimator).__name__} has weights that are NaN or infinite in its "
+            "last layer: the training diverged (a lower learning rate helps)."
+        )
     columns = np.searchsorted(classes, estimator.classes_)
     return LinearHead(weight, bias, columns, len(classes))

@@ -139,11 +139,6 @@ def _default_posterior(pool, owner):
         return "dropout" if _active_dropout(pool.network.module) else "laplace"
     if final is not None:
         pool.prepare(["proba"], owner)
-        if not np.isfinite(pool.proba).all():
-            raise ValueError(
-                f"{owner}: the probabilities of {type(final).__name__} contain NaN or "
-                "infinite values; its weights have diverged."
-            )
     try:
         pool.prepare(["head"], owner)
     except MissingCapabilityError:

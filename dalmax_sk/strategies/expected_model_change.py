@@ -188,11 +188,6 @@ def require_head(pool, owner, *, trust_arrays=False):
     Of arrays without a head `trust_arrays` believes that there is one.
     """
     pool.prepare(["proba", "embeddings"], owner=owner)
-    if not np.isfinite(pool.proba).all():
-        raise ValueError(
-            f"{owner}: class probabilities hold NaN or infinity, so the model has "
-            "diverged. Lower its learning rate, or look for extreme values in X."
-        )
     if pool.estimator is not None or not trust_arrays:
         pool.prepare(["head"], owner=owner)
 

@@ -320,11 +320,6 @@ class _Batch:
         self.info = {"n_queries": 0}
         self.predicted = None
         if guards.class_balance:
-            if not np.isfinite(view.proba).all():
-                raise ValueError(
-                    "Filtered(class_balance=True): class probabilities hold NaN or "
-                    "infinity. Did the training of the model diverge?"
-                )
             self.predicted = view.proba.argmax(axis=1)
             self.order = rng.permutation(view.proba.shape[1])
 

@@ -87,11 +87,6 @@ class GALAXY(QueryStrategy):
         rng = pool.random_state
         codes = self._codes(pool)
         proba = np.concatenate([pool.proba, pool.labeled_proba])  # (n + m, C)
-        if not np.isfinite(proba).all():
-            raise ValueError(
-                "GALAXY: class probabilities hold NaN or infinity, so the model has "
-                "diverged. Lower its learning rate, or look for extreme values in X."
-            )
         graphs = [
             _LinearGraph(_order(proba, k, rng), len(pool), codes == k)
             for k in range(proba.shape[1])

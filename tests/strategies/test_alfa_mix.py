@@ -254,6 +254,6 @@ def test_a_model_that_diverged_is_refused(table):
     model = LogisticRegression().fit(X[:30], y[:30])
     model.coef_[0, 0] = np.nan
     with pytest.raises(
-        ValueError, match=r"ALFAMix: .* hold NaN or infinity, so the model"
+        ValueError, match=r"LogisticRegression has .* NaN or infinite .*diverged"
     ):
         ALFAMix().query(Pool(model, X, np.arange(30), y[:30]), 1)

@@ -155,6 +155,6 @@ def test_a_model_that_diverged_is_refused(table):
     model = LogisticRegression().fit(X[:30], y[:30])
     model.coef_[0, 0] = np.nan
     with pytest.raises(
-        ValueError, match=r"DropQuery: .* hold NaN or infinity, so the model"
+        ValueError, match=r"LogisticRegression has .* NaN or infinite .*diverged"
     ):
         DropQuery().query(Pool(model, X, np.arange(30), y[:30]), 1)

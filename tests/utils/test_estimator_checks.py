@@ -284,8 +284,11 @@ class SaysNothingOfUse(LargestNorm):
 
 
 @breaks("check_nan")
-class SortsNaN(LargestNorm):
-    pass  # NaN sorts last: those candidates are never picked, and nobody is told
+class SortsNaN(QueryStrategy):
+    """NaN sorts last: those candidates are never picked, and nobody is told."""
+
+    def _query(self, pool, n):
+        return np.argsort(-np.linalg.norm(pool.candidates(), axis=1))[:n]
 
 
 @breaks("check_inputs_unchanged")
