@@ -32,7 +32,7 @@ __all__ = ["ball_cover"]
 _TILE = 2048
 # Share of max_memory for the lists of who lies in whose ball, and bytes a member takes
 # while they are made.
-_LISTS_SHARE, _MEMBER_BYTES = 0.5, 8
+_LISTS_SHARE, _MEMBER_BYTES = 0.5, 10
 
 
 def ball_cover(
@@ -216,8 +216,7 @@ class _BallCover:
         open_ = torch.from_numpy(~self.covered).to(device, torch.float32)
         # In float64 numbers of points are exact, a block's in float32 as well.
         degree = torch.zeros(size, dtype=torch.float64, device=device)
-        found: dict[int, list] | None = {b.start: [] for b in self.balls.blocks()}
-        n_members = 0
+        found: _Found | None = _Found(self.balls.blocks(), self.room)
         for block, other, inside in self.balls.pairs_of_blocks():
             counts = inside.to(torch.float32)
             degree[block] += counts.mv(open_[other])
@@ -225,23 +224,16 @@ class _BallCover:
                 degree[other] += counts.T.mv(open_[block])
             if found is None:
                 continue
-            n_members += int(counts.sum()) * (1 if other == block else 2)
-            if n_members > self.room:
+            n_more = int(counts.sum()) * (1 if other == block else 2)
+            if found.size + n_more > self.room:
                 found = None
                 continue
             i, j = (part.cpu().numpy() for part in inside.nonzero(as_tuple=True))
-            found[block.start].append(
-                (i.astype(np.int16), (j + other.start).astype(np.int32))
-            )
+            found.add(block, i, j + other.start)
             if other != block:
-                found[other.start].append(
-                    (j.astype(np.int16), (i + block.start).astype(np.int32))
-                )
+                found.add(other, j, i + block.start)
         if found is not None:
-            self.lists = [
-                _as_lists(found.pop(block.start), block)
-                for block in self.balls.blocks()
-            ]
+            self.lists = found.lists()
         return degree.cpu().numpy().astype(np.int64)
 
     def run(self, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -297,10 +289,35 @@ class _BallCover:
                 self.degree[block] -= inside.sum(dim=0).cpu().numpy()
 
 
-def _as_lists(found: list, block: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Return starts (r + 1,) and members of the balls of a block's points."""
-    owner = np.concatenate([i for i, _ in found])
-    members = np.concatenate([j for _, j in found])
-    order = owner.argsort(kind="stable")
-    counts = np.bincount(owner, minlength=block.stop - block.start)
-    return np.concatenate([[0], counts.cumsum()]), members[order]
+class _Found:
+    """Members of balls as they are found, in two arrays made beforehand.
+
+    Many small arrays, made between large ones that go again, would leave the large
+    ones' places unused; what is not written here takes no memory.
+    """
+
+    def __init__(self, blocks: list[slice], room: int) -> None:
+        self.size = 0
+        self.owner = np.empty(room, dtype=np.int16)  # position in the block
+        self.member = np.empty(room, dtype=np.int32)
+        self.parts: dict[int, list[slice]] = {}
+        self.blocks = blocks
+
+    def add(self, block: slice, owner: np.ndarray, member: np.ndarray) -> None:
+        """Add members of the balls of some points of a block."""
+        part = slice(self.size, self.size + len(owner))
+        self.owner[part], self.member[part] = owner, member
+        self.parts.setdefault(block.start, []).append(part)
+        self.size = part.stop
+
+    def lists(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return starts (r + 1,) and members of the balls of each block's points."""
+        return [self._lists_of(block) for block in self.blocks]
+
+    def _lists_of(self, block: slice) -> tuple[np.ndarray, np.ndarray]:
+        parts = self.parts[block.start]
+        owner = np.concatenate([self.owner[part] for part in parts])
+        members = np.concatenate([self.member[part] for part in parts])
+        order = owner.argsort(kind="stable")
+        counts = np.bincount(owner, minlength=block.stop - block.start)
+        return np.concatenate([[0], counts.cumsum()]), members[order]

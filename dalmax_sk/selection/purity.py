@@ -151,7 +151,10 @@ def _gaps(
 
     ``pool`` is sorted by label, each of which ends before one of ``ends``.
     """
-    spread = float((pool - pool.mean(dim=0)).abs().max())
+    mean = pool.mean(dim=0)
+    spread = float(
+        torch.maximum(pool.amax(dim=0) - mean, mean - pool.amin(dim=0)).max()
+    )
     scale = spread * math.sqrt(pool.shape[1]) or 1.0
     data = BoundedFeatures(pool, Similarity("linear", scale), max_memory)
     size = _TILE
