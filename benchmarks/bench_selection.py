@@ -2,12 +2,14 @@
 
     python benchmarks/bench_selection.py [--strategies badge ...] [--sizes 10000 50000]
     python benchmarks/bench_selection.py --growth
+    python benchmarks/bench_selection.py --memory
 
 Everybody gets the same arrays, in one process and one run: 512 features, 10 classes,
 1,000 labelled points. Short calls are repeated between the long ones, and the median
 counts. Prints a table and writes it as CSV under benchmarks/results/, the machine, the
 versions and the command in its header. ``--growth`` times ours alone on pools from
-10,000 to 200,000.
+10,000 to 200,000. ``--memory`` measures the peak memory of ours, each query in a fresh
+process, which has nothing left over from earlier ones.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,9 +62,18 @@ work.
 - A ratio of 10 means that the peer took ten times as long. Ratios near 1 are ties, and
   a machine that is shared shifts all times; compare within a row.
 - `added_mb` is the rise of the process's peak memory during a call, the largest of all.
+  A call may find memory that an earlier one left behind, so these are lower bounds, the
+  peers' as well. What a query adds in a fresh process stands in
+  `benchmarks/results/selection_memory.csv` (`--memory`).
 - `check`: core-set's picks against those of plain float64 differences, in order;
   margins against the peer's; the number of distinct picks for all others, whose picks
   are compared with brute-force definitions in the tests.
+
+How the times grow, for ours alone (`--growth`): linearly for most; with the square of
+the pool for those that compare all pairs, ProbCover, MaxHerding, UHerding and facility
+location. Sizes at which a query was expected to take more than a minute are left out.
+
+![Seconds a query against candidates](images/selection_growth.png)
 """
 GROWTH = (10_000, 25_000, 50_000, 100_000, 200_000)
 MISSING = "not installed"
@@ -88,6 +100,7 @@ def _sk(name: str) -> str:
     return f"scikit-activeml {name}"
 
 
+USE_SAMPLES = ("query_by_committee", "bald", "batch_bald", "epig")
 EVERYWHERE = {10: 10**9, 100: 10**9, 1000: 10**9}
 CASES = (
     Case(
@@ -226,6 +239,29 @@ def check(
     return f"{len(set(picks.tolist()))} distinct"
 
 
+def memory_of_one(name: str, size: int, n: int) -> float | None:
+    """Return the MB that one query adds in this process, after a tiny one."""
+    get_strategy(name).query(
+        make_pool(make_inputs(500, "tailed", with_samples=True)), 5
+    )
+    pool = make_pool(make_inputs(size, "tailed", with_samples=name in USE_SAMPLES))
+    return measure(lambda: get_strategy(name).query(pool, n))[2]
+
+
+def bench_memory(case: Case, size: int) -> dict[str, Any]:
+    """Measure one query in a process of its own."""
+    call = f"import bench_selection as b; print(b.memory_of_one({case.name!r}, {size}, "
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"{call}{case.picks[-1]}))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    words = result.stdout.split()[-1]
+    return {"added_mb": None if words == "None" else float(words)}
+
+
 def show(value: Any) -> str:
     if value is None:
         return "-"
@@ -256,31 +292,28 @@ def write_page(path: Path, comments: list[str], rows: list[dict[str, Any]]) -> N
 
 
 def draw_growth(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Draw seconds and memory against the size of the pool, both on log scales."""
+    """Draw seconds against the size of the pool, both on log scales."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharex=True)
+    figure = Figure(figsize=(8.5, 5.5), layout="constrained")
+    axes = figure.subplots()
     names = list(dict.fromkeys(row["strategy"] for row in rows))
     for i, name in enumerate(names):
         mine = [row for row in rows if row["strategy"] == name]
-        style = {
-            "marker": "osD^vPX*"[i % 8],
-            "linestyle": ("-", "--", ":")[i // 7 % 3],
-            "color": f"C{i % 10}",
-            "ms": 4,
-        }
-        sizes = [row["n_pool"] for row in mine]
-        panels[0].plot(sizes, [row["seconds"] for row in mine], label=name, **style)
-        panels[1].plot(sizes, [row["added_mb"] or 0 for row in mine], **style)
-    for axes, title in zip(panels, ("seconds", "memory added (MB)"), strict=True):
-        axes.set(xscale="log", yscale="log", xlabel="candidates", title=title)
-        axes.set_xticks(GROWTH, [f"{n // 1000}k" for n in GROWTH])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[1].axhline(1024, color="0.3", lw=1)
-    panels[1].annotate("1 GB", (GROWTH[0], 1024), va="bottom", fontsize=9)
-    figure.legend(loc="outside right center", fontsize=8)
+        axes.plot(
+            [row["n_pool"] for row in mine],
+            [row["seconds"] for row in mine],
+            marker="osD^vPX*"[i % 8],
+            linestyle=("-", "--", ":")[i // 7 % 3],
+            color=f"C{i % 10}",
+            ms=4,
+            label=f"{name} ({mine[0]['picks']})",
+        )
+    axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="seconds a query")
+    axes.set_xticks(GROWTH, [f"{n // 1000}k" for n in GROWTH])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", fontsize=8, title="strategy (picks)")
     figure.savefig(path, dpi=110)
 
 
@@ -326,6 +359,9 @@ def main() -> None:
         help="ours alone, 1,000 picks (or the most a strategy is timed with), on pools "
         f"of {GROWTH}, while a query is expected to take less than --limit seconds",
     )
+    parser.add_argument(
+        "--memory", action="store_true", help="ours alone, the memory, at 50,000"
+    )
     parser.add_argument("--limit", type=float, default=120.0)
     parser.add_argument("--machine", help="the hardware in words, for the header")
     parser.add_argument("--output", type=Path, help="the CSV file")
@@ -333,14 +369,30 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="draw the growth into this file")
     arguments = parser.parse_args()
     output = arguments.output or Path(__file__).parent / "results" / (
-        "selection_growth.csv" if arguments.growth else "selection.csv"
+        "selection_growth.csv"
+        if arguments.growth
+        else "selection_memory.csv"
+        if arguments.memory
+        else "selection.csv"
     )
     sizes = arguments.sizes or (GROWTH if arguments.growth else (10_000, 50_000))
+    if arguments.memory:
+        sizes = arguments.sizes or (50_000,)
     comments = header(arguments)
     print(*comments, sep="\n")
     cases = [case for case in CASES if case.name in arguments.strategies]
-    warm_up(cases)
     rows: list[dict[str, Any]] = []
+    if arguments.memory:
+        for size in sizes:
+            for case in (case for case in cases if size <= case.largest):
+                row = bench_memory(case, size)
+                row |= {"strategy": case.name, "set": "tailed", "n_pool": size}
+                row["picks"] = case.picks[-1]
+                rows.append({column: row.get(column) for column in COLUMNS})
+                print(" | ".join(show(v) for v in rows[-1].values()), flush=True)
+                write_csv(output, comments, rows)
+        return
+    warm_up(cases)
     last: dict[str, tuple[int, float]] = {}
     for kind in arguments.sets:
         for size in sorted(sizes):
@@ -354,6 +406,8 @@ def main() -> None:
                     row = bench(case, data, n_picks, with_peer=not arguments.growth)
                     row |= {"strategy": case.name, "set": kind, "n_pool": size}
                     row["picks"] = n_picks
+                    if arguments.growth:
+                        row["added_mb"] = None  # of a process that has had larger ones
                     rows.append({column: row.get(column) for column in COLUMNS})
                     last[case.name] = (size, row["seconds"])
                     print(" | ".join(show(v) for v in rows[-1].values()), flush=True)
