@@ -22,7 +22,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
 )
 from dalmax_sk.selection.distances import exact_nearest, plain_squares
-from dalmax_sk.selection.k_center import _as_centers, _check_range
+from dalmax_sk.selection.k_center import as_centers, check_range
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity
 from dalmax_sk.selection.tie_order import TieOrder
 
@@ -109,8 +109,8 @@ def ball_cover(
     pool = as_matrix(X, "X")
     n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    covering = _as_centers(centers, pool)
-    _check_range(pool, covering)
+    covering = as_centers(centers, pool)
+    check_range(pool, covering)
     if not isinstance(radius, int | float | np.number) or not 0 < radius < math.inf:
         raise ValueError(f"radius must be a number in (0, inf), got {radius!r}.")
     rng = None if random_state is None else check_random_state(random_state)

@@ -25,7 +25,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
 )
 from dalmax_sk.selection.distances import exact_nearest, plain_squares
-from dalmax_sk.selection.k_center import _as_centers, _check_range
+from dalmax_sk.selection.k_center import as_centers, check_range
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
 from dalmax_sk.selection.tie_order import TieOrder
 
@@ -136,8 +136,8 @@ def greedy_coverage(
     pool = as_matrix(X, "X")
     n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    covering = _as_centers(centers, pool)
-    _check_range(pool, covering)
+    covering = as_centers(centers, pool)
+    check_range(pool, covering)
     similarity = _as_similarity(kernel, sigma)
     weight = _as_weight(sample_weight, len(pool))
     if kernel == "cosine":

@@ -33,7 +33,7 @@ from dalmax_sk.selection.distances import (
     products_are_float32,
 )
 
-__all__ = ["k_center_greedy"]
+__all__ = ["as_centers", "check_range", "k_center_greedy"]
 
 # Candidates that the greedy runs on between two looks at the whole pool: at least,
 # at most (their pairwise distances take 32 MB), and times the number of picks.
@@ -128,8 +128,8 @@ def k_center_greedy(
     pool = as_matrix(X, "X")
     n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    labeled = _as_centers(centers, pool)
-    _check_range(pool, labeled)
+    labeled = as_centers(centers, pool)
+    check_range(pool, labeled)
 
     rng = None if random_state is None else check_random_state(random_state)
     traversal = _FarthestFirst(pool, labeled, n, rng, max_memory)
@@ -149,7 +149,7 @@ def k_center_greedy(
     return positions_like(picks, X), positions_like(distances[:n], X), radius
 
 
-def _as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
+def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
     """Return the centres as a tensor beside the pool, (0, d) if there are none."""
     if centers is None or len(centers) == 0:
         return pool[:0]
@@ -171,7 +171,7 @@ def _magnitude(pool: torch.Tensor, labeled: torch.Tensor) -> float:
     )
 
 
-def _check_range(pool: torch.Tensor, labeled: torch.Tensor) -> None:
+def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> None:
     """Refuse values whose squared distances are infinite in float64."""
     largest = _magnitude(pool, labeled)
     # |x - c| is at most twice the largest value in each feature, and the expansion adds

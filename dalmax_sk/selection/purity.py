@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from dalmax_sk.selection.arrays import as_matrix, check_count, check_max_memory
 from dalmax_sk.selection.distances import exact_nearest
-from dalmax_sk.selection.k_center import _check_range
+from dalmax_sk.selection.k_center import check_range
 from dalmax_sk.selection.k_means import k_means_clusters
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity
 from dalmax_sk.selection.tie_order import TieOrder
@@ -77,7 +77,7 @@ def pure_ball_radius(
     pool = as_matrix(X, "X")
     n_clusters = check_count(n_clusters, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    _check_range(pool, pool[:0])
+    check_range(pool, pool[:0])
     if not isinstance(purity, int | float | np.number) or not 0 < purity <= 1:
         raise ValueError(f"purity must be a number in (0, 1], got {purity!r}.")
     rng = check_random_state(random_state)
