@@ -66,6 +66,15 @@ def seconds_table(runs):
     return per_run.groupby("strategy").mean().map("{:.1f}".format)
 
 
+def with_spread(values, form):
+    """Return mean ± standard deviation over the seeds; of one seed the value."""
+    values = values.dropna()
+    text = format(values.mean(), form)
+    if len(values) == 1:
+        return text
+    return f"{text} ± {format(values.std(ddof=1), form.lstrip('+'))}"
+
+
 def comparison_table(runs, baseline):
     """Return one row a strategy: accuracy, paired difference to `baseline`, cost."""
     asked = runs[runs["round"] > 0]
@@ -79,14 +88,10 @@ def comparison_table(runs, baseline):
     return pd.DataFrame(
         {
             f"accuracy at {asked['n_labeled'].max()}": [
-                f"{100 * last.loc[s].mean():.1f} ± {100 * last.loc[s].std(ddof=1):.1f}"
-                for s in order
+                with_spread(100 * last.loc[s], ".1f") for s in order
             ],
             "mean accuracy": [f"{100 * mean.loc[s].mean():.2f}" for s in order],
-            f"less {baseline}'s": [
-                f"{gain.loc[s].mean():+.2f} ± {gain.loc[s].std(ddof=1):.2f}"
-                for s in order
-            ],
+            f"less {baseline}'s": [with_spread(gain.loc[s], "+.2f") for s in order],
             "query (s)": [f"{seconds[s]:.2f}" for s in order],
             "peak of the process (MB)": [f"{peak[s]:.0f}" for s in order],
         },
