@@ -146,6 +146,10 @@ class NoiseStability(QueryStrategy):
         )[:2]
 
 
+# Larger blocks of candidates gain no speed.
+_BLOCK_BYTES = 4 * 2**20
+
+
 class _Collector:
     """Takes deviations sampling by sampling and keeps them, or their projection.
 
@@ -259,10 +263,11 @@ def _shake_head(strategy, pool, collector, rng):
     generator = _torch_generator(rng)
     weights = {"weight": torch.as_tensor(head.weight), "bias": torch.tensor(head.bias)}
     n_classes, width = head.weight.shape
-    # half of the memory for weights, half for a block of candidates
+    # half of the memory for weights, half for a block of candidates (and its soft-max)
     group = max(1, pool.max_memory // (2 * 8 * n_classes * (width + 1)))
     group = min(group, n_samplings)
-    rows = max(1, pool.max_memory // (2 * 8 * (width + 3 * n_classes * (group + 1))))
+    block = min(pool.max_memory // 2, _BLOCK_BYTES)
+    rows = max(1, block // (8 * (width + 4 * n_classes * (group + 1))))
     for first in range(0, n_samplings, group):
         samplings = range(first, min(first + group, n_samplings))
         noisy = [_noisy(weights, strategy, generator) for _ in samplings]

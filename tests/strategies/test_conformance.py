@@ -16,8 +16,9 @@ from dalmax_sk.strategies import (
 from dalmax_sk.utils.estimator_checks import check_strategy, parametrize_with_checks
 
 # The default would take half a minute for the one query of 10,000 candidates at which
-# memory is measured; pools of up to 500 are not affected.
-FAST = {"bait": {"max_candidates": 500}}
+# memory is measured; pools of up to 500 are not affected. Noise stability keeps
+# n * K * C deviations besides its blocks, by default nearly all that is allowed.
+SMALL = {"bait": {"max_candidates": 500}, "noise_stability": {"n_samplings": 10}}
 
 # Besides what the names give: other ways through the same classes.
 OTHERS = [
@@ -43,7 +44,7 @@ OTHERS = [
 
 def instances():
     """One of each that the registry makes; several names may make the same."""
-    made = [get_strategy(name, **FAST.get(name, {})) for name in strategy_names()]
+    made = [get_strategy(name, **SMALL.get(name, {})) for name in strategy_names()]
     return list({repr(strategy): strategy for strategy in made + OTHERS}.values())
 
 
