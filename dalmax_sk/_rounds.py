@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import accuracy_score, check_scoring, f1_score, recall_score
-from sklearn.pipeline import Pipeline
 
 __all__ = [
     "derive_seed",
     "during",
     "evaluate",
-    "final_step",
     "peak_bytes",
     "set_missing_seeds",
+    "status_bytes",
 ]
 
 
@@ -39,14 +38,6 @@ def set_missing_seeds(estimator, seed):
     seeds = {name: derive_seed(seed, i) for i, name in enumerate(names)}
     if seeds:
         estimator.set_params(**seeds)
-
-
-def final_step(estimator):
-    """Return the name prefix and the object of the step that classifies."""
-    if isinstance(estimator, Pipeline):
-        prefix, last = final_step(estimator.steps[-1][1])
-        return f"{estimator.steps[-1][0]}__{prefix}", last
-    return "", estimator
 
 
 @contextmanager
@@ -105,16 +96,25 @@ def evaluate(learner, eval_set, scoring):
     return {f"eval_{name}": float(score) for name, score in scores.items()}
 
 
+def status_bytes(name):
+    """Return a size that Linux tells of this process, such as VmRSS; or None."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
 def peak_bytes():
     """Return the largest resident memory of this process so far, or None.
 
     None where the operating system does not tell (Windows).
     """
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux getrusage would start at the parent's peak
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    # on Linux getrusage would start at the peak of the process that started this one
+    peak = status_bytes("VmHWM")
+    if peak is not None:
+        return peak
     try:
         import resource
     except ImportError:

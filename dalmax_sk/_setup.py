@@ -7,7 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from dalmax_sk._labels import UNKNOWN
-from dalmax_sk._rounds import final_step
+from dalmax_sk._pipelines import final_step, last_step
 from dalmax_sk.oracle import as_labels, find_missing
 
 __all__ = [
@@ -27,7 +27,7 @@ def given_classes(classes, estimator):
     ValueError
         If both were told and they differ.
     """
-    own = _params(final_step(estimator)[1]).get("classes")
+    own = _params(last_step(estimator)).get("classes")
     if classes is None or own is None:
         return own if classes is None else classes
     if set(np.asarray(own).tolist()) != set(np.asarray(classes).tolist()):

@@ -33,11 +33,11 @@ from dalmax_sk._budget import (
 )
 from dalmax_sk._checkpoint import Checkpoint, fingerprint_data, fingerprint_params
 from dalmax_sk._labels import UNKNOWN, LabelState
+from dalmax_sk._pipelines import last_step
 from dalmax_sk._rounds import (
     derive_seed,
     during,
     evaluate,
-    final_step,
     peak_bytes,
     set_missing_seeds,
 )
@@ -792,7 +792,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         record["peak_bytes"] = peak_bytes()
         for key, value in self._pending.get("info", {}).items():
             record.setdefault(key, value)
-        epochs = getattr(final_step(self.estimator_)[1], "history_", None)
+        epochs = getattr(last_step(self.estimator_), "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)
         self.history_.append(record)
@@ -815,7 +815,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             set_missing_seeds(
                 estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
             )
-        name = type(final_step(estimator)[1]).__name__
+        name = type(last_step(estimator)).__name__
         with during(round_number, f"{name} fitting {len(rows)} labelled samples"):
             estimator.fit(
                 safe_indexing(self._X, rows),

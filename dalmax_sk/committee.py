@@ -14,10 +14,10 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
-from sklearn.pipeline import Pipeline
 
 from dalmax_sk import progress
 from dalmax_sk._committee_heads import fit_heads, head_proba, heads_at_once
+from dalmax_sk._pipelines import last_step, transformed
 from dalmax_sk._sklearn_compat import safe_indexing
 from dalmax_sk.pool import MissingCapabilityError, align_columns
 
@@ -155,7 +155,7 @@ def iter_committee_proba(
     if isinstance(members, str):
         final = last_step(pool.estimator)
         if members == "auto" and isinstance(final, _ENSEMBLES):
-            X = _transformed(pool.estimator, pool.candidates(owner))
+            X = transformed(pool.estimator, pool.candidates(owner))
             return _ensemble_members(final, X, pool.classes, owner, votes)
         if members == "auto" and final is None and "samples" in pool.given:
             _check_count(len(pool.samples), owner, "samples, of shape (K, n, C), K=")
@@ -214,24 +214,8 @@ def stratified_bootstrap(y, rng):
     return np.concatenate(drawn)
 
 
-def last_step(estimator):
-    """Return the classifier at the end of nested pipelines."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return estimator
-
-
 def _is_net(final):
     return hasattr(final, "module_") and hasattr(final, "iter_batches")
-
-
-def _transformed(estimator, X):
-    """Return X as the last step of nested pipelines gets it."""
-    while isinstance(estimator, Pipeline):
-        if len(estimator) > 1:
-            X = estimator[:-1].transform(X)
-        estimator = estimator[-1]
-    return X
 
 
 def _check_count(count, owner, what):
@@ -396,7 +380,7 @@ def _fit_ensemble(pool, ensemble, resample, owner, votes):
     X, labeled = _rows(pool, owner)
     rng = _generator(pool)
     fitted = _fit(_fresh(ensemble, rng, False), labeled, pool, resample, rng)
-    X = _transformed(fitted, X)
+    X = transformed(fitted, X)
     return _ensemble_members(last_step(fitted), X, pool.classes, owner, votes)
 
 

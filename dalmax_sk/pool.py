@@ -3,9 +3,9 @@
 import copy
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from dalmax_sk._pipelines import last_step, transformed
 from dalmax_sk._pool_arrays import check_arrays
 from dalmax_sk._sklearn_compat import num_samples, safe_indexing
 from dalmax_sk.head import find_head
@@ -477,7 +477,9 @@ class Pool:
         MissingCapabilityError
         """
         if who is None:
-            who = "these arrays" if self._X is None else _name(_last(self._estimator))
+            who = (
+                "these arrays" if self._X is None else _name(last_step(self._estimator))
+            )
         what, remedy = _NEEDS[need]
         return MissingCapabilityError(
             f"{owner} needs {what}, and {who} cannot give them. What works: {remedy}."
@@ -489,12 +491,7 @@ class Pool:
 
     def _split(self, X):
         """Return the classifier itself and X as the steps before it hand it on."""
-        final = self._estimator
-        while isinstance(final, Pipeline):
-            if len(final) > 1:
-                X = final[:-1].transform(X)
-            final = final[-1]
-        return final, X
+        return last_step(self._estimator), transformed(self._estimator, X)
 
     def _evaluate(self, X, needs, owner, prefix=""):
         """Return {need: array} for the rows `X` from one pass of the estimator."""
@@ -533,12 +530,12 @@ class Pool:
 
     def _make_head(self, owner):
         """Return the head, after a look at whether it gives the probabilities."""
-        head = find_head(_last(self._estimator), self.classes)
+        head = find_head(last_step(self._estimator), self.classes)
         if head is None:
             raise self.missing(owner, "head")
         few = slice(0, _N_CHECKED)
         # mixed precision computes the last layer in bfloat16
-        tolerance = 2e-2 if getattr(_last(self._estimator), "amp", False) else 1e-3
+        tolerance = 2e-2 if getattr(last_step(self._estimator), "amp", False) else 1e-3
         embeddings = np.asarray(self.embeddings[few], dtype=np.float64)
         if embeddings.shape[1] != head.weight.shape[1] or not np.allclose(
             head.proba(embeddings), self.proba[few], atol=tolerance
@@ -546,14 +543,14 @@ class Pool:
             raise self.missing(
                 owner,
                 "head",
-                f"{_name(_last(self._estimator))}, whose probabilities are not the "
+                f"{_name(last_step(self._estimator))}, whose probabilities are not the "
                 "soft-max of a linear map,",
             )
         return head
 
     def _make_decision(self, owner):
         """Return the linear decision function, after a look at whether it is one."""
-        final = _last(self._estimator)
+        final = last_step(self._estimator)
         head = find_head(final, self.classes)
         if head is not None and hasattr(final, "module_"):
             return self._make_head(owner)
@@ -569,7 +566,7 @@ class Pool:
         return head
 
     def _make_network(self, owner):
-        final = _last(self._estimator)
+        final = last_step(self._estimator)
         if not hasattr(final, "module_") or not hasattr(final, "iter_batches"):
             raise self.missing(owner, "network")
         from dalmax_sk.network import Network
@@ -632,10 +629,3 @@ def _derive(seed, purpose):
 
 def _name(estimator):
     return "no estimator" if estimator is None else type(estimator).__name__
-
-
-def _last(estimator):
-    """Return the classifier at the end of nested pipelines."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return estimator

@@ -15,10 +15,10 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
-from sklearn.pipeline import Pipeline
 from torch import nn
 
 from dalmax_sk import progress
+from dalmax_sk._pipelines import last_step
 from dalmax_sk.committee import committee_proba
 from dalmax_sk.laplace import LaplaceHead
 from dalmax_sk.pool import MissingCapabilityError
@@ -129,9 +129,7 @@ def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posteri
 
 def _default_posterior(pool, owner):
     """Return the name that ``"auto"`` stands for."""
-    final = pool.estimator
-    while isinstance(final, Pipeline):
-        final = final[-1]
+    final = last_step(pool.estimator)
     if isinstance(final, _ENSEMBLES):
         return "ensemble"
     if pool.estimator is not None and hasattr(final, "module_"):

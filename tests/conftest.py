@@ -1,6 +1,8 @@
 """Fixtures that tests of several rooms share."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -46,3 +48,31 @@ def image_folder(tmp_path):
                 image = Image.fromarray(pixels.astype(np.uint8))
                 image.save(folder / f"{name}_{i:02d}.png")
     return tmp_path / "images"
+
+
+@pytest.fixture
+def peak_growth():
+    """Run code in a process of its own; return by how many kB its peak memory rises.
+
+    A peak never falls, so `setup` should load what is loaded on first use. One thread:
+    others would bring buffers of their own.
+    """
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells the peak of a process by itself")
+
+    def run(setup, measured):
+        script = (
+            "from dalmax_sk._rounds import peak_bytes\n"
+            f"{setup}\nbefore = peak_bytes()\n{measured}\n"
+            "print((peak_bytes() - before) // 1024)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return int(done.stdout)
+
+    return run

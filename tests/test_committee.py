@@ -1,8 +1,5 @@
 """Committees: who sits in them, and that what they say is what their members say."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -421,27 +418,17 @@ def test_samples_given_as_arrays_are_the_committee():
 
 
 # Measured in a process of its own, because the peak of a process never falls.
-def test_members_are_not_held_twice():
-    script = """
+def test_members_are_not_held_twice(peak_growth):
+    setup = """
 import numpy as np
 from dalmax_sk import committee
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 committee.iter_committee_proba = lambda *args, **kwargs: (
     np.full((25_000, 50), 1 / 50) for _ in range(20)
 )
-before = peak()
-found = committee.committee_proba(None)
-after = peak()
-print((after - before) * 1024 / found.nbytes)
 """
-    if not sys.platform.startswith("linux"):
-        pytest.skip("only Linux tells the peak of a process by itself")
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert float(run.stdout) < 1.3
+    measured = "found = committee.committee_proba(None)"
+    n_bytes = 20 * 25_000 * 50 * 8
+    assert peak_growth(setup, measured) * 1024 / n_bytes < 1.3
 
 
 def test_a_head_given_as_arrays_is_no_committee():

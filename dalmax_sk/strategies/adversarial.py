@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.pipeline import Pipeline
 
 from dalmax_sk import progress
+from dalmax_sk._pipelines import last_step
 from dalmax_sk._sklearn_compat import Interval, StrOptions
 from dalmax_sk.attacks import (
     attack_batch_size,
@@ -160,7 +160,7 @@ class AdversarialSampling(ScoreStrategy):
         return positions, scores
 
     def _score(self, pool):
-        if _has_network(pool.estimator):
+        if hasattr(last_step(pool.estimator), "module_"):
             return self._score_by_attack(pool)
         pool.prepare(["embeddings", "decision"], owner=type(self).__name__)
         linear = pool.decision
@@ -230,7 +230,7 @@ class AdversarialSampling(ScoreStrategy):
     def _check_can_save(self, pool):
         name = type(self).__name__
         shape = None
-        if _has_network(pool.estimator):
+        if hasattr(last_step(pool.estimator), "module_"):
             pool.prepare(["network"], owner=name)
             batch = next(iter(pool.network.batches(batch_size=1)))[2]
             shape = tuple(batch.shape[1:])
@@ -255,13 +255,6 @@ class AdversarialSampling(ScoreStrategy):
                 module=network.module,
                 class_names=names,
             )
-
-
-def _has_network(estimator):
-    """Tell whether the classifier at the end of nested pipelines is a net."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return hasattr(estimator, "module_")
 
 
 def _margins(proba):

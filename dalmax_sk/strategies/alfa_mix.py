@@ -9,7 +9,6 @@ from dalmax_sk import progress
 from dalmax_sk._sklearn_compat import Interval
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
-from dalmax_sk.strategies.expected_model_change import require_head
 
 __all__ = ["ALFAMix"]
 
@@ -97,10 +96,9 @@ class ALFAMix(QueryStrategy):
         self.normalize = normalize
 
     def _get_needs(self):
-        return ("proba", "embeddings", "labeled_embeddings")
+        return ("proba", "embeddings", "labeled_embeddings", "head")
 
     def _query(self, pool, n):
-        require_head(pool, type(self).__name__)
         embeddings = pool.embeddings
         anchors = self._anchors(pool)
         flips = flip_sizes(embeddings, anchors, pool.head, pool.max_memory)

@@ -6,8 +6,8 @@ import numpy as np
 
 from dalmax_sk import progress
 from dalmax_sk._gradients import ExpectedLengths
+from dalmax_sk._pipelines import last_step
 from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk.committee import last_step
 from dalmax_sk.pool import MissingCapabilityError
 from dalmax_sk.strategies.base import ScoreStrategy
 
@@ -172,7 +172,10 @@ a1519de5b5d44b31a01de013b9b51a80-Abstract.html
             return _network_gradient_lengths(
                 pool.network, len(pool), self.top_classes, pool.max_memory
             )
-        require_head(pool, type(self).__name__, trust_arrays=True)
+        needs = ["proba", "embeddings"]
+        if pool.estimator is not None:  # of arrays it is taken on trust
+            needs.append("head")
+        pool.prepare(needs, owner=type(self).__name__)
         return expected_gradient_length(
             pool.proba,
             pool.embeddings,
@@ -180,16 +183,6 @@ a1519de5b5d44b31a01de013b9b51a80-Abstract.html
             top_classes=self.top_classes,
             max_memory=pool.max_memory,
         )
-
-
-def require_head(pool, owner, *, trust_arrays=False):
-    """Prepare probabilities, embeddings and the linear layer between them.
-
-    Of arrays without a head `trust_arrays` believes that there is one.
-    """
-    pool.prepare(["proba", "embeddings"], owner=owner)
-    if pool.estimator is not None or not trust_arrays:
-        pool.prepare(["head"], owner=owner)
 
 
 def has_network(pool):

@@ -12,7 +12,7 @@ from dalmax_sk._sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.strategies.base import QueryStrategy
-from dalmax_sk.strategies.expected_model_change import has_network, require_head
+from dalmax_sk.strategies.expected_model_change import has_network
 
 __all__ = ["NoiseStability"]
 
@@ -131,7 +131,7 @@ class NoiseStability(QueryStrategy):
                     "embeddings. Use output='proba' or 'logits', or a CNNClassifier "
                     "and layers='all'."
                 )
-            require_head(pool, type(self).__name__)
+            pool.prepare(["head", "embeddings"], owner=type(self).__name__)
             _shake_head(self, pool, collector, rng)
         deviations = collector.deviations
         squares = np.einsum("ij,ij->i", deviations, deviations, dtype=np.float64)

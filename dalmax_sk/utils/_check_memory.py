@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from unittest import SkipTest
 
+from dalmax_sk._rounds import status_bytes
+
 __all__ = ["peak_added"]
 
 
@@ -35,14 +37,9 @@ def peak_added(call):
         Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
         raise SkipTest(f"The peak of memory cannot be reset: {error}.") from error
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     call()
-    return max(0, _status("VmHWM") - before)
-
-
-def _status(name):
-    """Return one of the sizes in /proc/self/status in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise SkipTest(f"/proc/self/status does not tell {name}.")
+    peak = status_bytes("VmHWM")
+    if before is None or peak is None:
+        raise SkipTest("/proc/self/status does not tell the size of this process.")
+    return max(0, peak - before)

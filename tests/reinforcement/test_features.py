@@ -1,8 +1,6 @@
 """The features of a policy equal their definitions and have no unit."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -200,12 +198,9 @@ def test_bad_points_are_refused():
 
 # Measured in a process of its own, because the peak of a process never falls. The
 # distances of all pairs would take 240 MB to the references, 480 MB to the labelled.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.reinforcement.features import nearest_by_class, neighbour_distance
 rng = np.random.RandomState(0)
 X = rng.randn(30_000, 32).astype(np.float32)
@@ -214,14 +209,9 @@ def both(X, limit=2**22):
     neighbour_distance(X, random_state=rng, max_memory=limit)
     nearest_by_class(X, labeled, codes, 10, max_memory=limit)
 both(X[:3000])
-before = peak()
-both(X)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    measured = """
+both(X)
+"""
     # the table (n, C) of 2.4 MB a few times, and 4 MB of blocks
-    assert int(done.stdout) < 20_000
+    assert peak_growth(setup, measured) < 20_000

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -235,24 +232,16 @@ def test_wrong_arguments(changes, message):
 
 
 # n × C·d alone would take 82 MB, and n × (C·d) × C more.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import bait
 rng = np.random.default_rng(0)
 X = rng.standard_normal((20_000, 128), dtype=np.float32)
 proba = rng.dirichlet(np.full(4, 0.5), 20_000)
 bait(X[:500], proba[:500], 2, X[:50], proba[:50])
-before = peak()
-bait(X, proba, 2, X[:100], proba[:100], max_memory=12 * 2**20)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 30_000
+    measured = """
+bait(X, proba, 2, X[:100], proba[:100], max_memory=12 * 2**20)
+"""
+    assert peak_growth(setup, measured) < 16_000

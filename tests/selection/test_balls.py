@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -169,23 +167,15 @@ def test_wrong_points():
 
 
 # Measured in a process of its own. Lists of all 25 million members would take 100 MB.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import ball_cover
 rng = np.random.default_rng(0)
 X = rng.standard_normal((5_000, 32), dtype=np.float32)
 ball_cover(X[:2000], 5, 3.0, X[:500], max_memory=2**22)
-before = peak()
-ball_cover(X, 20, 20.0, X[:500], max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 24_000
+    measured = """
+ball_cover(X, 20, 20.0, X[:500], max_memory=2**22)
+"""
+    assert peak_growth(setup, measured) < 10_000

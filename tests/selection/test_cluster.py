@@ -1,8 +1,5 @@
 """Average linkage equals SciPy's and the definition; picks in turn."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -177,27 +174,19 @@ def test_gpu():
 
 # Measured in a process of its own, because the peak of a process never falls. All
 # distances of 8,000 points would take 512 MB, their upper half 256 MB.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import average_linkage
 rng = np.random.default_rng(0)
 X = rng.standard_normal((8_000, 32)) + 6 * rng.integers(0, 9, (8_000, 1))
 average_linkage(X[:500], n_clusters=50, max_memory=2**22)
-before = peak()
-average_linkage(X, n_clusters=7_000, max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    measured = """
+average_linkage(X, n_clusters=7_000, max_memory=2**22)
+"""
     # 2 MB of points, held twice while rows are dropped, and 4 MB of blocks.
-    assert int(done.stdout) < 30_000
+    assert peak_growth(setup, measured) < 16_000
 
 
 @pytest.mark.parametrize(

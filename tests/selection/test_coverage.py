@@ -1,6 +1,4 @@
 import math
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -357,24 +355,16 @@ def test_unit_rows():
 
 # Measured in a process of its own, because the peak of a process never falls. The
 # matrix of all similarities would take 144 MB in float32.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import greedy_coverage
 rng = np.random.default_rng(0)
 X = rng.standard_normal((6_000, 64), dtype=np.float32)
 greedy_coverage(X[:2000], 5, X[:500], sigma=3.0, max_memory=2**22)
-before = peak()
-greedy_coverage(X, 20, X[:100], sigma=3.0, max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    measured = """
+greedy_coverage(X, 20, X[:100], sigma=3.0, max_memory=2**22)
+"""
     # 4 MB of blocks, and about 15 numbers a point: 2 MB
-    assert int(done.stdout) < 24_000
+    assert peak_growth(setup, measured) < 12_000

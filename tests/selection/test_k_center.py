@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -293,24 +291,18 @@ def test_wrong_max_memory(max_memory):
 
 # Measured in a process of its own, because the peak of a process never falls. The
 # matrix of all distances would take 60 MB in float32.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import k_center_greedy
 rng = np.random.default_rng(0)
 X = rng.standard_normal((30_000, 64), dtype=np.float32)
 centers = rng.standard_normal((500, 64), dtype=np.float32)
 k_center_greedy(X[:3000], 20, centers[:100], max_memory=2**22)
-before = peak()
-k_center_greedy(X, 100, centers, max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 24_000  # 4 MB of blocks, a few numbers a point
+    measured = """
+k_center_greedy(X, 100, centers, max_memory=2**22)
+"""
+    assert (
+        peak_growth(setup, measured) < 12_000
+    )  # 4 MB of blocks, a few numbers a point

@@ -1,8 +1,5 @@
 """k-means++ seeding: the distribution, the factorised distances, the edges."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -358,27 +355,21 @@ def test_gpu():
 
 # Measured in a process of its own, because the peak of a process never falls. The
 # points would take 77 MB, their distances to all picks 24 MB.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import k_means_plus_plus
 rng = np.random.default_rng(0)
 X = rng.standard_normal((30_000, 64), dtype=np.float32)
 A = rng.standard_normal((30_000, 10), dtype=np.float32)
 k_means_plus_plus(X[:3000], 20, coefficients=A[:3000], max_memory=2**22)
-before = peak()
-k_means_plus_plus(X, 200, coefficients=A, random_state=0, max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 20_000  # 4 MB of blocks, a few numbers a point
+    measured = """
+k_means_plus_plus(X, 200, coefficients=A, random_state=0, max_memory=2**22)
+"""
+    assert (
+        peak_growth(setup, measured) < 12_000
+    )  # 4 MB of blocks, a few numbers a point
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -218,12 +216,9 @@ def test_wrong_input(call, message):
 
 # In a process of its own, because the peak of a process never falls. The matrix of all
 # distances would take 100 MB in float32.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import greedy_apart, kth_neighbor_distances, near_any
 X = np.random.default_rng(0).standard_normal((5_000, 16), dtype=np.float32)
 def run(X):
@@ -231,13 +226,10 @@ def run(X):
     near_any(X, X[:1000], 0.01, max_memory=2**21)
     greedy_apart(X[:3000], 0.01, max_memory=2**21)
 run(X[:800])
-before = peak()
-run(X)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 30_000  # 2 MB of blocks, a few numbers a point
+    measured = """
+run(X)
+"""
+    assert (
+        peak_growth(setup, measured) < 16_000
+    )  # 2 MB of blocks, a few numbers a point

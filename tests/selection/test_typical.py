@@ -1,8 +1,5 @@
 """Typicality and the order of clusters equal their definitions."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -92,25 +89,19 @@ def test_gpu():
 
 # Measured in a process of its own, because the peak of a process never falls. One
 # cluster of 10,000 points has 800 MB of distances.
-def test_peak_memory():
-    code = """
+def test_peak_memory(peak_growth):
+    setup = """
 import numpy as np
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from dalmax_sk.selection import typicality
 X = np.random.default_rng(0).standard_normal((10_000, 16), dtype=np.float32)
 typicality(X[:500], max_memory=2**22)
-before = peak()
-typicality(X, max_memory=2**22)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 24_000  # 4 MB of blocks, a few numbers a point
+    measured = """
+typicality(X, max_memory=2**22)
+"""
+    assert (
+        peak_growth(setup, measured) < 12_000
+    )  # 4 MB of blocks, a few numbers a point
 
 
 @pytest.mark.parametrize(

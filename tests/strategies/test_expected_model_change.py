@@ -1,8 +1,5 @@
 """Expected gradient length: the closed form, and automatic differentiation's."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -336,12 +333,9 @@ def test_a_layer_without_bias():
 
 # The gradients of all 400 samples by the 300,000 weights would take 500 MB.
 @pytest.mark.parametrize("by_layers", [True, False])
-def test_peak_memory(by_layers):
-    code = f"""
+def test_peak_memory(by_layers, peak_growth):
+    setup = f"""
 import torch
-def peak():  # kB; getrusage would count what this process was forked from
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0])
 from torch import nn
 from dalmax_sk._gradients import ExpectedLengths
 torch.manual_seed(0)
@@ -359,16 +353,13 @@ if not {by_layers}:
 module.eval()
 X = torch.randn(400, 512)
 ExpectedLengths(module, None, 2**20)(X[:4])
-before = peak()
-ExpectedLengths(module, None, 2**24)(X)
-print(peak() - before)
 """
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of a process by itself")
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 48_000  # 16 MB of blocks, and the allocator's slack
+    measured = """
+ExpectedLengths(module, None, 2**24)(X)
+"""
+    assert (
+        peak_growth(setup, measured) < 48_000
+    )  # 16 MB of blocks, and the allocator's slack
 
 
 # ------------------------------------------------------------------ promises, errors
