@@ -140,7 +140,7 @@ class _Listener:
     ) -> None:
         if stage == "round" and not info.get("restored", False):
             self._screen.say_round(info["record"], self._n_rounds)
-        if self._bars.disable:
+        if self._bars.disable or stage == "picked":  # no step of anything long
             return
         if stage not in self._tasks:
             label = _STAGES.get(stage, stage)

@@ -24,7 +24,9 @@ from dalmax_sk.reports import (
     copy_names,
     describe_hardware,
     describe_picks,
+    describe_query,
     describe_round,
+    describe_test,
     describe_versions,
     write_confusion_matrix,
     write_final_accuracy,
@@ -250,6 +252,7 @@ class _Run:
             "sessions": self._sessions,
             "initial": stored["initial"] if stored else [],
             "rounds": stored["rounds"] if stored else [],
+            "test": None,  # known at the end
         }
 
     def execute(self, learner: ActiveLearningClassifier) -> None:
@@ -277,6 +280,9 @@ class _Run:
     def _on_report(
         self, stage: str, done: int, total: int | None, info: dict[str, Any]
     ) -> None:
+        if stage == "picked" and info["pool"].estimator is not None:
+            pool, positions = info["pool"], info["positions"]
+            pool.info["picks"] = describe_query(pool, positions)
         if stage != "round":
             return
         self._history.append(info["record"])
@@ -321,6 +327,9 @@ class _Run:
         )
         write_final_accuracy(float(np.mean(predicted == test.labels)), path)
         save_model(learner.estimator_, self._folder.model_stem)
+        self._record["test"] = describe_test(
+            test.labels, predicted, labels=self._data.class_names
+        )
         self._record["stop_reason"] = learner.stop_reason_
         self._record["resolved"]["device"] = str(learner.estimator_.device_)
         self._update_seconds()

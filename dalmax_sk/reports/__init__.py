@@ -18,7 +18,9 @@ from dalmax_sk.reports.files import (
     write_run_json,
     write_training_plots,
 )
+from dalmax_sk.reports.picks import describe_query
 from dalmax_sk.reports.run_record import describe_picks, describe_round
+from dalmax_sk.reports.scores import describe_test
 from dalmax_sk.reports.selected_images import copy_names, write_selected_images
 from dalmax_sk.reports.strict_json import to_json, to_plain
 
@@ -29,7 +31,9 @@ __all__ = [
     "copy_names",
     "describe_hardware",
     "describe_picks",
+    "describe_query",
     "describe_round",
+    "describe_test",
     "describe_versions",
     "to_json",
     "to_plain",

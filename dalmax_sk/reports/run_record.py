@@ -18,6 +18,7 @@ _KNOWN = (
     "peak_bytes",
     "fit_history",
     "stop_reason",
+    "picks",
 )
 
 
@@ -27,6 +28,7 @@ def describe_picks(
     files: Sequence[str],
     scores: Sequence[float] | None = None,
     copies: Sequence[str] | None = None,
+    picks: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the picked images, one dict each, in pick order.
 
@@ -41,11 +43,16 @@ def describe_picks(
         The strategy's score of each pick, if it has any.
     copies : sequence of str, default=None
         Where the copy of each pick is kept.
+    picks : dict, default=None
+        What :func:`describe_query` told of the picks.
 
     Returns
     -------
     list of dict
-        ``row``, ``file``, ``class`` and, where given, ``score`` and ``copy``.
+        ``row``, ``file``, ``class`` and, where given, ``score``, ``copy``,
+        ``predicted`` (class when it was picked), ``probability`` (of that class) and
+        ``nearest``, the nearest labelled image: a dict of ``row``, ``file`` and
+        ``distance`` (Euclidean, of embeddings).
 
     Examples
     --------
@@ -53,7 +60,7 @@ def describe_picks(
     >>> describe_picks([1], files=["cat/1.png", "dog/2.png"], scores=[0.5])
     [{'row': 1, 'file': 'dog/2.png', 'class': 'dog', 'score': 0.5}]
     """
-    picks: list[dict[str, Any]] = []
+    described: list[dict[str, Any]] = []
     for position, row in enumerate(rows):
         file = files[row]
         pick = {"row": int(row), "file": file, "class": file.split("/", 1)[0]}
@@ -61,8 +68,18 @@ def describe_picks(
             pick["score"] = scores[position]
         if copies is not None:
             pick["copy"] = copies[position]
-        picks.append(pick)
-    return picks
+        for key in ("predicted", "probability"):
+            if picks is not None and key in picks:
+                pick[key] = picks[key][position]
+        if picks is not None and "nearest_row" in picks:
+            nearest = picks["nearest_row"][position]
+            pick["nearest"] = {
+                "row": int(nearest),
+                "file": files[nearest],
+                "distance": picks["nearest_distance"][position],
+            }
+        described.append(pick)
+    return described
 
 
 def describe_round(
@@ -86,9 +103,10 @@ def describe_round(
     -------
     dict
         ``round``, ``n_labeled``, ``n_requested``, ``metrics`` (on the test images, as
-        fractions), ``seconds`` (``fit``, ``query``, ``eval``), ``peak_bytes``,
-        ``strategy`` (what the strategy reports of itself), ``training`` (one list a
-        quantity, one value an epoch) and ``picked``.
+        fractions), ``seconds`` (``fit``, ``query``, ``eval`` and, where it was asked
+        for, ``describe``: of the picks), ``peak_bytes``, ``strategy`` (what the
+        strategy reports of itself), ``training`` (one list a quantity, one value an
+        epoch), ``picked`` and ``not_known``: why something is missing in ``picked``.
 
     Examples
     --------
@@ -118,6 +136,9 @@ def describe_round(
         for key in ("fit", "query", "eval")
         if f"{key}_seconds" in record
     }
+    picks = record.get("picks")
+    if picks is not None:
+        seconds["describe"] = picks["seconds"]
     own_words = {
         key: value
         for key, value in record.items()
@@ -137,7 +158,9 @@ def describe_round(
             files=files,
             scores=record["query_scores"],
             copies=copies,
+            picks=picks,
         ),
+        "not_known": {} if picks is None else picks["missing"],
     }
 
 

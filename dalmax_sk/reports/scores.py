@@ -1,0 +1,80 @@
+"""How well the test images were told apart, in numbers that a record can hold."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import confusion_matrix
+
+__all__ = ["describe_test"]
+
+
+def describe_test(
+    y_true: ArrayLike, y_pred: ArrayLike, *, labels: Sequence[Any]
+) -> dict[str, Any]:
+    """Count the confusions of the test images and score every class.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n,)
+        True and predicted labels.
+    labels : sequence of length n_classes
+        All classes, in the order of rows and columns.
+
+    Returns
+    -------
+    dict
+        ``n_images``; ``accuracy``, a fraction; ``confusion``, a list of n_classes lists
+        of n_classes counts (row: true class, column: predicted class); ``per_class``, a
+        list of dicts with ``class``, ``precision``, ``recall``, ``f1`` (fractions, NaN
+        where nothing was predicted as the class or no image is of it) and ``support``
+        (its test images).
+
+    Raises
+    ------
+    ValueError
+        If a label is not among `labels`, or if there are no images.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports import describe_test
+    >>> test = describe_test(
+    ...     ["cat", "dog", "dog"], ["cat", "cat", "dog"], labels=["cat", "dog"]
+    ... )
+    >>> test["confusion"]
+    [[1, 0], [1, 1]]
+    >>> test["per_class"][0]["precision"], test["per_class"][0]["recall"]
+    (0.5, 1.0)
+    """
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    unknown = sorted({*true.tolist(), *predicted.tolist()} - set(labels), key=str)
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of the labels are none of the {len(labels)} classes: "
+            f"{unknown[:5]}. Every class has to be among labels."
+        )
+    if not len(true):
+        raise ValueError("There are no test images to score; at least 1 is needed.")
+    counts = confusion_matrix(true, predicted, labels=list(labels))  # (C, C)
+    hits = np.diagonal(counts).astype(float)
+    with np.errstate(invalid="ignore"):  # 0 / 0: not defined
+        precision = hits / counts.sum(axis=0)
+        recall = hits / counts.sum(axis=1)
+        # 2 TP / (2 TP + FP + FN): defined unless the class occurs nowhere
+        f1 = 2 * hits / (counts.sum(axis=0) + counts.sum(axis=1))
+    return {
+        "n_images": len(true),
+        "accuracy": float(hits.sum() / len(true)),
+        "confusion": counts.tolist(),
+        "per_class": [
+            {
+                "class": label,
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "support": int(counts[i].sum()),
+            }
+            for i, label in enumerate(labels)
+        ],
+    }
