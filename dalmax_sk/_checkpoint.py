@@ -21,7 +21,14 @@ __all__ = ["Checkpoint", "fingerprint_data", "fingerprint_params"]
 FORMAT = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # may change between the parts of one run without changing what was already done
-_FREE_PARAMS = ("checkpoint_dir", "verbose", "n_rounds", "stopping", "oracle")
+_FREE_PARAMS = (
+    "checkpoint_dir",
+    "n_rounds",
+    "oracle",
+    "stopping",
+    "store_estimators",
+    "verbose",
+)
 
 
 class Checkpoint:

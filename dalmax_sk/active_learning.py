@@ -1,5 +1,6 @@
 """The active-learning loop as a scikit-learn classifier."""
 
+import copy
 import functools
 import logging
 import os
@@ -20,7 +21,6 @@ from sklearn.utils.metadata_routing import (
     MethodMapping,
     process_routing,
 )
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from dalmax_sk import progress
@@ -34,6 +34,7 @@ from dalmax_sk._budget import (
 from dalmax_sk._checkpoint import Checkpoint, fingerprint_data, fingerprint_params
 from dalmax_sk._labels import UNKNOWN, LabelState
 from dalmax_sk._pipelines import last_step
+from dalmax_sk._predictions import PredictionsMixin
 from dalmax_sk._rounds import (
     derive_seed,
     during,
@@ -63,7 +64,7 @@ from dalmax_sk._sklearn_compat import (
 )
 from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.oracle import CallableOracle, SimulatedOracle, as_labels
-from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool, align_columns
+from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool
 from dalmax_sk.strategies import (
     QueryStrategy,
     RandomSampling,
@@ -79,19 +80,9 @@ logger = logging.getLogger("dalmax_sk")
 _SEED_INITIAL, _SEED_FIT, _SEED_QUERY = 0, 1, 2
 
 
-def _estimator_has(method):
-    """Return a check for ``available_if``: does the estimator have `method`?"""
-
-    def check(self):
-        # before fit of estimator=None the form of X is unknown; both defaults have
-        # predict_proba, so LogisticRegression stands for them
-        getattr(getattr(self, "estimator_", None) or self._get_estimator(), method)
-        return True
-
-    return check
-
-
-class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class ActiveLearningClassifier(
+    PredictionsMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+):
     """A classifier whose ``fit`` spends a label budget in rounds.
 
     A round fits `estimator` on the labelled rows, lets `strategy` pick from the others,
@@ -152,6 +143,9 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         A folder for the state of the run. ``fit`` writes it after every query and every
         fit, and resumes from it: the picks and scores are those of a run that was never
         stopped.
+    store_estimators : bool, default=False
+        Keep the fitted estimator of every round in ``estimators_``. The ``staged_...``
+        methods then need not fit them again.
     max_memory : int, default=1 GiB
         Bytes that the temporary blocks of a selection may take.
     verbose : int, default=0
@@ -166,6 +160,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         Class labels, sorted.
     estimator_ : estimator
         The classifier fitted on all labels known at the end.
+    estimators_ : list of estimator
+        The fitted estimator of each round. Only with ``store_estimators=True``.
     strategy_ : QueryStrategy
         The strategy in use.
     labeled_indices_ : ndarray of int of shape (n_labeled,)
@@ -243,6 +239,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         "missing_label": "no_validation",
         "scoring": [str, callable, list, tuple, dict, None],
         "checkpoint_dir": [str, os.PathLike, None],
+        "store_estimators": ["boolean"],
         "max_memory": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -264,6 +261,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         missing_label=None,
         scoring=None,
         checkpoint_dir=None,
+        store_estimators=False,
         max_memory=DEFAULT_MAX_MEMORY,
         verbose=0,
         random_state=None,
@@ -281,6 +279,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         self.missing_label = missing_label
         self.scoring = scoring
         self.checkpoint_dir = checkpoint_dir
+        self.store_estimators = store_estimators
         self.max_memory = max_memory
         self.verbose = verbose
         self.random_state = random_state
@@ -412,83 +411,8 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             return self
         with progress.logged(self.verbose):
             self._fit_round()
+        vars(self).pop("_pool", None)
         return self
-
-    # --------------------------------------------------------------- public: predicting
-
-    def predict(self, X):
-        """Predict class labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            In the form given to ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict(self._check_X(X, reset=False))
-
-    @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X):
-        """Predict class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            In the form given to ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; 0 for a class not labelled yet.
-        """
-        check_is_fitted(self)
-        proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
-        return align_columns(proba, self.estimator_.classes_, self.classes_)
-
-    @available_if(_estimator_has("predict_log_proba"))
-    def predict_log_proba(self, X):
-        """Predict logarithms of class probabilities.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            In the form given to ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Minus infinity for a class not labelled yet.
-        """
-        check_is_fitted(self)
-        values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
-        return align_columns(values, self.estimator_.classes_, self.classes_, -np.inf)
-
-    @available_if(_estimator_has("decision_function"))
-    def decision_function(self, X):
-        """Return the estimator's decision values.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            In the form given to ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            The smallest finite number for a class not labelled yet.
-        """
-        check_is_fitted(self)
-        values = self.estimator_.decision_function(self._check_X(X, reset=False))
-        seen = self.estimator_.classes_
-        if len(seen) == len(self.classes_):
-            return values
-        if values.ndim == 1:  # two of more classes seen so far
-            values = np.column_stack([-values, values])
-        return align_columns(values, seen, self.classes_, np.finfo(values.dtype).min)
 
     def history_frame(self):
         """Return ``history_`` as a table of its scalars.
@@ -579,7 +503,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             )
         y = as_labels(y)
         check_consistent_length(X, y)
-        for name in ("estimator_", "_labels", "_identity"):
+        for name in ("estimator_", "estimators_", "_labels", "_identity", "_pool"):
             vars(self).pop(name, None)  # a failing fit leaves nothing of other data
         self._X = X
         estimator = self._get_estimator(X)
@@ -687,6 +611,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             self._query_round()
             self._fit_round()
         self.stop_reason_ = reason
+        vars(self).pop("_pool", None)  # whole arrays that only a query needs
         logger.info("stopped: %s", reason)
 
     def _warn_of_one_class(self):
@@ -743,23 +668,43 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         started = time.perf_counter()
         fitted = hasattr(self, "estimator_")
         strategy = self.strategy_ if fitted else self._cold_strategy()
-        pool = Pool(
-            self.estimator_ if fitted else None,
-            self._X,
-            self._labels.order,
-            self._labels.y,
-            random_state=derive_seed(self._base_seed, round_number, _SEED_QUERY),
-            max_memory=self.max_memory,
-            classes=self.classes_,
-            candidate_indices=self._labels.candidates,
-        )
+        pool = vars(self).pop("_pool", None) or self._make_pool()
         with during(
             round_number, f"{type(strategy).__name__} picking {n} of {len(pool)}"
         ):
             positions, scores = strategy.query(pool, n, return_scores=True)
         self._pending["query_seconds"] = time.perf_counter() - started
+        # a listener may look at the picks and leave what it finds in pool.info
+        progress.report("picked", n, None, pool=pool, positions=positions)
         self._pending["info"] = pool.info
         return pool.indices[positions], scores
+
+    def _make_pool(self):
+        """Return the pool of the next query."""
+        return Pool(
+            getattr(self, "estimator_", None),
+            self._X,
+            self._labels.order,
+            self._labels.y,
+            random_state=derive_seed(self._base_seed, len(self.history_), _SEED_QUERY),
+            max_memory=self.max_memory,
+            classes=self.classes_,
+            candidate_indices=self._labels.candidates,
+        )
+
+    def _observe(self, record):
+        """Add to the round's record what stopping rules want to see of the pool.
+
+        The pool is kept for the query that follows, which finds computed what a rule
+        has computed.
+        """
+        observers = [rule for rule in self._rules if hasattr(rule, "observe")]
+        if not observers or not len(self._labels.candidates):
+            return
+        self._pool = self._make_pool()
+        for rule in observers:
+            with during(record["round"], f"{type(rule).__name__} observing the pool"):
+                record |= rule.observe(self._pool)
 
     def _cold_strategy(self):
         if isinstance(self.initial_strategy, QueryStrategy):
@@ -797,6 +742,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
             record["fit_history"] = list(epochs)
         self.history_.append(record)
         self._pending = {}
+        self._observe(record)
         self._save()
         self._announce(record, restored=False)
 
@@ -806,11 +752,27 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         `labeled` is (rows, labels), None for all that are known.
         """
         started = time.perf_counter()
-        rows, y = labeled or (self._labels.order, self._labels.y)
         warm = self.refit == "continue" and hasattr(self, "estimator_")
-        if warm:
-            estimator = self.estimator_
-        else:
+        self.estimator_ = self._fitted(
+            round_number,
+            labeled or (self._labels.order, self._labels.y),
+            previous=self.estimator_ if warm else None,
+        )
+        seconds = time.perf_counter() - started
+        if self.store_estimators:
+            keep = copy.deepcopy if self.refit == "continue" else lambda model: model
+            stored = vars(self).setdefault("estimators_", [])
+            stored[round_number:] = [keep(self.estimator_)]
+        return seconds
+
+    def _fitted(self, round_number, labeled, previous=None):
+        """Return the estimator of a round, fitted on `labeled`: (rows, labels).
+
+        `previous` goes on from its weights; else a fresh clone gets the round's seeds.
+        """
+        rows, y = labeled
+        estimator = previous
+        if estimator is None:
             estimator = clone(self._unfitted)
             set_missing_seeds(
                 estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
@@ -822,8 +784,7 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
                 y,
                 **check_method_params(self._X, self._routed, indices=rows),
             )
-        self.estimator_ = estimator
-        return time.perf_counter() - started
+        return estimator
 
     def _announce(self, record, restored):
         total = self.n_rounds
@@ -918,15 +879,17 @@ class ActiveLearningClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimato
         )
         for record in self.history_:
             self._announce(record, restored=True)
-        if self.refit == "continue":
+        if self.refit == "continue" or self.store_estimators:
             self._replay()
         return True
 
     def _replay(self):
-        """Repeat the fits of a warm-started run: its weights come from all of them."""
+        """Repeat the fits so far: all are kept, or the weights come from all."""
         # the last fit is made by the loop itself, unless a query came after it
         n_fits = len(self.history_) if self._pending else len(self.history_) - 1
         for record in self.history_[:n_fits]:
-            round_number = record["round"]
-            labeled = self._labels.as_of(round_number, record["n_labeled"])
-            self._refit(round_number, labeled)
+            self._refit(record["round"], self._labeled_in(record))
+
+    def _labeled_in(self, record):
+        """Return the rows and labels that the fit of a round was given."""
+        return self._labels.as_of(record["round"], record["n_labeled"])
