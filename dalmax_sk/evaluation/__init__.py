@@ -1,0 +1,12 @@
+"""Experiments that compare strategies: scores against numbers of labels.
+
+Importing this package loads no torch; running an experiment does.
+"""
+
+from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.metrics import area_under_budget_curve
+
+__all__ = [
+    "BudgetCurves",
+    "area_under_budget_curve",
+]
