@@ -5,19 +5,17 @@ They are given histories and arrays and write what these hold.
 
 import csv
 import io
-import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from dalmax_sk._atomic import replacing, write_text
+from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
 from dalmax_sk.reports.displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,
@@ -35,13 +33,7 @@ __all__ = [
     "write_training_plots",
 ]
 
-logger = logging.getLogger("dalmax_sk")
-
 _Folder = str | os.PathLike[str]
-
-# Type 42 embeds TrueType outlines, so that text stays text in every PDF reader. Class
-# names such as "$5" are names, not formulas.
-_PDF_STYLE: dict[Any, Any] = {"pdf.fonttype": 42, "text.parse_math": False}
 
 
 def write_final_accuracy(accuracy: float, directory: _Folder) -> Path:
@@ -245,38 +237,7 @@ def _write_pdf(
     | TrainingHistoryDisplay,
     path: Path,
 ) -> Path:
-    with (
-        matplotlib.rc_context(_PDF_STYLE),
-        warnings.catch_warnings(record=True) as caught,
-        replacing(path) as part,
-    ):
-        warnings.simplefilter("always")
-        figure: Figure = display.plot().figure_
-        # No date: the same run gives the same file. A tight page cuts no label off.
-        figure.savefig(
-            part,
-            format="pdf",
-            bbox_inches="tight",
-            pad_inches=0.08,
-            metadata={"CreationDate": None},
-        )
-    _pass_on(caught, path)
+    with matplotlib.rc_context(FILE_STYLE), replacing(path) as part:
+        figure = display.plot().figure_
+        save_figure(figure, part, file_format="pdf", name=path.name)
     return path
-
-
-def _pass_on(caught: Sequence[warnings.WarningMessage], path: Path) -> None:
-    """Log one line for all characters the font lacks; repeat any other warning."""
-    n_glyphs = 0
-    for item in caught:
-        if "missing from font" in str(item.message):
-            n_glyphs += 1
-        else:
-            warnings.warn_explicit(
-                item.message, item.category, item.filename, item.lineno
-            )
-    if n_glyphs:
-        logger.warning(
-            "%s: matplotlib's font lacks characters of the class names; they are drawn "
-            "as boxes. Name a font that has them in matplotlib's font.family.",
-            path.name,
-        )
