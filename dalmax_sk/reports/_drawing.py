@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
 __all__ = ["FILE_STYLE", "save_figure"]
