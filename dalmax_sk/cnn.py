@@ -187,7 +187,7 @@ class CNNClassifier(
         Where the net is.
     n_features_in_ : int
         Number of columns. Only for tables.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if X is a table with names that are all strings.
 
     See Also

@@ -180,7 +180,7 @@ def unit_noise(shape: tuple[int, ...], norm: str, seeds: np.ndarray) -> np.ndarr
 
     Returns
     -------
-    ndarray of shape (n, *shape), float32
+    ndarray of shape (n, \\*shape), float32
     """
     n_values = math.prod(shape)
     points = np.empty((len(seeds), n_values), dtype=np.float32)

@@ -52,9 +52,9 @@ def near_any(
     threshold : float
         The distance, at least 0; one that equals it counts as near.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        The cosine distance of u and v is half the squared Euclidean distance of u/|u|
-        and v/|v|, which is 1 - cos(u, v), from 0 to 2. A row of zeros is at 0 from
-        another and at 1/2 from all the rest.
+        The cosine distance of u and v is half the squared Euclidean distance of
+        ``u/|u|`` and ``v/|v|``, which is 1 - cos(u, v), from 0 to 2. A row of zeros is
+        at 0 from another and at 1/2 from all the rest.
     max_memory : int, default=2**30
         Bytes that temporary blocks may take. The result does not depend on it.
 

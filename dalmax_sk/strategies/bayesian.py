@@ -84,7 +84,7 @@ def bayesian_scores(samples, measure, max_memory=2**30):
 
 
 class BayesianSampling(ScoreStrategy):
-    r"""Pick candidates whose labels would tell most about the model.
+    """Pick candidates whose labels would tell most about the model.
 
     Looks at K samples of the model: at its predictions under dropout, at the members
     of an ensemble, or at a Laplace approximation of its last layer.

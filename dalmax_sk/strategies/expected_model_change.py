@@ -136,8 +136,8 @@ class ExpectedModelChange(ScoreStrategy):
     References
     ----------
     .. [1] B. Settles, M. Craven and S. Ray, "Multiple-Instance Active Learning", NIPS
-       2007. https://proceedings.neurips.cc/paper/2007/hash/\
-a1519de5b5d44b31a01de013b9b51a80-Abstract.html
+       2007. `Proceedings <https://proceedings.neurips.cc/paper/2007/hash/
+       a1519de5b5d44b31a01de013b9b51a80-Abstract.html>`_
     .. [2] B. Settles, "Active Learning Literature Survey", University of
        Wisconsin-Madison, Technical Report 1648, 2009, section 3.3.
 
