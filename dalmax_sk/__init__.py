@@ -4,12 +4,18 @@ from importlib import import_module
 
 from dalmax_sk._version import __version__
 
-__all__ = ["ActiveLearningClassifier", "CNNClassifier", "__version__"]
+__all__ = [
+    "ActiveLearningClassifier",
+    "CNNClassifier",
+    "ImageEmbedder",
+    "__version__",
+]
 
 # name -> module; loaded when first asked for: torch and scikit-learn take seconds
 _HOMES = {
     "ActiveLearningClassifier": "dalmax_sk.active_learning",
     "CNNClassifier": "dalmax_sk.cnn",
+    "ImageEmbedder": "dalmax_sk.embedder",
 }
 
 
