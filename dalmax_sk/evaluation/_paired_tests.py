@@ -1,0 +1,178 @@
+"""Paired tests over the seeds, their correction, and the seeds a decision needs."""
+
+import itertools
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["adjust_p_values", "paired_p_value", "seeds_to_decide", "significance_level"]
+
+# Up to this number of seeds all sign flips are tried (2**14 = 16384).
+_MAX_EXACT = 14
+
+
+def paired_p_value(
+    differences: np.ndarray,
+    test: str,
+    *,
+    n_resamples: int = 9999,
+    random_state: np.random.RandomState,
+) -> float:
+    """Test two-sided whether paired differences have their centre at 0.
+
+    Parameters
+    ----------
+    differences : ndarray of float of shape (n_seeds,)
+        Strategy minus baseline, one a seed.
+    test : {"t", "wilcoxon", "permutation"}
+        ``"t"``: Student's paired test. ``"permutation"``: flips of the differences'
+        signs, statistic the sum. ``"wilcoxon"``: the same on signed ranks, zeros
+        left out. Up to 14 seeds all flips are tried, so the p-value is exact; with
+        more, `n_resamples` flips are drawn.
+    n_resamples : int, default=9999
+        Number of drawn flips.
+    random_state : RandomState
+        Source of the draws.
+
+    Returns
+    -------
+    float
+        1 if all differences are 0; NaN for ``"t"`` if they are all equal and not 0,
+        for then there is no variation to compare them with.
+    """
+    # Equal scores averaged in different places differ by rounding alone.
+    noise = 1e-12 * max(1.0, np.abs(differences).max())
+    if (np.abs(differences) <= noise).all():
+        return 1.0
+    if test == "t":
+        if np.ptp(differences) <= noise:
+            return np.nan
+        return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    values = differences
+    if test == "wilcoxon":
+        values = differences[np.abs(differences) > noise]
+        # ranks of rounded sizes, so that ties stay ties
+        sizes = np.round(np.abs(values) / noise)
+        values = np.sign(values) * stats.rankdata(sizes)
+    return _sign_flip_p_value(values, n_resamples, random_state)
+
+
+def _sign_flip_p_value(
+    values: np.ndarray, n_resamples: int, random_state: np.random.RandomState
+) -> float:
+    """Return how often flipped signs give a sum at least as far from 0."""
+    n = len(values)
+    exact = n <= _MAX_EXACT
+    if exact:
+        signs = np.array(list(itertools.product((-1, 1), repeat=n)))
+    else:
+        signs = random_state.choice([-1, 1], size=(n_resamples, n))
+    sums = np.abs(signs @ values)
+    # the same sum in another order of adding must count as equal
+    reached = sums >= np.abs(values.sum()) - 1e-9 * np.abs(values).sum()
+    if exact:
+        return float(reached.mean())
+    # the observed signs are one of the flips
+    return float((reached.sum() + 1) / (n_resamples + 1))
+
+
+def adjust_p_values(p_values: np.ndarray, correction: str | None) -> np.ndarray:
+    """Correct p-values for their number, controlling the family-wise error rate.
+
+    Parameters
+    ----------
+    p_values : ndarray of float of shape (m,)
+        NaN (no test was possible) counts as 1 and stays NaN.
+    correction : {"holm", "bonferroni"} or None
+        Holm's step-down procedure is valid wherever Bonferroni's is and rejects at
+        least as much.
+
+    Returns
+    -------
+    ndarray of float of shape (m,)
+        To be compared with the level of the whole family.
+    """
+    p = np.where(np.isnan(p_values), 1.0, p_values)
+    adjusted = np.empty_like(p)
+    order = np.argsort(p, kind="stable")
+    factors = _factors(len(p), correction)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    return np.where(np.isnan(p_values), np.nan, adjusted)
+
+
+def significance_level(
+    p_values: np.ndarray, index: int, alpha: float, correction: str | None
+) -> float:
+    """Return the level at which one of the p-values is tested.
+
+    Parameters
+    ----------
+    p_values : ndarray of float of shape (m,)
+        As in :func:`adjust_p_values`.
+    index : int
+        Which one.
+    alpha : float in (0, 1)
+        Level of the whole family.
+    correction : {"holm", "bonferroni"} or None
+        As there. Holm's level depends on how many p-values are smaller.
+
+    Returns
+    -------
+    float
+    """
+    p = np.where(np.isnan(p_values), 1.0, p_values)
+    place = int(np.argsort(np.argsort(p, kind="stable"))[index])
+    return float(alpha / _factors(len(p), correction)[place])
+
+
+def _factors(m: int, correction: str | None) -> np.ndarray:
+    """By what the smallest, second smallest, ... of m p-values is multiplied."""
+    if correction == "holm":
+        return np.arange(m, 0, -1.0)
+    return np.full(m, float(m) if correction == "bonferroni" else 1.0)
+
+
+def seeds_to_decide(
+    differences: np.ndarray, alpha: float, power: float, test: str, max_more: int
+) -> float:
+    """Return how many more seeds would probably decide about the differences.
+
+    That is under the assumption that their true mean and standard deviation are those
+    observed: the smallest number of seeds at which the paired t-test at level `alpha`
+    finds the difference, in its direction, with probability `power`. For the other
+    tests it is an approximation, and never less than the seeds with which they can
+    reach `alpha` at all.
+
+    Parameters
+    ----------
+    differences : ndarray of float of shape (n_seeds,)
+        Strategy minus baseline, one a seed.
+    alpha : float in (0, 1)
+        Level of the two-sided test.
+    power : float in (0, 1)
+        Probability with which the difference is to be found.
+    test : {"t", "wilcoxon", "permutation"}
+        The test.
+    max_more : int
+        Largest answer.
+
+    Returns
+    -------
+    float
+        A whole number, at least 1; ``inf`` if it is more than `max_more`, NaN if the
+        differences do not vary.
+    """
+    n = len(differences)
+    mean, spread = differences.mean(), differences.std(ddof=1)
+    if np.ptp(differences) <= 1e-12 * max(1.0, np.abs(differences).max()):
+        return np.nan
+    seeds = np.arange(n + 1, n + max_more + 1)
+    effect = abs(mean) / spread
+    critical = stats.t.isf(alpha / 2, seeds - 1)
+    # P(T > critical) for noncentral T; the tail beyond -critical would be a
+    # significant difference in the wrong direction, which decides nothing rightly
+    found = stats.nct.sf(critical, seeds - 1, effect * np.sqrt(seeds)) >= power
+    if test != "t":
+        # of 2**seeds flips, two are the most extreme
+        found &= 2.0 ** (1 - seeds) <= alpha
+    return float(seeds[np.argmax(found)] - n) if found.any() else np.inf

@@ -1,0 +1,122 @@
+"""Scores of strategies that are paired by seed, or an error that says what is not."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dalmax_sk.evaluation.curves import BudgetCurves
+
+__all__ = ["paired_scores"]
+
+
+def paired_scores(
+    curves: BudgetCurves, baseline: str, metric: str | None, on_unequal: str
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, BudgetCurves]:
+    """Return strategies, seeds (S,), budgets (B,), scores (k, S, B), their curves."""
+    names = curves.strategies
+    if baseline not in names:
+        close = difflib.get_close_matches(baseline, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"The baseline {baseline!r} is not among the results, which have "
+            f"{', '.join(map(repr, names))}.{hint}"
+        )
+    if len(names) == 1:
+        raise ValueError(
+            f"The results hold {baseline!r} only; there is nothing to compare it with."
+        )
+    if metric is not None and metric not in curves.metrics:
+        raise ValueError(
+            f"The metric {metric!r} is not among the results, which have "
+            f"{', '.join(map(repr, curves.metrics))}."
+        )
+    if on_unequal == "intersect":
+        curves = _common_part(curves)
+    _check_same_runs(curves)
+    if len(curves.seeds) < 2:
+        raise ValueError(
+            f"There is one seed only ({curves.seeds[0]}): the spread between seeds, "
+            "which intervals, tests and verdicts are made from, is unknown, and folds "
+            "of one seed do not replace it. Run at least 3 seeds, better 5; "
+            "curves.summary() shows the scores of this one."
+        )
+    parts = [curves.by_seed(name, metric) for name in names]
+    _check_same_budgets(dict(zip(names, (part[1] for part in parts), strict=True)))
+    seeds, budgets = parts[0][:2]
+    if len(budgets) < 2:
+        raise ValueError(
+            f"All strategies have only {budgets.tolist()} labels in common; a curve "
+            "needs at least two budgets."
+        )
+    for name, part in zip(names, parts, strict=True):
+        if not np.isfinite(part[2]).all():
+            seed, budget = np.argwhere(~np.isfinite(part[2]))[0]
+            raise ValueError(
+                f"The scores of {name!r} are not all finite, first at seed "
+                f"{seeds[seed]} with {budgets[budget]} labels."
+            )
+    return names, seeds, budgets, np.stack([part[2] for part in parts]), curves
+
+
+def _runs_of(curves: BudgetCurves) -> dict[str, set[tuple[int, int]]]:
+    frame = curves.frame
+    return {
+        name: set(zip(rows["split"].tolist(), rows["seed"].tolist(), strict=True))
+        for name, rows in frame.groupby("strategy", sort=False)
+    }
+
+
+def _common_part(curves: BudgetCurves) -> BudgetCurves:
+    """Return the runs that all strategies have, at the budgets that these runs have."""
+    frame = curves.frame
+    common = set.intersection(*_runs_of(curves).values())
+    kept = [
+        run in common
+        for run in zip(frame["split"].tolist(), frame["seed"].tolist(), strict=True)
+    ]
+    if not any(kept):
+        raise ValueError("The strategies have no run (split and seed) in common.")
+    curves = BudgetCurves(frame[kept])
+    budgets = curves.budgets()
+    if not len(budgets):
+        raise ValueError("The runs have no number of labels in common.")
+    return BudgetCurves(curves.frame[curves.frame["n_labeled"].isin(budgets)])
+
+
+def _check_same_runs(curves: BudgetCurves) -> None:
+    """Raise ValueError naming the seeds, or splits of seeds, that a strategy lacks."""
+    runs = _runs_of(curves)
+    every = set.union(*runs.values())
+    every_seed = {seed for _, seed in every}
+    lacking = []
+    for name, own in runs.items():
+        seeds = sorted(every_seed - {seed for _, seed in own})
+        if seeds:
+            lacking.append(f"{name!r} lacks seeds {_join(seeds)}")
+        # splits lacking of a seed that is there
+        rest = sorted(run for run in every - own if run[1] not in seeds)
+        if rest:
+            lacking.append(f"{name!r} lacks (split, seed) {_join(rest)}")
+    if lacking:
+        raise ValueError(
+            "The strategies do not have the same seeds and splits, so they cannot be "
+            f"paired: {'; '.join(lacking)}. Run what is missing, or pass "
+            'on_unequal="intersect" to compare on the runs that all have.'
+        )
+
+
+def _check_same_budgets(budgets: Mapping[str, np.ndarray]) -> None:
+    every = set().union(*(of.tolist() for of in budgets.values()))
+    lacking = {name: sorted(every - set(of.tolist())) for name, of in budgets.items()}
+    if any(lacking.values()):
+        raise ValueError(
+            "The strategies do not have the same numbers of labels: "
+            + "; ".join(f"{n!r} lacks {_join(of)}" for n, of in lacking.items() if of)
+            + '. Pass on_unequal="intersect" to compare at those that all have.'
+        )
+
+
+def _join(items: Sequence[object]) -> str:
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(map(str, items[:10])) + more

@@ -1,0 +1,119 @@
+"""Bootstrap over the seeds: resamples, and intervals that hold with few seeds.
+
+Experiments have three to ten seeds. There the usual percentile interval is far too
+narrow (measured with 5 normal values and a nominal 95 %: 84 %, and BCa 84 % as well),
+for two reasons that Hesterberg [1]_ explains: the bootstrap's variance is that of n
+where n - 1 is due, and normal quantiles stand where Student's are due. Both intervals
+here correct both.
+
+References
+----------
+.. [1] T. C. Hesterberg, "What Teachers Should Know About the Bootstrap: Resampling in
+   the Undergraduate Statistics Curriculum", The American Statistician 69 (2015).
+   https://doi.org/10.1080/00031305.2015.1089789
+"""
+
+import itertools
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["expanded_interval", "mean_interval", "resample_weights"]
+
+
+def resample_weights(
+    n: int, n_resamples: int, random_state: np.random.RandomState
+) -> np.ndarray:
+    """Return how much each of n seeds weighs in each bootstrap resample.
+
+    All n**n resamples if they are at most `n_resamples` (then nothing is random), else
+    `n_resamples` drawn ones.
+
+    Parameters
+    ----------
+    n : int
+        Number of seeds.
+    n_resamples : int
+        Largest number of resamples.
+    random_state : RandomState
+        Source of the draws.
+
+    Returns
+    -------
+    ndarray of float of shape (n_resamples or less, n)
+        Rows sum to 1: ``weights @ values`` are the means of the resamples.
+    """
+    if n**n <= n_resamples:
+        drawn = np.array(list(itertools.product(range(n), repeat=n)))
+    else:
+        drawn = random_state.randint(n, size=(n_resamples, n))
+    # (R, n, 1) == (n,) -> how often each seed was drawn
+    return (drawn[:, :, None] == np.arange(n)).sum(axis=1) / n
+
+
+def mean_interval(
+    values: np.ndarray, weights: np.ndarray, confidence_level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a bootstrap interval for the mean over the seeds.
+
+    The percentiles' distances from the mean are widened by sqrt(n / (n - 1)) times the
+    ratio of Student's quantile to the normal one: the interval keeps the skewness
+    that the bootstrap found and gets the width that n seeds warrant. Measured coverage
+    of nominal 95 % intervals of normal values: 95 % with 3, 94 % with 5, 96 % with 10;
+    of exponential values: 89 %, 89 %, 90 % (Student's own interval: 88 %, 89 %, 89 %).
+
+    Parameters
+    ----------
+    values : ndarray of float of shape (n_seeds,) or (n_seeds, n_budgets)
+        One value, or one row, a seed.
+    weights : ndarray of shape (n_resamples, n_seeds)
+        What :func:`resample_weights` returned.
+    confidence_level : float in (0, 1)
+        Nominal coverage.
+
+    Returns
+    -------
+    low, high : ndarray of shape () or (n_budgets,)
+    """
+    n = len(values)
+    tail = (1 - confidence_level) / 2
+    mean = values.mean(axis=0)
+    # deviations first: equal values then give exactly 0, not the rounding of a sum
+    ends = np.quantile(weights @ (values - mean), [tail, 1 - tail], axis=0)
+    factor = np.sqrt(n / (n - 1)) * stats.t.isf(tail, n - 1) / stats.norm.isf(tail)
+    return mean + factor * ends[0], mean + factor * ends[1]
+
+
+def expanded_interval(
+    replicates: np.ndarray, n: int, confidence_level: float
+) -> tuple[float, float]:
+    """Return the expanded percentile interval of a statistic that is no mean.
+
+    The percentiles are moved outwards, from those at which a normal variable has its
+    tails to those at which Student's has [1]_. It does not depend on the scale of the
+    statistic, which may be infinite in some resamples, but it never leaves the range of
+    the replicates: with fewer than five seeds it is too narrow.
+
+    Parameters
+    ----------
+    replicates : ndarray of float of shape (n_resamples,)
+        The statistic of each resample. NaN means unknown: it counts as smallest for
+        the lower end and as largest for the upper one.
+    n : int
+        Number of seeds.
+    confidence_level : float in (0, 1)
+        Nominal coverage.
+
+    Returns
+    -------
+    low, high : float
+    """
+    tail = (1 - confidence_level) / 2
+    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.isf(tail, n - 1))
+    unknown = np.isnan(replicates)
+    # no interpolation: it has no meaning between a number and infinity
+    low, high = (
+        np.quantile(np.where(unknown, end, replicates), q, method="inverted_cdf")
+        for end, q in ((-np.inf, tail), (np.inf, 1 - tail))
+    )
+    return float(low), float(high)

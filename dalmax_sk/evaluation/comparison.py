@@ -1,0 +1,375 @@
+"""Is a strategy better than the baseline, by how much, and how sure is that?"""
+
+import os
+from dataclasses import dataclass
+from html import escape
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from dalmax_sk._atomic import write_text
+from dalmax_sk._sklearn_compat import Interval, StrOptions, validate_params
+from dalmax_sk.evaluation._comparison_columns import (
+    area_columns,
+    cost_columns,
+    label_columns,
+    ordered,
+    test_columns,
+)
+from dalmax_sk.evaluation._pairing import paired_scores
+from dalmax_sk.evaluation._penalty import pairwise_wins
+from dalmax_sk.evaluation._ranks import (
+    critical_difference,
+    friedman_p_value,
+    rank_groups,
+    rank_rows,
+)
+from dalmax_sk.evaluation._resampling import resample_weights
+from dalmax_sk.evaluation._verdicts import Wording
+from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.metrics import area_under_budget_curve
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a strategy, the highest area first. Columns:
+
+        - ``strategy``, ``n_seeds``;
+        - ``aubc``: mean area under the budget curve (normalized: of the scale of the
+          score), with its interval ``aubc_low``, ``aubc_high``; ``final_score``: mean
+          score at the last budget;
+        - ``aubc_difference`` to the baseline, with its interval ``difference_low``,
+          ``difference_high``;
+        - ``p_value`` of the paired test, ``p_adjusted`` after the correction;
+        - ``verdict``: ``"better"``, ``"worse"``, ``"undecided"`` or ``"baseline"``;
+        - ``more_seeds``: about how many more seeds would decide an undecided one, if
+          the difference stays what it is (``inf``: more than 1,000; NaN: decided, or
+          without variation);
+        - ``labels_to_target``: labels with which the mean curve first reaches the
+          target (``inf``: not reached), interval ``labels_low``, ``labels_high``;
+        - ``label_saving``: labels saved against the baseline (``inf``: only the
+          strategy reaches the target, ``-inf``: only the baseline, NaN: neither),
+          interval ``saving_low``, ``saving_high``; ``saving_ratio``: saved labels over
+          the baseline's, NaN where not finite;
+        - ``mean_rank`` over the seeds, 1 is best;
+        - ``fit_seconds``, ``query_seconds``: means a round.
+
+        What compares with the baseline is NaN in its own row.
+    penalty_matrix : pandas.DataFrame
+        Entry (i, j): share of the budgets after the initial set at which i beats j.
+    penalty : pandas.Series
+        For each strategy the mean of its column over the others: how often it is
+        beaten. Lower is better.
+    ranks : pandas.DataFrame
+        Rank of each strategy's area (columns, best mean rank first) at each seed
+        (rows); 1 is best, ties share.
+    friedman_p : float
+        Friedman's test that all rank alike; NaN with fewer than three strategies.
+    critical_difference : float
+        Nemenyi's: mean ranks that differ by less are not told apart.
+    groups : list of list of str
+        Largest sets of strategies that are not told apart, best first.
+    verdicts : dict of str to str
+        Plain sentences about each strategy, in the order of the table.
+    baseline, metric : str
+        What was compared with, and the score used.
+    target : float
+        The score of ``labels_to_target``.
+    curves : BudgetCurves
+        The results that were compared.
+    wording : Wording
+        How numbers are put into words; for reports.
+    """
+
+    table: pd.DataFrame
+    penalty_matrix: pd.DataFrame
+    ranks: pd.DataFrame
+    friedman_p: float
+    critical_difference: float
+    groups: list[list[str]]
+    baseline: str
+    metric: str
+    target: float
+    curves: BudgetCurves
+    wording: Wording
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Plain sentences about each strategy."""
+        return {
+            row["strategy"]: self.wording.verdict(row)
+            for row in self.table.to_dict("records")
+        }
+
+    @property
+    def penalty(self) -> pd.Series:
+        """How often each strategy is beaten, on average over the others."""
+        return self.penalty_matrix.sum() / (len(self.penalty_matrix) - 1)
+
+    def summary(self) -> str:
+        """Return the comparison as text: what was compared, and the sentences.
+
+        Returns
+        -------
+        str
+            Several lines.
+        """
+        n_seeds = len(self.ranks)
+        lines = [
+            f"{len(self.table)} strategies, {n_seeds} seeds, {self.metric} over "
+            f"{self.wording.first:,} to {self.wording.last:,} labels; "
+            f"{self.wording.test_name}."
+        ]
+        lines += [f"- {sentence}" for sentence in self.verdicts.values()]
+        ranked = ", ".join(f"{name} {r:.2f}" for name, r in self.ranks.mean().items())
+        lines.append(
+            f"Mean ranks: {ranked}. Ranks that differ by less than "
+            f"{self.critical_difference:.2f} are not told apart (Nemenyi); "
+            f"{self._friedman()}."
+        )
+        return "\n".join(lines)
+
+    def to_csv(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write the tables as CSV files and the sentences as text.
+
+        Parameters
+        ----------
+        directory : path-like
+            Folder to write to; made if it is missing. Files of the same names are
+            replaced.
+
+        Returns
+        -------
+        list of pathlib.Path
+            ``comparison.csv``, ``penalty_matrix.csv``, ``ranks.csv`` and
+            ``verdicts.txt``.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "comparison.csv": self.table.to_csv(index=False, lineterminator="\n"),
+            "penalty_matrix.csv": self.penalty_matrix.to_csv(lineterminator="\n"),
+            "ranks.csv": self.ranks.to_csv(lineterminator="\n"),
+            "verdicts.txt": self.summary() + "\n",
+        }
+        return [write_text(directory / name, text) for name, text in texts.items()]
+
+    def _friedman(self) -> str:
+        if np.isnan(self.friedman_p):
+            return "Friedman's test needs three strategies"
+        return f"Friedman's test that all rank alike: p = {self.friedman_p:.2g}"
+
+    def __repr__(self) -> str:
+        counts = self.table["verdict"].value_counts()
+        found = ", ".join(
+            f"{counts.get(word, 0)} {word}" for word in ("better", "worse", "undecided")
+        )
+        return (
+            f"Comparison({found} against {self.baseline}; {self.metric}, "
+            f"{len(self.ranks)} seeds)"
+        )
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{escape(text)}</li>" for text in self.verdicts.values())
+        table = self.table.to_html(index=False, float_format="%.4g", escape=True)
+        return f"<p>{escape(repr(self))}</p><ul>{items}</ul>{table}"
+
+
+@validate_params(
+    {
+        "curves": [BudgetCurves],
+        "baseline": [str],
+        "metric": [str, None],
+        "target": [Interval(Real, None, None, closed="neither"), None],
+        "test": [StrOptions({"t", "wilcoxon", "permutation"})],
+        "correction": [StrOptions({"holm", "bonferroni"}), None],
+        "confidence_level": [Interval(Real, 0.5, 1, closed="left")],
+        "power": [Interval(Real, 0.5, 1, closed="left")],
+        "n_bootstrap": [Interval(Integral, 199, None, closed="left")],
+        "on_unequal": [StrOptions({"raise", "intersect"})],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def compare(
+    curves: BudgetCurves,
+    baseline: str = "random_sampling",
+    *,
+    metric: str | None = None,
+    target: float | None = None,
+    test: str = "t",
+    correction: str | None = "holm",
+    confidence_level: float = 0.95,
+    power: float = 0.8,
+    n_bootstrap: int = 9999,
+    on_unequal: str = "raise",
+    random_state: Any = 0,
+) -> Comparison:
+    """Compare strategies with a baseline over several seeds.
+
+    What is compared is the area under each seed's curve (the score averaged over the
+    budgets). The unit is the seed: splits of one seed share their data and are averaged
+    first, and strategies are paired by seed, for they share its initial set.
+
+    Parameters
+    ----------
+    curves : BudgetCurves
+        Results of the baseline and at least one more strategy, at two seeds or more.
+    baseline : str, default="random_sampling"
+        The strategy to compare with.
+    metric : str, default=None
+        One of ``curves.metrics``; None takes the first.
+    target : float, default=None
+        Score for the labels-to-target. None takes the baseline's mean score at the last
+        budget, and the intervals then allow for its uncertainty.
+    test : {"t", "wilcoxon", "permutation"}, default="t"
+        Paired test of the areas. Student's needs differences that are roughly normal;
+        the other two do not, but with n seeds their p-value cannot be less than
+        ``2 / 2**n``: 0.0625 with five seeds, so they need six to find anything at 95 %,
+        and more once corrected.
+    correction : {"holm", "bonferroni"} or None, default="holm"
+        For as many tests as there are strategies besides the baseline, so that the
+        chance of *any* false "better" or "worse" is at most ``1 - confidence_level``.
+    confidence_level : float in [0.5, 1), default=0.95
+        Of the intervals (each by itself), the tests (all together) and the ranks.
+    power : float in [0.5, 1), default=0.8
+        With which chance ``more_seeds`` would decide.
+    n_bootstrap : int, default=9999
+        Bootstrap resamples of the seeds, at least 199. All ``n**n`` resamples are taken
+        if they are no more than that (five seeds: 3,125).
+    on_unequal : {"raise", "intersect"}, default="raise"
+        What to do if strategies do not have the same runs or budgets: raise, or take
+        the runs (split and seed) that all strategies have, and the budgets that all
+        these runs have.
+    random_state : int, RandomState instance or None, default=0
+        Source of the resamples.
+
+    Returns
+    -------
+    Comparison
+        Table, sentences, penalty matrix and ranks.
+
+    Raises
+    ------
+    ValueError
+        If the baseline or metric is not among the results, nothing is left to compare
+        with it, there is one seed only, strategies differ in runs or budgets, or scores
+        are not finite.
+
+    See Also
+    --------
+    budget_curve : Runs the experiment.
+    BudgetCurves.summary : Means and standard deviations, also of a single seed.
+
+    Notes
+    -----
+    Intervals are bootstrap intervals over the seeds, corrected for small numbers of
+    them [1]_: the plain percentile and BCa intervals cover only some 84 % where 95 % is
+    meant with five seeds. The correction of the p-values is Holm's [2]_. The penalty
+    matrix follows [3]_, except that the initial set is left out, where paired
+    strategies are equal by construction. Friedman's test and Nemenyi's critical
+    difference follow [4]_ with seeds in the place of data sets: they speak of new seeds
+    on this data set, not of new data sets.
+
+    References
+    ----------
+    .. [1] T. C. Hesterberg, "What Teachers Should Know About the Bootstrap", The
+       American Statistician 69 (2015). https://doi.org/10.1080/00031305.2015.1089789
+    .. [2] S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure",
+       Scandinavian Journal of Statistics 6 (1979). https://www.jstor.org/stable/4615733
+    .. [3] J. T. Ash, C. Zhang, A. Krishnamurthy, J. Langford and A. Agarwal, "Deep
+       Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020.
+       https://arxiv.org/abs/1906.03671
+    .. [4] J. Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets",
+       Journal of Machine Learning Research 7 (2006).
+       https://www.jmlr.org/papers/v7/demsar06a.html
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dalmax_sk.evaluation import BudgetCurves, compare
+    >>> rows = [
+    ...     {
+    ...         "strategy": strategy,
+    ...         "split": 0,
+    ...         "seed": seed,
+    ...         "round": number,
+    ...         "n_labeled": 100 + 100 * number,
+    ...         "score_accuracy": 0.5 + gain * number + seed**2 / 1000,
+    ...     }
+    ...     for strategy, gain in [("random_sampling", 0.05), ("badge", 0.06)]
+    ...     for seed in range(4)
+    ...     for number in range(5)
+    ... ]
+    >>> rows[-1]["score_accuracy"] += 0.01
+    >>> comparison = compare(BudgetCurves(pd.DataFrame(rows)))
+    >>> comparison
+    Comparison(1 better, 0 worse, 0 undecided against random_sampling; accuracy, 4 seeds)
+    >>> print(comparison.verdicts["badge"])
+    badge is better than random_sampling: ...
+    """
+    names, seeds, budgets, scores, curves = paired_scores(
+        curves, baseline, metric, on_unequal
+    )
+    metric = curves.metrics[0] if metric is None else metric
+    random_state = check_random_state(random_state)
+    weights = resample_weights(len(seeds), n_bootstrap, random_state)
+    areas = np.stack([area_under_budget_curve(budgets, of) for of in scores])  # (k, S)
+    base = names.index(baseline)
+    wording = Wording(
+        metric=metric,
+        is_fraction=bool(scores.min() >= 0 and scores.max() <= 1),
+        baseline=baseline,
+        target=float(scores[base, :, -1].mean() if target is None else target),
+        target_is_final=target is None,
+        first=int(budgets[0]),
+        last=int(budgets[-1]),
+        confidence_level=confidence_level,
+        power=power,
+        test=test,
+        correction=correction,
+        n_comparisons=len(names) - 1,
+    )
+    ranks = rank_rows(areas.T)  # (S, k)
+    difference = critical_difference(len(names), len(seeds), 1 - confidence_level)
+    columns: dict[str, Any] = {
+        "strategy": names,
+        "n_seeds": len(seeds),
+        **area_columns(areas, scores, weights, confidence_level),
+        **test_columns(areas, base, weights, wording, n_bootstrap, random_state),
+        **label_columns(budgets, scores, base, weights, wording),
+        "mean_rank": ranks.mean(axis=0),
+        **cost_columns(curves, names),
+    }
+    by_rank = np.argsort(ranks.mean(axis=0), kind="stable")
+    return Comparison(
+        table=ordered(pd.DataFrame(columns)),
+        penalty_matrix=pd.DataFrame(
+            pairwise_wins(scores[:, :, 1:], confidence_level), names, names
+        ),
+        ranks=pd.DataFrame(
+            ranks[:, by_rank],
+            index=pd.Index(seeds, name="seed"),
+            columns=[names[i] for i in by_rank],
+        ),
+        friedman_p=friedman_p_value(ranks),
+        critical_difference=difference,
+        groups=rank_groups(ranks.mean(axis=0), names, difference),
+        baseline=baseline,
+        metric=metric,
+        target=wording.target,
+        curves=curves,
+        wording=wording,
+    )
