@@ -3,10 +3,13 @@
 Importing this package loads no torch; running an experiment does.
 """
 
+from dalmax_sk.evaluation.comparison import Comparison, compare
 from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.metrics import area_under_budget_curve
 
 __all__ = [
     "BudgetCurves",
+    "Comparison",
     "area_under_budget_curve",
+    "compare",
 ]

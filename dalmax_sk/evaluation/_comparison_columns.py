@@ -22,7 +22,13 @@ from dalmax_sk.evaluation._resampling import expanded_interval, mean_interval
 from dalmax_sk.evaluation._verdicts import MAX_MORE_SEEDS, Wording
 from dalmax_sk.evaluation.curves import BudgetCurves
 
-__all__ = ["area_columns", "cost_columns", "label_columns", "ordered", "test_columns"]
+__all__ = [
+    "area_columns",
+    "cost_columns",
+    "difference_columns",
+    "label_columns",
+    "ordered",
+]
 
 
 def area_columns(
@@ -40,7 +46,7 @@ def area_columns(
     }
 
 
-def test_columns(
+def difference_columns(
     areas: np.ndarray,
     base: int,
     weights: np.ndarray,

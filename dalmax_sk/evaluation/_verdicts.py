@@ -58,8 +58,6 @@ class Wording:
     correction: str | None
     n_comparisons: int
 
-    # --------------------------------------------------------------------------- numbers
-
     def score(self, value: float) -> str:
         """Return a score with its unit."""
         return f"{100 * value:.1f} %" if self.is_fraction else f"{value:.4g}"
@@ -91,8 +89,6 @@ class Wording:
         return (
             f"{self.correction.title()}-corrected for {self.n_comparisons} strategies"
         )
-
-    # ------------------------------------------------------------------------- sentences
 
     def verdict(self, row: Mapping[str, Any]) -> str:
         """Return the sentences about one strategy.
@@ -182,7 +178,7 @@ class Wording:
                 f"least {self.last - labels:,.0f} labels are saved."
             )
         if round(saved) == 0:
-            return f"{reached}, as does {self.baseline}."
+            return f"{reached}; {self.baseline} too."
         share = f"{100 * abs(row['saving_ratio']):.0f} %"
         word = "fewer" if saved > 0 else "more"
         return (
@@ -192,6 +188,10 @@ class Wording:
 
     def _saving_interval(self, row: Mapping[str, Any]) -> str:
         low, high = row["saving_low"], row["saving_high"]
+        if 0 <= low and np.isfinite(high):
+            return f"{low:,.0f} to {high:,.0f} fewer"
+        if high <= 0 and np.isfinite(low):
+            return f"{-high:,.0f} to {-low:,.0f} more"
         ends = []
         for end in (low, high):
             if np.isneginf(end):

@@ -16,9 +16,9 @@ from dalmax_sk._sklearn_compat import Interval, StrOptions, validate_params
 from dalmax_sk.evaluation._comparison_columns import (
     area_columns,
     cost_columns,
+    difference_columns,
     label_columns,
     ordered,
-    test_columns,
 )
 from dalmax_sk.evaluation._pairing import paired_scores
 from dalmax_sk.evaluation._penalty import pairwise_wins
@@ -316,7 +316,7 @@ def compare(
     >>> rows[-1]["score_accuracy"] += 0.01
     >>> comparison = compare(BudgetCurves(pd.DataFrame(rows)))
     >>> comparison
-    Comparison(1 better, 0 worse, 0 undecided against random_sampling; accuracy, 4 seeds)
+    Comparison(1 better, 0 worse, 0 undecided against random_sampling; ...)
     >>> print(comparison.verdicts["badge"])
     badge is better than random_sampling: ...
     """
@@ -348,7 +348,7 @@ def compare(
         "strategy": names,
         "n_seeds": len(seeds),
         **area_columns(areas, scores, weights, confidence_level),
-        **test_columns(areas, base, weights, wording, n_bootstrap, random_state),
+        **difference_columns(areas, base, weights, wording, n_bootstrap, random_state),
         **label_columns(budgets, scores, base, weights, wording),
         "mean_rank": ranks.mean(axis=0),
         **cost_columns(curves, names),
