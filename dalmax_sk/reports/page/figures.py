@@ -1,0 +1,241 @@
+"""The figures of the pages, as SVG inside the page."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any, Protocol, Self
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
+from dalmax_sk.reports.page.formats import metric_name
+from dalmax_sk.reports.page.markup import Markup, element
+
+__all__ = [
+    "cost_figure",
+    "curves_figure",
+    "display_figure",
+    "metrics_figure",
+    "training_display",
+]
+
+# Okabe and Ito's colours, told apart by colour-blind readers; with markers and line
+# styles they are told apart in grey print as well.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_LINES = ("-", "--", "-.", ":")
+
+
+class _Drawable(Protocol):
+    figure_: Figure
+
+    def plot(self) -> Self: ...
+
+
+def display_figure(display: _Drawable, *, alt: str, wide: bool = False) -> Markup:
+    """Return the picture of a display.
+
+    Parameters
+    ----------
+    display : display of :mod:`dalmax_sk.reports`
+        Not drawn yet.
+    alt : str
+        What the picture shows, for readers who do not see it.
+    wide : bool, default=False
+        Keep the size at which its letters can be read, and let the reader scroll.
+
+    Returns
+    -------
+    Markup
+    """
+    return _as_image(lambda: display.plot().figure_, alt=alt, wide=wide)
+
+
+def metrics_figure(
+    n_labeled: Sequence[int], metrics: Mapping[str, Sequence[float | None]]
+) -> Markup:
+    """Return the learning curve with every metric.
+
+    Parameters
+    ----------
+    n_labeled : sequence of int of length n_rounds
+        Labels in use.
+    metrics : dict of str to sequence of float of length n_rounds
+        Scores of the test images; those that all lie in [0, 1] are shown in percent.
+
+    Returns
+    -------
+    Markup
+    """
+    curves = {name: (n_labeled, values) for name, values in metrics.items()}
+    names = ", ".join(metric_name(name) for name in metrics)
+    return curves_figure(
+        {metric_name(name): curve for name, curve in curves.items()},
+        score_name="score",
+        alt=f"Learning curve: {names} on the test images against the number of labels",
+    )
+
+
+def curves_figure(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float | None]]],
+    *,
+    score_name: str,
+    alt: str,
+) -> Markup:
+    """Return scores against numbers of labels, one line a name.
+
+    Parameters
+    ----------
+    curves : dict of str to (n_labeled, scores)
+        The curves; a score may be missing.
+    score_name : str
+        What the scores are.
+    alt : str
+        What the picture shows.
+
+    Returns
+    -------
+    Markup
+    """
+    return _as_image(lambda: _draw_curves(curves, score_name), alt=alt)
+
+
+def _draw_curves(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float | None]]], score_name: str
+) -> Figure:
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    ax = figure.add_subplot()
+    series = {
+        name: (np.asarray(x), np.array(y, dtype=float))
+        for name, (x, y) in curves.items()
+    }
+    every = np.concatenate([y for _, y in series.values()])
+    in_percent = bool(np.all((every >= 0) & (every <= 1) | np.isnan(every)))
+    styles = zip(
+        islice(cycle(_COLORS), len(series)),
+        islice(cycle(_MARKERS), len(series)),
+        islice(cycle(_LINES), len(series)),
+        strict=True,
+    )
+    for (name, (x, y)), (color, marker, line) in zip(
+        series.items(), styles, strict=True
+    ):
+        ax.plot(
+            x,
+            100 * y if in_percent else y,
+            color=color,
+            marker=marker,
+            linestyle=line,
+            markersize=5,
+            label=_cut(name),
+        )
+    ax.set_xlabel("Labelled training images (number)")
+    ax.set_ylabel(f"Test {score_name} (%)" if in_percent else f"Test {score_name}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.grid(alpha=0.3)
+    # beside the plot, where no curve can run under it
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return figure
+
+
+def cost_figure(rounds: Sequence[int], parts: Mapping[str, Sequence[float]]) -> Markup:
+    """Return the seconds of each round as stacked bars.
+
+    Parameters
+    ----------
+    rounds : sequence of int of length n_rounds
+        Numbers of the rounds.
+    parts : dict of str to sequence of float of length n_rounds
+        Seconds of each part of the work.
+
+    Returns
+    -------
+    Markup
+    """
+    return _as_image(
+        lambda: _draw_cost(rounds, parts),
+        alt="Seconds of each round: " + ", ".join(parts),
+    )
+
+
+def _draw_cost(rounds: Sequence[int], parts: Mapping[str, Sequence[float]]) -> Figure:
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    ax = figure.add_subplot()
+    below = np.zeros(len(rounds))
+    hatches = ("", "//", "..", "xx")
+    for (name, values), color, hatch in zip(
+        parts.items(), _COLORS, cycle(hatches), strict=False
+    ):
+        heights = np.array(values, dtype=float)
+        ax.bar(
+            rounds,
+            heights,
+            bottom=below,
+            color=color,
+            edgecolor="white",
+            hatch=hatch,
+            linewidth=0.5,
+            label=name,
+        )
+        below += heights
+    ax.set_xlabel("Round")
+    ax.set_ylabel("Time (seconds)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.grid(axis="y", alpha=0.3)
+    ax.set_axisbelow(True)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return figure
+
+
+def _as_image(draw: Callable[[], Figure], *, alt: str, wide: bool = False) -> Markup:
+    """Draw, and return the picture: as an image, in which no script could run."""
+    with matplotlib.rc_context(FILE_STYLE):
+        buffer = io.BytesIO()
+        save_figure(draw(), buffer, file_format="svg", name="report.html")
+    text = base64.b64encode(buffer.getvalue()).decode("ascii")
+    picture = element(
+        "img",
+        src=f"data:image/svg+xml;base64,{text}",
+        alt=alt,
+        class_="wide" if wide else "figure",
+    )
+    return element("div", picture, class_="scroll")
+
+
+def _cut(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def training_display(rounds: Sequence[Mapping[str, Any]], quantity: str) -> Any:
+    """Return the display of the epochs of all rounds, or None if they were not kept.
+
+    Parameters
+    ----------
+    rounds : list of dict
+        Entries of ``run.json``.
+    quantity : {"loss", "accuracy"}
+        Which values.
+
+    Returns
+    -------
+    TrainingHistoryDisplay or None
+    """
+    from dalmax_sk.reports.displays import TrainingHistoryDisplay
+
+    columns = [entry["training"] for entry in rounds]
+    key = f"train_{quantity}"
+    if not columns or any(not column.get(key) for column in columns):
+        return None
+    valid = None
+    if all(f"valid_{quantity}" in column for column in columns):
+        valid = [column[f"valid_{quantity}"] for column in columns]
+    return TrainingHistoryDisplay(
+        [column[key] for column in columns],
+        valid=valid,
+        rounds=[entry["round"] for entry in rounds],
+        quantity=quantity,
+    )

@@ -1,0 +1,98 @@
+"""Numbers as a reader wants them."""
+
+import math
+
+__all__ = ["counted", "file_size", "fraction", "metric_name", "number", "seconds"]
+
+
+def fraction(value: float | None, digits: int = 1) -> str:
+    """Return a fraction in percent, a dash for None or NaN.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import fraction
+    >>> fraction(0.8667), fraction(None)
+    ('86.7 %', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{100 * value:.{digits}f} %"
+
+
+def number(value: float | None) -> str:
+    """Return a number with four significant digits, a dash for None or NaN.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import number
+    >>> number(0.99931), number(12345678), number(3)
+    ('0.9993', '12,345,678', '3')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a time in the unit that fits it, a dash for None.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import seconds
+    >>> seconds(0.0123), seconds(75.0), seconds(7500)
+    ('0.012 s', '1 min 15 s', '2 h 5 min')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if value < 60:
+        return f"{value:.3f} s" if value < 1 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def file_size(value: float | None) -> str:
+    """Return a number of bytes in decimal units, a dash for None.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import file_size
+    >>> file_size(512), file_size(939089920)
+    ('512 B', '939 MB')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+        value /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def counted(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import counted
+    >>> counted(1, "image"), counted(1200, "class", "classes")
+    ('1 image', '1,200 classes')
+    """
+    noun = singular if n == 1 else plural or f"{singular}s"
+    return f"{n:,} {noun}"
+
+
+def metric_name(name: str) -> str:
+    """Return the name of a score as words.
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import metric_name
+    >>> metric_name("f1_macro")
+    'F1 macro'
+    """
+    words = name.replace("_", " ")
+    return words.replace("f1", "F1").replace("roc auc", "ROC AUC")

@@ -1,0 +1,164 @@
+"""Thumbnails that travel inside the page, and where their images lie."""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from dalmax_sk.images import ImageReadError, common_image_size, decode_image
+
+__all__ = ["MissingImage", "RunImages", "Thumbnail", "thumbnail"]
+
+# Images up to this side are icons: their pixels are kept, and enlarged by the browser.
+_TINY = 40
+_JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small image as text.
+
+    Attributes
+    ----------
+    uri : str
+        ``data:`` address.
+    width, height : int
+        In pixels, at most the side asked for.
+    is_tiny : bool
+        Whether these are the pixels of a very small image.
+    """
+
+    uri: str
+    width: int
+    height: int
+    is_tiny: bool
+
+
+@dataclass(frozen=True)
+class MissingImage:
+    """An image that cannot be shown.
+
+    Attributes
+    ----------
+    reason : str
+        A few words.
+    """
+
+    reason: str
+
+
+def thumbnail(path: Path, side: int) -> Thumbnail:
+    """Read an image file and make it fit into a square.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    side : int
+        Side of the square, in pixels. A smaller image keeps its size.
+
+    Returns
+    -------
+    Thumbnail
+
+    Raises
+    ------
+    ImageReadError
+        If the file is not there or no image.
+    """
+    height, width = common_image_size([path])
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    image = Image.fromarray(decode_image(path, image_size=size))
+    buffer = io.BytesIO()
+    is_tiny = max(size) <= _TINY
+    if is_tiny:
+        kind = "png"
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        kind = "jpeg"
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    text = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/{kind};base64,{text}", size[1], size[0], is_tiny)
+
+
+class RunImages:
+    """The images of a run by what ``run.json`` says of them.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The run's folder.
+    run : dict
+        Content of ``run.json``.
+
+    Attributes
+    ----------
+    n_loaded : int
+        Thumbnails given out so far.
+    n_bytes : int
+        Their size in the page.
+    """
+
+    def __init__(self, directory: Path, run: Mapping[str, Any]) -> None:
+        self._directory = directory
+        self._train = Path(run["data"]["train"]["directory"])
+        self._copies = {
+            pick["row"]: pick["copy"]
+            for entry in run["rounds"]
+            for pick in entry["picked"]
+            if "copy" in pick
+        }
+        self._known: dict[tuple[Path, int], Thumbnail | MissingImage] = {}
+        self.n_loaded = 0
+        self.n_bytes = 0
+
+    def pick(self, pick: Mapping[str, Any], side: int) -> Thumbnail | MissingImage:
+        """Return a picked image, from its copy in the run's folder."""
+        if "copy" not in pick:
+            return MissingImage("run.json names no copy of this image")
+        return self._load(
+            self._directory, pick["copy"], side, "copy removed from selected_images"
+        )
+
+    def labelled(
+        self, nearest: Mapping[str, Any], side: int
+    ) -> Thumbnail | MissingImage:
+        """Return a labelled image: the copy of an earlier pick, or the original."""
+        copy = self._copies.get(nearest["row"])
+        if copy is not None:
+            reason = "copy removed from selected_images"
+            return self._load(self._directory, copy, side, reason)
+        reason = "no longer in the training folder"
+        return self._load(self._train, nearest["file"], side, reason)
+
+    def _load(
+        self, folder: Path, name: str, side: int, if_missing: str
+    ) -> Thumbnail | MissingImage:
+        parts = PurePosixPath(name)
+        # a record from elsewhere must not pull other files of this disk into a page
+        if parts.is_absolute() or ".." in parts.parts:
+            return MissingImage("the name leads out of the run's folders")
+        path = folder.joinpath(*parts.parts)
+        if (path, side) not in self._known:
+            self._known[path, side] = _thumbnail_or_reason(path, side, if_missing)
+        found = self._known[path, side]
+        if isinstance(found, Thumbnail):
+            self.n_loaded += 1
+            self.n_bytes += len(found.uri)
+        return found
+
+
+def _thumbnail_or_reason(
+    path: Path, side: int, if_missing: str
+) -> Thumbnail | MissingImage:
+    if not path.is_file():
+        return MissingImage(if_missing)
+    try:
+        return thumbnail(path, side)
+    except ImageReadError as error:
+        return MissingImage(f"cannot be read: {error.failures[0][1]}")
