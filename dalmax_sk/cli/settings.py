@@ -1,60 +1,38 @@
-"""The flags of ``dalmax train-al`` as one checked, comparable object."""
+"""The flags of a run as one checked, comparable object."""
 
 import dataclasses
-import difflib
 import math
 import os
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
+from dalmax_sk.cli.checks import as_flag
 from dalmax_sk.cli.errors import UsageError
 
-__all__ = ["DIGITS", "Settings", "check_flags", "command_line", "parse_bool"]
-
-_TRUE = ("true", "1", "yes", "on", "y", "t")
-_FALSE = ("false", "0", "no", "off", "n", "f")
+__all__ = ["DIGITS", "DIGITS_MODEL", "LoopSettings", "ModelSettings", "Settings"]
 
 # Other defaults for the embedded digits, so that a run without any data at hand takes
 # well under a minute and has a curve to show: 30 labels, then 9 times 20.
+DIGITS_MODEL: dict[str, Any] = {"image_size": 8, "epochs": 40, "train_batch_size": 32}
 DIGITS: dict[str, Any] = {
     "query_size": 20,
     "iterations": 9,
     "n_initial": 30,
-    "image_size": 8,
-    "epochs": 40,
-    "train_batch_size": 32,
+    **DIGITS_MODEL,
 }
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the course of a run; all of it is kept in ``run.json``.
+class ModelSettings:
+    """The images, the net and its training: what every command that trains asks for.
 
     Attributes
     ----------
     dir_train, dir_test : str or None
         Absolute folders of class folders; None for the embedded digits.
     dir_results : str
-        Absolute folder below which the run's folder lies.
-    type : str
-        The strategy's name.
-    query_size : int
-        Images to ask labels for in a round.
-    iterations : int
-        Rounds of querying.
-    n_initial : int or None
-        Images labelled at the start; None leaves it to `test_size`.
-    test_size : float or None
-        Share of the training images that starts unlabelled, in (0, 1).
-    seed : int
-        Seed of everything random.
-    initial_strategy : str
-        ``"random"`` or ``"balanced"``.
-    refit : str
-        ``"scratch"`` or ``"continue"``.
+        Absolute folder below which the results lie.
     architecture : str
         Name of the net.
     weights : str or None
@@ -62,7 +40,7 @@ class Settings:
     image_size : int
         Side to which every image is resized, in pixels.
     epochs : int
-        Epochs of training in each round.
+        Epochs of one training.
     train_batch_size : int
         Images in a step of training.
     lr : float
@@ -84,14 +62,6 @@ class Settings:
     dir_train: str | None = None
     dir_test: str | None = None
     dir_results: str = "results"
-    type: str = "uncertainty_sampling"
-    query_size: int = 10
-    iterations: int = 5
-    n_initial: int | None = None
-    test_size: float | None = None
-    seed: int = 0
-    initial_strategy: str = "random"
-    refit: str = "scratch"
     architecture: str = "small_cnn"
     weights: str | None = None
     image_size: int = 32
@@ -107,21 +77,57 @@ class Settings:
 
     @property
     def uses_digits(self) -> bool:
-        """Whether the run is on the embedded digits."""
+        """Whether the images are the embedded digits."""
         return self.dir_train is None
 
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict, in the order of the fields."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class LoopSettings(ModelSettings):
+    """The rounds of active learning, beside the model.
+
+    Attributes
+    ----------
+    query_size : int
+        Images to ask labels for in a round.
+    iterations : int
+        Rounds of querying.
+    n_initial : int or None
+        Images labelled at the start; None leaves it to `test_size`.
+    test_size : float or None
+        Share of the training images that starts unlabelled, in (0, 1).
+    initial_strategy : str
+        ``"random"`` or ``"balanced"``.
+    refit : str
+        ``"scratch"`` or ``"continue"``.
+    """
+
+    query_size: int = 10
+    iterations: int = 5
+    n_initial: int | None = None
+    test_size: float | None = None
+    initial_strategy: str = "random"
+    refit: str = "scratch"
+
+    # settings that may differ from those of the run that is gone on with
+    _changeable: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
-    def from_flags(cls, given: Mapping[str, Any]) -> "Settings":
+    def from_flags(cls, given: Mapping[str, Any]) -> Self:
         """Make the settings of a new run.
 
         Parameters
         ----------
         given : dict
-            The flags that were given, as :func:`check_flags` returns them.
+            The flags that were given, as
+            :func:`~dalmax_sk.cli.checks.check_flags` returns them.
 
         Returns
         -------
-        Settings
+        LoopSettings
         """
         defaults: dict[str, Any] = {"dir_results": os.path.abspath("results")}
         if "dir_train" not in given:
@@ -134,9 +140,7 @@ class Settings:
         return cls(**values)
 
     @classmethod
-    def from_run(
-        cls, config: Mapping[str, Any], given: Mapping[str, Any]
-    ) -> "Settings":
+    def from_run(cls, config: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
         """Take the settings of the run to resume; a flag that differs is an error.
 
         Parameters
@@ -148,7 +152,7 @@ class Settings:
 
         Returns
         -------
-        Settings
+        LoopSettings
 
         Raises
         ------
@@ -163,9 +167,9 @@ class Settings:
                 "version, or start anew with --overwrite."
             )
         differing = [
-            f"{_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
+            f"{as_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
             for name, value in given.items()
-            if config[name] != value
+            if name not in cls._changeable and config[name] != value
         ]
         if differing:
             raise UsageError(
@@ -174,11 +178,8 @@ class Settings:
                 + ". Leave these flags out to go on, or start anew with --overwrite or "
                 "another --dir-results."
             )
-        return cls(**config)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the settings as a dict, in the order of the fields."""
-        return dataclasses.asdict(self)
+        changed = {name: given[name] for name in cls._changeable if name in given}
+        return cls(**{**config, **changed})
 
     def resolve_n_initial(self, n_train: int) -> int:
         """Return the size of the initial set for `n_train` training images.
@@ -209,156 +210,20 @@ class Settings:
         return n_initial
 
 
-def parse_bool(text: str) -> bool | None:
-    """Read a yes or a no; None if `text` is neither."""
-    word = text.strip().lower()
-    if word in _TRUE:
-        return True
-    return False if word in _FALSE else None
+@dataclass(frozen=True)
+class Settings(LoopSettings):
+    """What decides the course of ``train-al``; all of it is kept in ``run.json``.
 
-
-_CHOICES = {
-    "initial_strategy": ("random", "balanced"),
-    "refit": ("scratch", "continue"),
-    "lr_schedule": ("constant", "cosine", "one_cycle"),
-    "optimizer": ("adam", "adamw", "sgd"),
-    "on_bad_image": ("error", "skip"),
-}
-_AT_LEAST = {
-    "query_size": (1, "images a round"),
-    "iterations": (0, "rounds"),
-    "n_initial": (1, "images"),
-    "seed": (0, "any such number"),
-    "image_size": (1, "pixels"),
-    "epochs": (1, "epochs a round"),
-    "train_batch_size": (1, "images a step"),
-}
-_BOOLS = ("mult_gpu", "augment")
-
-
-def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the flags as they came from the command line, all in one go.
-
-    Parameters
+    Attributes
     ----------
-    flags : dict
-        Flag names with underscores, ``batch_size`` among them; None means not given.
-
-    Returns
-    -------
-    dict
-        The given flags, named like the fields of :class:`Settings`: booleans read,
-        paths made absolute, ``batch_size`` turned into ``query_size``.
-
-    Raises
-    ------
-    UsageError
-        If flags are wrong; all of them are named.
+    type : str
+        The strategy's name.
+    seed : int
+        Seed of everything random.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    problems: list[str] = []
-    if "batch_size" in given:
-        batch_size = given.pop("batch_size")
-        if given.setdefault("query_size", batch_size) != batch_size:
-            problems.append(
-                f"--batch-size {batch_size} and --query-size {given['query_size']} are "
-                "two names of one thing and differ; give one of them"
-            )
-    for name in _BOOLS:
-        if name in given:
-            value = parse_bool(given[name])
-            if value is None:
-                problems.append(
-                    f"{_flag(name)} must be True or False, got {given[name]!r}"
-                )
-            given[name] = value
-    for name, choices in _CHOICES.items():
-        if name in given and given[name] not in choices:
-            problems.append(_wrong_choice(name, given[name], choices))
-    for name, (least, unit) in _AT_LEAST.items():
-        if name in given and given[name] < least:
-            problems.append(
-                f"{_flag(name)} must be at least {least} ({unit}), got {given[name]}"
-            )
-    problems += _check_numbers(given) + _check_pairs(given)
-    if problems:
-        raise UsageError("; ".join(problems) + ".")
 
-    for name in ("dir_train", "dir_test", "dir_results"):
-        if name in given:
-            given[name] = os.path.abspath(given[name])
-    # --weights is a name such as "imagenet", or a file
-    if "weights" in given and os.path.exists(given["weights"]):
-        given["weights"] = os.path.abspath(given["weights"])
-    if "type" in given:
-        given["type"] = given["type"].lower().replace("-", "_")
-    return given
-
-
-def _check_numbers(given: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if "test_size" in given and not 0.0 < given["test_size"] < 1.0:
-        problems.append(
-            "--test-size must lie in (0, 1), it is the share of the training images "
-            f"that starts unlabelled; got {given['test_size']}"
-        )
-    if "lr" in given and not (0.0 < given["lr"] < math.inf):
-        problems.append(f"--lr must be a positive number, got {given['lr']}")
-    if "seed" in given and given["seed"] >= 2**32:
-        problems.append(f"--seed must be below 2**32, got {given['seed']}")
-    return problems
-
-
-def _check_pairs(given: Mapping[str, Any]) -> list[str]:
-    problems = []
-    if "n_initial" in given and "test_size" in given:
-        problems.append(
-            "--n-initial and --test-size both set the size of the initial set; give one"
-        )
-    if given.get("mult_gpu") and given.get("device", "auto") != "auto":
-        problems.append(
-            f"--mult-gpu True uses all GPUs, --device {given['device']} one; give one "
-            "of the two"
-        )
-    for one, other in (("dir_train", "dir_test"), ("dir_test", "dir_train")):
-        if one in given and other not in given:
-            problems.append(
-                f"{_flag(one)} needs {_flag(other)} beside it (give both for your own "
-                "images, neither for the embedded digits)"
-            )
-    return problems
-
-
-def _wrong_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(value, choices, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{_flag(name)} must be one of {', '.join(choices)}; got {value!r}{hint}"
-
-
-def command_line(given: Mapping[str, Any], *extra: str) -> str:
-    """Return the command that gives these flags, ready to paste into a shell.
-
-    Parameters
-    ----------
-    given : dict
-        The flags, as :func:`check_flags` returns them.
-    *extra : str
-        Words to put at the end, for instance ``"--resume"``.
-
-    Returns
-    -------
-    str
-    """
-    is_module = os.path.basename(sys.argv[0]) == "__main__.py"
-    words = ["python", "-m", "dalmax_sk"] if is_module else ["dalmax"]
-    words.append("train-al")
-    for name, value in given.items():
-        words += [_flag(name), str(value)]
-    return shlex.join([*words, *extra])
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    type: str = "uncertainty_sampling"
+    seed: int = 0
 
 
 def _shown(value: Any) -> str:

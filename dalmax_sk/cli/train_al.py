@@ -11,11 +11,12 @@ import torch
 
 from dalmax_sk import progress
 from dalmax_sk.active_learning import ActiveLearningClassifier
+from dalmax_sk.cli.checks import command_line
 from dalmax_sk.cli.data import RunData, list_run_data, read_run_data
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run_folder import FORMAT, RunFolder
 from dalmax_sk.cli.screen import Screen
-from dalmax_sk.cli.settings import Settings, command_line
+from dalmax_sk.cli.settings import Settings
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.devices import resolve_device
 from dalmax_sk.nets import build_net

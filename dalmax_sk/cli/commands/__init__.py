@@ -1,0 +1,60 @@
+"""The commands and their flags; everything heavy is imported when a command runs."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dalmax_sk._version import __version__
+from dalmax_sk.cli.commands.train_al import train_al
+from dalmax_sk.cli.config_file import register_command
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="dalmax",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={
+        # --dir_train and --dir-train, train_al and train-al are the same
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+        "help_option_names": ["-h", "--help"],
+    },
+)
+
+
+def _say_version(value: bool) -> None:
+    if value:
+        typer.echo(f"dalmax_sk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_say_version
+        ),
+    ] = False,
+) -> None:
+    """Deep active learning: find out which images are worth a label."""
+
+
+for _function in (train_al,):
+    app.command(register_command(_function))(_function)
+
+
+def main() -> None:
+    """Run the program."""
+    # Must come before torch is imported. Threads that wait actively for their turn burn
+    # the cores that others need: on a busy machine the small nets of active learning
+    # train some twenty times slower that way, and on an idle one no faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        # File names may hold characters that the terminal cannot show.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app(prog_name=None)

@@ -1,0 +1,270 @@
+"""Flags that several commands share: their names, help texts and types.
+
+A flag that was not given is None (a switch: False), so that a config file, the settings
+of an earlier run and the defaults can fill it in, in this order.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "DATA",
+    "LOOP",
+    "MODEL",
+    "RUN",
+    "Architecture",
+    "Augment",
+    "BatchSize",
+    "Config",
+    "Debug",
+    "Device",
+    "DirTest",
+    "DirTrain",
+    "EpochsOfRound",
+    "ImageSize",
+    "InitialStrategy",
+    "Iterations",
+    "Lr",
+    "LrSchedule",
+    "MultGpu",
+    "NInitial",
+    "OnBadImage",
+    "Optimizer",
+    "Overwrite",
+    "QuerySize",
+    "Quiet",
+    "Refit",
+    "Seed",
+    "TestSize",
+    "TrainBatchSize",
+    "Weights",
+    "flag",
+]
+
+DATA, LOOP = "Images and results", "Active learning"
+MODEL, RUN = "Model and training", "This command"
+
+
+def flag(name: str, text: str, panel: str, metavar: str | None = None) -> Any:
+    """Return typer's option ``--name``.
+
+    Parameters
+    ----------
+    name : str
+        The flag without the leading dashes; underscores in it are understood as well.
+    text : str
+        What ``--help`` says, the default included.
+    panel : str
+        The heading under which ``--help`` lists it.
+    metavar : str, default=None
+        What stands for the value.
+    """
+    return typer.Option(
+        f"--{name}",
+        help=text,
+        rich_help_panel=panel,
+        metavar=metavar,
+        show_default=False,
+    )
+
+
+DirTrain = Annotated[
+    str | None,
+    flag(
+        "dir-train",
+        "Folder of training images, one sub-folder a class. Default: the embedded "
+        "handwritten digits, written to DIR_RESULTS/digits.",
+        DATA,
+        "FOLDER",
+    ),
+]
+DirTest = Annotated[
+    str | None,
+    flag(
+        "dir-test",
+        "Folder of test images with the same classes; never trained on. Default: "
+        "the embedded digits.",
+        DATA,
+        "FOLDER",
+    ),
+]
+OnBadImage = Annotated[
+    str | None,
+    flag(
+        "on-bad-image",
+        "Unreadable image files: error (list all, stop) or skip (list all, leave "
+        "them out). Default: error",
+        DATA,
+        "error|skip",
+    ),
+]
+QuerySize = Annotated[
+    int | None,
+    flag(
+        "query-size",
+        "Images to ask labels for in a round. Default: 10 (digits: 20)",
+        LOOP,
+        "INT",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    flag(
+        "batch-size",
+        "The same as --query-size, under its old name; not the batch of training.",
+        LOOP,
+        "INT",
+    ),
+]
+Iterations = Annotated[
+    int | None,
+    flag("iterations", "Rounds of querying. Default: 5 (digits: 9)", LOOP, "INT"),
+]
+TestSize = Annotated[
+    float | None,
+    flag(
+        "test-size",
+        "Share of the training images that starts UNLABELLED, in (0, 1); nothing "
+        "to do with --dir-test. Default: 0.9",
+        LOOP,
+        "FLOAT",
+    ),
+]
+NInitial = Annotated[
+    int | None,
+    flag(
+        "n-initial",
+        "Images labelled at the start, instead of --test-size. Default: by "
+        "--test-size (digits: 30)",
+        LOOP,
+        "INT",
+    ),
+]
+InitialStrategy = Annotated[
+    str | None,
+    flag(
+        "initial-strategy",
+        "Initial set: random, or balanced over the classes (uses all labels: for "
+        "comparison with published protocols). Default: random",
+        LOOP,
+        "random|balanced",
+    ),
+]
+Refit = Annotated[
+    str | None,
+    flag(
+        "refit",
+        "Each round trains from scratch, or continues from the present weights. "
+        "Default: scratch",
+        LOOP,
+        "scratch|continue",
+    ),
+]
+Seed = Annotated[
+    int | None, flag("seed", "Seed of everything random. Default: 0", LOOP, "INT")
+]
+Architecture = Annotated[
+    str | None,
+    flag(
+        "architecture",
+        "The net: small_cnn, cifar_resnet18, or a name of torchvision (vgg16, "
+        "resnet50 …). Default: small_cnn",
+        MODEL,
+        "NAME",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    flag(
+        "weights",
+        "Start from these weights: imagenet (downloaded once), a name of "
+        "torchvision, or a .safetensors or .pth file. Default: random weights",
+        MODEL,
+        "NAME|FILE",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    flag(
+        "image-size",
+        "Side to which every image is resized, in pixels. Default: 32 (digits: 8)",
+        MODEL,
+        "INT",
+    ),
+]
+EpochsOfRound = Annotated[
+    int | None,
+    flag(
+        "epochs",
+        "Epochs of training in each round. Default: 20 (digits: 40)",
+        MODEL,
+        "INT",
+    ),
+]
+TrainBatchSize = Annotated[
+    int | None,
+    flag(
+        "train-batch-size",
+        "Images in one step of training. Default: 64 (digits: 32)",
+        MODEL,
+        "INT",
+    ),
+]
+Lr = Annotated[
+    float | None, flag("lr", "Learning rate. Default: 0.001", MODEL, "FLOAT")
+]
+LrSchedule = Annotated[
+    str | None,
+    flag(
+        "lr-schedule",
+        "Course of the learning rate within a training. Default: cosine",
+        MODEL,
+        "constant|cosine|one_cycle",
+    ),
+]
+Optimizer = Annotated[
+    str | None,
+    flag("optimizer", "Optimizer. Default: adam", MODEL, "adam|adamw|sgd"),
+]
+Augment = Annotated[
+    str | None,
+    flag(
+        "augment",
+        "Random crops and left-right flips in training. Default: False",
+        MODEL,
+        "BOOL",
+    ),
+]
+Device = Annotated[
+    str | None,
+    flag(
+        "device",
+        "auto (a GPU if there is one), cpu, cuda, cuda:1 … Default: auto",
+        MODEL,
+        "NAME",
+    ),
+]
+MultGpu = Annotated[
+    str | None,
+    flag(
+        "mult-gpu",
+        "Train on all GPUs (needs the package accelerate). Default: False",
+        MODEL,
+        "BOOL",
+    ),
+]
+Config = Annotated[
+    str | None,
+    flag(
+        "config",
+        "TOML file of flags (epochs = 5); the command line overrides it.",
+        RUN,
+        "FILE",
+    ),
+]
+Overwrite = Annotated[
+    bool, flag("overwrite", "Replace what the results folder holds of a run.", RUN)
+]
+Quiet = Annotated[bool, flag("quiet", "Show errors only.", RUN)]
+Debug = Annotated[bool, flag("debug", "Show the traceback of every error.", RUN)]

@@ -1,0 +1,89 @@
+"""The flags of ``dalmax train-al``."""
+
+from typing import Annotated, Any
+
+from dalmax_sk.cli.checks import command_line
+from dalmax_sk.cli.commands import flags as f
+from dalmax_sk.cli.execution import execute
+
+__all__ = ["train_al"]
+
+
+def train_al(
+    dir_train: f.DirTrain = None,
+    dir_test: f.DirTest = None,
+    dir_results: Annotated[
+        str | None,
+        f.flag(
+            "dir-results",
+            "Where the results go: DIR_RESULTS/active_learning/TYPE/. Default: results",
+            f.DATA,
+            "FOLDER",
+        ),
+    ] = None,
+    on_bad_image: f.OnBadImage = None,
+    type: Annotated[
+        str | None,
+        f.flag(
+            "type",
+            "Query strategy: uncertainty_sampling, badge, core_set_selection, "
+            "random_sampling, auto … (dalmax strategies lists all). "
+            "Default: uncertainty_sampling",
+            f.LOOP,
+            "NAME",
+        ),
+    ] = None,
+    query_size: f.QuerySize = None,
+    batch_size: f.BatchSize = None,
+    iterations: f.Iterations = None,
+    test_size: f.TestSize = None,
+    n_initial: f.NInitial = None,
+    initial_strategy: f.InitialStrategy = None,
+    refit: f.Refit = None,
+    seed: f.Seed = None,
+    architecture: f.Architecture = None,
+    weights: f.Weights = None,
+    image_size: f.ImageSize = None,
+    epochs: f.EpochsOfRound = None,
+    train_batch_size: f.TrainBatchSize = None,
+    lr: f.Lr = None,
+    lr_schedule: f.LrSchedule = None,
+    optimizer: f.Optimizer = None,
+    augment: f.Augment = None,
+    device: f.Device = None,
+    mult_gpu: f.MultGpu = None,
+    config: f.Config = None,
+    resume: Annotated[
+        bool,
+        f.flag(
+            "resume",
+            "Go on with a run that was stopped, with its settings; start one if there "
+            "is none.",
+            f.RUN,
+        ),
+    ] = False,
+    overwrite: f.Overwrite = False,
+    quiet: f.Quiet = False,
+    debug: f.Debug = False,
+) -> None:
+    """Train on a few labelled images, ask for the most useful labels, repeat.
+
+    All labels are known from the folders; the run hides them and reveals those it asks
+    for, which shows what a strategy is worth. Without folders it runs on scikit-learn's
+    handwritten digits.
+    """
+    execute("train-al", locals(), _work, after_interrupt=_say_how_to_go_on)
+
+
+def _work(given: dict[str, Any], **modes: Any) -> None:
+    # The checks of the flags cost nothing; torch costs seconds.
+    from dalmax_sk.cli.train_al import train_al
+
+    train_al(given, **modes)
+
+
+def _say_how_to_go_on(given: dict[str, Any]) -> str:
+    return (
+        "Every finished round and query is kept; go on with:\n"
+        f"  {command_line(given, '--resume')}"
+    )

@@ -1,0 +1,105 @@
+"""What all commands do alike: read the flags, do the work, end with an exit code."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+from dalmax_sk.cli.checks import check_flags
+from dalmax_sk.cli.config_file import read_config
+from dalmax_sk.cli.errors import UsageError, is_mendable
+from dalmax_sk.cli.screen import Screen
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "execute"]
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_SWITCHES = ("resume", "overwrite")
+
+
+def execute(
+    command: str,
+    flags: Mapping[str, Any],
+    work: Callable[..., None],
+    *,
+    check: Callable[[Mapping[str, Any]], dict[str, Any]] = check_flags,
+    after_interrupt: Callable[[dict[str, Any]], str],
+) -> None:
+    """Check the flags, do the work, and turn what is raised into an exit code.
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    flags : dict
+        The flags as typer gives them; None, or False for a switch: not given.
+    work : callable
+        ``work(given, screen=..., resume=..., overwrite=...)`` with the checked flags
+        and those of the two switches that the command has. It imports what is heavy.
+    check : callable
+        Checks the flags and returns those given.
+    after_interrupt : callable
+        ``after_interrupt(given)`` tells the user what Ctrl-C left.
+
+    Raises
+    ------
+    typer.Exit
+        With 2 if something has to be mended first, 130 after Ctrl-C.
+    """
+    flags = dict(flags)
+    path = flags.pop("config", None)
+    screen, debug = Screen(flags["quiet"]), flags["debug"]
+    given: dict[str, Any] = {}
+    try:
+        if path is not None:
+            flags = _filled(flags, read_config(path, command))
+            screen, debug = Screen(flags["quiet"]), flags["debug"]
+        switches = {name: flags.pop(name) for name in _SWITCHES if name in flags}
+        del flags["quiet"], flags["debug"]
+        given = check(flags)
+        work(given, screen=screen, **switches)
+    except KeyboardInterrupt as error:
+        screen.err.print("")
+        screen.warn(f"interrupted. {after_interrupt(given)}")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except Exception as error:
+        if debug or not is_mendable(error):
+            raise
+        if path is not None and given == {}:
+            error.add_note(f"(Flags were read from {path} as well.)")
+        screen.fail(_message(error))
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+def _filled(flags: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags, those not given taken from the config file."""
+    merged = {
+        name: found.get(name, value) if value is None or value is False else value
+        for name, value in flags.items()
+    }
+    return _drop_rivals(flags, merged)
+
+
+def _drop_rivals(flags: Mapping[str, Any], merged: dict[str, Any]) -> dict[str, Any]:
+    """Let a flag of the command line replace the file's other word for the same."""
+    for one, other in _RIVALS:
+        for typed, filed in ((one, other), (other, one)):
+            if flags.get(typed) is not None and flags.get(filed, 0) is None:
+                merged[filed] = None
+    return merged
+
+
+# Two flags that say the same thing: only one of them may stand.
+_RIVALS = (
+    ("query_size", "batch_size"),
+    ("n_initial", "test_size"),
+    ("n_labels", "like"),
+    ("dir_model", "model"),
+)
+
+
+def _message(error: BaseException) -> str:
+    notes = getattr(error, "__notes__", [])
+    text = str(error) if isinstance(error, UsageError) or str(error) else repr(error)
+    return "\n".join([text, *notes])
