@@ -1,22 +1,20 @@
 """Figures of a run: learning curve, training history, confusion matrix.
 
-The displays follow scikit-learn's: build one with ``from_...``, then ``plot(ax=None)``;
-``ax_`` and ``figure_`` hold what was drawn. They draw what they are given and compute
-nothing. Figures are made without pyplot, so drawing needs no screen and leaves no
-global state; in a notebook a display shows itself when it is the last line of a cell.
+They draw what they are given and compute nothing but the confusions.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
+from sklearn.utils.multiclass import unique_labels
+
+from dalmax_sk.reports.display_base import BLUE, ORANGE, FigureDisplay, shorten
 
 __all__ = [
     "ActiveLearningCurveDisplay",
@@ -24,42 +22,11 @@ __all__ = [
     "TrainingHistoryDisplay",
 ]
 
-# Okabe and Ito's colours, told apart by colour-blind readers and in grey print.
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
-
 # Above this number of classes the integers in the cells could not be read.
 _MAX_ANNOTATED = 30
 
 
-class _Display:
-    """What the displays share: the axes to draw on, and showing in a notebook."""
-
-    ax_: Axes
-    figure_: Figure
-
-    def _set_axes(self, ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-        if ax is None:
-            ax = Figure(figsize=figsize, layout="constrained").add_subplot()
-        figure = ax.get_figure(root=True)
-        if figure is None:
-            raise ValueError(
-                f"{type(self).__name__}.plot: the given ax is part of no figure."
-            )
-        self.ax_, self.figure_ = ax, figure
-        return ax
-
-    def plot(self, ax: Axes | None = None) -> Self:
-        raise NotImplementedError
-
-    def _repr_png_(self) -> bytes:
-        if not hasattr(self, "figure_"):
-            self.plot()
-        buffer = io.BytesIO()
-        self.figure_.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-        return buffer.getvalue()
-
-
-class ActiveLearningCurveDisplay(_Display):
+class ActiveLearningCurveDisplay(FigureDisplay):
     """A score on the evaluation set against the number of labels, over the rounds.
 
     Parameters
@@ -159,7 +126,7 @@ class ActiveLearningCurveDisplay(_Display):
         ax = self._set_axes(ax, (6, 4))
         percent = 100.0 * np.asarray(self.scores, dtype=float)
         (self.line_,) = ax.plot(
-            self.n_labeled, percent, marker="o", color=_BLUE, label=self.name
+            self.n_labeled, percent, marker="o", color=BLUE, label=self.name
         )
         ax.set_xlabel("Labelled training images (number)")
         ax.set_ylabel(f"Test {self.score_name} (%)")
@@ -170,7 +137,7 @@ class ActiveLearningCurveDisplay(_Display):
         return self
 
 
-class TrainingHistoryDisplay(_Display):
+class TrainingHistoryDisplay(FigureDisplay):
     """Loss or accuracy on the training images over the epochs of all rounds.
 
     The epochs of all rounds are joined on one axis; a dashed line stands where a new
@@ -285,8 +252,8 @@ class TrainingHistoryDisplay(_Display):
         marker = "." if max(lengths) < 3 or sum(lengths) <= 30 else ""
         self.lines_ = []
         for series, color, style, label in (
-            (self.train, _BLUE, "-", "training images"),
-            (self.valid, _ORANGE, "--", "validation images"),
+            (self.train, BLUE, "-", "training images"),
+            (self.valid, ORANGE, "--", "validation images"),
         ):
             for number, values in enumerate(series if series is not None else []):
                 epochs = np.arange(ends[number], ends[number] + len(values)) + 1
@@ -332,7 +299,7 @@ class TrainingHistoryDisplay(_Display):
         above.set_xlabel("Round")
 
 
-class ConfusionHeatmapDisplay(_Display):
+class ConfusionHeatmapDisplay(FigureDisplay):
     """The confusion matrix as a heat map, readable with two classes or a hundred.
 
     Up to 30 classes every cell holds its count; with more, the colours alone speak. The
@@ -369,8 +336,56 @@ class ConfusionHeatmapDisplay(_Display):
         self.display_labels = display_labels
 
     @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        labels: Sequence[Any] | None = None,
+    ) -> Self:
+        """Count the confusions of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : classifier
+            Fitted, for instance an ``ActiveLearningClassifier``.
+        X : array-like of shape (n, ...)
+            What it predicts from.
+        y : array-like of shape (n,)
+            True labels.
+        labels : sequence of length n_classes, default=None
+            As in :meth:`from_predictions`; None takes the classes of `estimator`, then
+            those of `y` that it does not know.
+
+        Returns
+        -------
+        ConfusionHeatmapDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from dalmax_sk.reports import ConfusionHeatmapDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = GaussianNB().fit(X, y)
+        >>> display = ConfusionHeatmapDisplay.from_estimator(model, X, y)
+        >>> display.confusion_matrix.tolist()
+        [[50, 0, 0], [0, 47, 3], [0, 3, 47]]
+        """
+        predicted = estimator.predict(X)
+        if labels is None:
+            known = list(estimator.classes_)
+            labels = known + [label for label in unique_labels(y) if label not in known]
+        return cls.from_predictions(y, predicted, labels=labels)
+
+    @classmethod
     def from_predictions(
-        cls, y_true: ArrayLike, y_pred: ArrayLike, *, labels: Sequence[Any]
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        labels: Sequence[Any] | None = None,
     ) -> Self:
         """Count the confusions of true and predicted labels.
 
@@ -378,14 +393,16 @@ class ConfusionHeatmapDisplay(_Display):
         ----------
         y_true, y_pred : array-like of shape (n,)
             True and predicted labels.
-        labels : sequence of length n_classes
+        labels : sequence of length n_classes, default=None
             All classes in the order of rows and columns; a class that does not occur
-            keeps its row and column.
+            keeps its row and column. None takes those that occur, sorted.
 
         Returns
         -------
         ConfusionHeatmapDisplay
         """
+        if labels is None:
+            labels = list(unique_labels(y_true, y_pred))
         counts = confusion_matrix(y_true, y_pred, labels=list(labels))
         return cls(counts, labels)
 
@@ -414,7 +431,7 @@ class ConfusionHeatmapDisplay(_Display):
                 f"names need shape ({n_classes}, {n_classes})."
             )
         cell, every = _cell_size(n_classes)
-        labels = [_shorten(name, 40) for name in names[::every]]
+        labels = [shorten(name, 40) for name in names[::every]]
         fontsize = min(10.0, 0.75 * 72 * cell * every)
         # The names' room comes on top of the cells' (inches; a letter is some 0.6 em).
         room = max(map(len, labels)) * 0.6 * fontsize / 72
@@ -463,11 +480,6 @@ def _cell_size(n_classes: int) -> tuple[float, int]:
     # The figure stays on a sheet of 17 inches: names are thinned out.
     side = 17 / n_classes
     return side, int(np.ceil(0.14 / side))
-
-
-def _shorten(text: str, length: int) -> str:
-    """Cut `text` to at most `length` characters, marking the cut."""
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _require(records: Sequence[Mapping[str, Any]], key: str, hint: str) -> None:
