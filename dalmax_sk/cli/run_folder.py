@@ -1,18 +1,17 @@
 """The folder of a run: who may write there, and what may be removed from it."""
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from dalmax_sk._atomic import part_name
+from dalmax_sk._locks import FileLock
 from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.output_folder import listed
+from dalmax_sk.cli.records import read_record
 
 __all__ = ["RunFolder"]
-
-#: The format of run.json; a change that readers would notice raises it.
-FORMAT = 1
 
 
 class RunFolder:
@@ -37,7 +36,7 @@ class RunFolder:
         self.path = Path(dir_results) / "active_learning" / strategy
         self.checkpoint = self.path / "checkpoint"
         self._strategy = strategy
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.checkpoint / "lock")
 
     @property
     def model_stem(self) -> Path:
@@ -74,25 +73,12 @@ class RunFolder:
             present = self._present()
             if present:
                 raise UsageError(
-                    f"{self.path} holds {_listed(present)} but no run.json, so it "
+                    f"{self.path} holds {listed(present)} but no run.json, so it "
                     "cannot be told which run they belong to. Start anew with "
                     "--overwrite, or choose another --dir-results."
                 )
             return None
-        try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UsageError(
-                f"{file} is not valid JSON ({error}); a run did not write it so. Move "
-                "it away, or choose another --dir-results."
-            ) from error
-        if not isinstance(run, dict) or run.get("format") != FORMAT:
-            found = run.get("format") if isinstance(run, dict) else None
-            raise UsageError(
-                f"{file} has format {found!r}; this version of dalmax_sk reads format "
-                f"{FORMAT}. Choose another --dir-results."
-            )
-        return run
+        return read_record(file)
 
     def check_unused(self) -> None:
         """Raise UsageError if the folder holds a run already."""
@@ -110,7 +96,7 @@ class RunFolder:
         names = [file.name for file in self.own_files() if file.exists()]
         for folder in (self.path / "selected_images", self.checkpoint):
             # The lock file comes before run.json, and says nothing about a run.
-            if folder.exists() and set(folder.iterdir()) - {self._lock_file}:
+            if folder.exists() and set(folder.iterdir()) - {self._lock.path}:
                 names.append(f"{folder.name}/")
         return names
 
@@ -136,7 +122,7 @@ class RunFolder:
         if foreign:
             raise UsageError(
                 f"--overwrite removes only what a run wrote, and {self.path} holds "
-                f"files that run.json does not name: {_listed(foreign)}. Move them "
+                f"files that run.json does not name: {listed(foreign)}. Move them "
                 "away, or choose another --dir-results."
             )
 
@@ -151,7 +137,7 @@ class RunFolder:
             part_name(copy).unlink(missing_ok=True)
         _remove_empty_folders(self.path / "selected_images")
         for entry in self.checkpoint.iterdir() if self.checkpoint.exists() else []:
-            if entry != self._lock_file:
+            if entry != self._lock.path:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for file in self.own_files():
             # and what a kill left of it half written
@@ -170,10 +156,6 @@ class RunFolder:
             for pick in entry["picked"]
         ]
 
-    @property
-    def _lock_file(self) -> Path:
-        return self.checkpoint / "lock"
-
     def lock(self) -> None:
         """Make the folder and keep other processes out of it until this one ends.
 
@@ -184,12 +166,9 @@ class RunFolder:
         UsageError
             If another process is at work in the folder.
         """
-        self.checkpoint.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self._lock_file, "a")
         try:
-            _lock(self._lock)
+            self._lock.acquire()
         except BlockingIOError as error:
-            self.unlock()
             raise UsageError(
                 f"Another process is at work in {self.path}. Wait for it, or choose "
                 "another --dir-results."
@@ -197,24 +176,7 @@ class RunFolder:
 
     def unlock(self) -> None:
         """Let other processes in again."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-
-def _lock(file: IO[str]) -> None:
-    """Lock `file` or raise BlockingIOError."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise BlockingIOError(str(error)) from error
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock.release()
 
 
 def _remove_empty_folders(root: Path) -> None:
@@ -223,8 +185,3 @@ def _remove_empty_folders(root: Path) -> None:
             folder.rmdir()
     if root.is_dir() and not any(root.iterdir()):
         root.rmdir()
-
-
-def _listed(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
