@@ -3,6 +3,11 @@
 Everything here is given a history or arrays and draws or writes what they hold.
 """
 
+from dalmax_sk.reports.budget_curve_display import BudgetCurve, BudgetCurveDisplay
+from dalmax_sk.reports.comparison_displays import (
+    CriticalDifferenceDisplay,
+    PenaltyMatrixDisplay,
+)
 from dalmax_sk.reports.displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,
@@ -26,7 +31,11 @@ from dalmax_sk.reports.strict_json import to_json, to_plain
 
 __all__ = [
     "ActiveLearningCurveDisplay",
+    "BudgetCurve",
+    "BudgetCurveDisplay",
     "ConfusionHeatmapDisplay",
+    "CriticalDifferenceDisplay",
+    "PenaltyMatrixDisplay",
     "TrainingHistoryDisplay",
     "copy_names",
     "describe_hardware",

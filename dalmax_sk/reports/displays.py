@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 from sklearn.utils.multiclass import unique_labels
 
-from dalmax_sk.reports.display_base import BLUE, ORANGE, FigureDisplay, shorten
+from dalmax_sk.reports.display_base import BLUE, ORANGE, FigureDisplay, literal, shorten
 
 __all__ = [
     "ActiveLearningCurveDisplay",
@@ -463,6 +463,7 @@ class ConfusionHeatmapDisplay(FigureDisplay):
             ticks, labels=labels, rotation=90 if rotate else 0, fontsize=fontsize
         )
         ax.set_yticks(ticks, labels=labels, rotation=0, fontsize=fontsize)
+        literal([*ax.get_xticklabels(), *ax.get_yticklabels()])
         ax.tick_params(length=0)
         ax.set_xlabel("Predicted")
         ax.set_ylabel("True")
