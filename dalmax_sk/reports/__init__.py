@@ -23,6 +23,11 @@ from dalmax_sk.reports.files import (
     write_run_json,
     write_training_plots,
 )
+from dalmax_sk.reports.page import (
+    write_comparison_page,
+    write_results_page,
+    write_run_page,
+)
 from dalmax_sk.reports.picks import describe_query
 from dalmax_sk.reports.run_record import describe_picks, describe_round
 from dalmax_sk.reports.scores import describe_test
@@ -46,12 +51,15 @@ __all__ = [
     "describe_versions",
     "to_json",
     "to_plain",
+    "write_comparison_page",
     "write_confusion_matrix",
     "write_final_accuracy",
     "write_history_csv",
     "write_infos",
     "write_learning_curve",
+    "write_results_page",
     "write_run_json",
+    "write_run_page",
     "write_selected_images",
     "write_training_plots",
 ]

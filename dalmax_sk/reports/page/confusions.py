@@ -104,12 +104,14 @@ def _matrix(counts: np.ndarray, names: Sequence[str]) -> Markup:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = np.minimum((shares * _N_SHADES).astype(int), _N_SHADES - 1)
     shades[(counts > 0) & (shades == 0)] = 1  # a single confusion stays visible
+    # short names need no turning on their side
+    kind = "top" if max(map(len, names)) > 4 else "short"
     corner = element("th", "true ↓ predicted →", class_="side")
     head = element(
         "tr",
         corner,
         [
-            element("th", element("bdi", name), class_="top", scope="col", title=name)
+            element("th", element("bdi", name), class_=kind, scope="col", title=name)
             for name in names
         ],
     )

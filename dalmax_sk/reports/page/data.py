@@ -17,7 +17,18 @@ __all__ = ["KIND", "gather_run", "read_run_record", "share_of_images"]
 #: What ``run.json`` of a run of active learning calls itself.
 KIND = "active learning on image folders"
 _FORMAT = 1
-_EXPECTED = ("status", "config", "classes", "data", "initial", "rounds")
+# What a page cannot do without, by the place in the record.
+_EXPECTED = {
+    "": "status config resolved classes data versions hardware sessions initial rounds "
+    "command seed total_seconds",
+    "config": "type iterations",
+    "resolved": "device",
+    "data": "train test",
+    "data.train": "directory n_images skipped sha256",
+    "data.test": "directory n_images skipped sha256",
+}
+_EXPECTED_OF_ROUNDS = "round n_labeled metrics seconds strategy training picked"
+_EXPECTED_OF_PICKS = "row file class"
 
 # Sides of the thumbnails, in pixels.
 _SIDE, _SIDE_OF_NEIGHBOUR = 96, 48
@@ -66,12 +77,35 @@ def read_run_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} has format {run.get('format')!r}; this version of dalmax_sk reads "
             f"format {_FORMAT}."
         )
-    lacking = [key for key in _EXPECTED if key not in run]
+    lacking = _lacking(run)
     if lacking:
         raise ValueError(
             f"{file} lacks {', '.join(lacking)}; a run did not write it so."
         )
     return run
+
+
+def _lacking(run: Mapping[str, Any]) -> list[str]:
+    """Return the names of what a run's record does not hold, at most ten."""
+    parts: list[tuple[str, Any, str]] = []
+    for place, names in _EXPECTED.items():
+        part: Any = run
+        for key in place.split(".") if place else ():
+            part = part.get(key) if isinstance(part, dict) else None
+        parts.append((f"{place}." if place else "", part, names))
+    entries = run.get("rounds")
+    for i, entry in enumerate(entries if isinstance(entries, list) else ()):
+        parts.append((f"rounds[{i}].", entry, _EXPECTED_OF_ROUNDS))
+        picked = entry.get("picked") if isinstance(entry, dict) else None
+        for j, pick in enumerate(picked if isinstance(picked, list) else ()):
+            parts.append((f"rounds[{i}].picked[{j}].", pick, _EXPECTED_OF_PICKS))
+    lacking = [
+        place + name
+        for place, part, names in parts
+        for name in names.split()
+        if not isinstance(part, dict) or name not in part
+    ]
+    return lacking[:10]
 
 
 def share_of_images(

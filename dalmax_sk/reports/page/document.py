@@ -67,6 +67,7 @@ table.matrix td { text-align: right; font-variant-numeric: tabular-nums;
   min-width: 2.2rem; }
 table.matrix th.side { max-width: 12rem; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; text-align: right; font-weight: 400; }
+table.matrix th.short { text-align: right; font-weight: 400; }
 table.matrix th.top { writing-mode: vertical-rl; transform: rotate(180deg);
   max-height: 9rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   font-weight: 400; vertical-align: middle; }

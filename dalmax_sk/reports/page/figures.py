@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, islice
 from typing import Any, Protocol, Self
 
 import matplotlib
@@ -12,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
+from dalmax_sk.reports.display_base import line_style, shorten
+from dalmax_sk.reports.displays import TrainingHistoryDisplay
 from dalmax_sk.reports.page.formats import metric_name
 from dalmax_sk.reports.page.markup import Markup, element
 
@@ -23,11 +24,8 @@ __all__ = [
     "training_display",
 ]
 
-# Okabe and Ito's colours, told apart by colour-blind readers; with markers and line
-# styles they are told apart in grey print as well.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_LINES = ("-", "--", "-.", ":")
+# With these, the parts of a bar are told apart in grey print.
+_HATCHES = ("", "//", "..", "xx")
 
 
 class _Drawable(Protocol):
@@ -115,23 +113,13 @@ def _draw_curves(
     }
     every = np.concatenate([y for _, y in series.values()])
     in_percent = bool(np.all((every >= 0) & (every <= 1) | np.isnan(every)))
-    styles = zip(
-        islice(cycle(_COLORS), len(series)),
-        islice(cycle(_MARKERS), len(series)),
-        islice(cycle(_LINES), len(series)),
-        strict=True,
-    )
-    for (name, (x, y)), (color, marker, line) in zip(
-        series.items(), styles, strict=True
-    ):
+    for place, (name, (x, y)) in enumerate(series.items()):
         ax.plot(
             x,
             100 * y if in_percent else y,
-            color=color,
-            marker=marker,
-            linestyle=line,
             markersize=5,
-            label=_cut(name),
+            label=shorten(name, 40),
+            **line_style(place),
         )
     ax.set_xlabel("Labelled training images (number)")
     ax.set_ylabel(f"Test {score_name} (%)" if in_percent else f"Test {score_name}")
@@ -166,18 +154,15 @@ def _draw_cost(rounds: Sequence[int], parts: Mapping[str, Sequence[float]]) -> F
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     ax = figure.add_subplot()
     below = np.zeros(len(rounds))
-    hatches = ("", "//", "..", "xx")
-    for (name, values), color, hatch in zip(
-        parts.items(), _COLORS, cycle(hatches), strict=False
-    ):
+    for place, (name, values) in enumerate(parts.items()):
         heights = np.array(values, dtype=float)
         ax.bar(
             rounds,
             heights,
             bottom=below,
-            color=color,
+            color=line_style(place)["color"],
             edgecolor="white",
-            hatch=hatch,
+            hatch=_HATCHES[place % len(_HATCHES)],
             linewidth=0.5,
             label=name,
         )
@@ -206,11 +191,9 @@ def _as_image(draw: Callable[[], Figure], *, alt: str, wide: bool = False) -> Ma
     return element("div", picture, class_="scroll")
 
 
-def _cut(text: str, length: int = 40) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def training_display(rounds: Sequence[Mapping[str, Any]], quantity: str) -> Any:
+def training_display(
+    rounds: Sequence[Mapping[str, Any]], quantity: str
+) -> TrainingHistoryDisplay | None:
     """Return the display of the epochs of all rounds, or None if they were not kept.
 
     Parameters
@@ -224,8 +207,6 @@ def training_display(rounds: Sequence[Mapping[str, Any]], quantity: str) -> Any:
     -------
     TrainingHistoryDisplay or None
     """
-    from dalmax_sk.reports.displays import TrainingHistoryDisplay
-
     columns = [entry["training"] for entry in rounds]
     key = f"train_{quantity}"
     if not columns or any(not column.get(key) for column in columns):

@@ -179,7 +179,7 @@ def _lines(text: str) -> Content:
 
 def _facts(page: Mapping[str, Any]) -> Markup:
     run, metrics = page["run"], page["metrics"]
-    entries = [("strategy", page["strategy"])]
+    entries = []
     for name in list(metrics)[:1]:
         entries.append((f"test {metric_name(name)}", _score(metrics[name][-1])))
     if page["n_labeled"]:

@@ -43,15 +43,14 @@ def _in_words(sheet: Mapping[str, Any]) -> Content:
     n, classes = sheet["n_picked"], sheet["classes"]
     named: list[Content] = []
     for name, count in classes[:_MOST_CLASSES]:
-        named += [", " if named else "", element("bdi", name), f" {count}"]
-    if len(classes) > _MOST_CLASSES:
-        named.append(f" and {counted(len(classes) - _MOST_CLASSES, 'other class')}")
-        if len(classes) - _MOST_CLASSES > 1:
-            named[-1] = f" and {len(classes) - _MOST_CLASSES} other classes"
-    words: list[Content] = [f"{counted(n, 'pick')}: ", named, ". "]
+        named += [", " if named else None, element("bdi", name), f" ({count})"]
+    rest = len(classes) - _MOST_CLASSES
+    if rest > 0:
+        named.append(f" and {counted(rest, 'other class', 'other classes')}")
+    words: list[Content] = [f"{counted(n, 'pick')} of class ", named, ". "]
     if sheet["n_predicted"]:
         words.append(
-            f"The model predicted another class than the true one for "
+            "The model predicted another class than the true one for "
             f"{sheet['n_other']} of {sheet['n_predicted']}. "
         )
     shown = len(sheet["picks"])
