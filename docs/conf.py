@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 # the package beside these pages is the one that they describe
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
-# one thread for each library: the examples are small, and builders often share a machine
+# one thread for each library: the examples are small, and builders share machines
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -38,6 +38,7 @@ templates_path = ["_templates"]
 root_doc = "index"
 default_role = "literal"
 highlight_language = "text"
+smartquotes = False
 
 # -- Markdown: pages stay readable where only CommonMark and tables are known --------
 myst_heading_anchors = 3
@@ -84,7 +85,8 @@ html_last_updated_fmt = None
 html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "dalmax_sk"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
+    "navbar_align": "left",
     "navigation_depth": 3,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],

@@ -2,9 +2,9 @@
 What strategies pick, in two dimensions
 =======================================
 
-Six strategies choose ten points each to be labelled next, from the same pool and with the
-same model. What they look at decides what they take: the boundary between the classes, the
-shape of the pool, or both.
+Six strategies choose ten points each to be labelled next, from the same pool and with
+the same model. What they look at decides what they take: the boundary between the
+classes, the shape of the pool, or both.
 """
 
 # %%
@@ -46,7 +46,7 @@ figure, axes = plt.subplots(2, 3, figsize=(9.6, 6.4), sharex=True, sharey=True)
 for ax, name in zip(axes.flat, names, strict=True):
     picks = pool.indices[get_strategy(name).query(pool, n=10)]
     DecisionBoundaryDisplay.from_estimator(
-        model, X, ax=ax, response_method="predict", alpha=0.12, cmap="viridis"
+        model, X, ax=ax, response_method="predict", alpha=0.12
     )
     ax.scatter(*X.T, s=6, color="0.6", label="candidates")
     ax.scatter(*X[labeled].T, s=40, marker="s", color="black", label="labelled")
@@ -61,7 +61,7 @@ figure.tight_layout(rect=(0, 0.05, 1, 1))
 # %%
 # - ``random_sampling`` follows the density; the small cloud gets little.
 # - ``margin_sampling`` sits on the boundaries, often several times at one place.
-# - ``core_set_selection`` goes to the rim: it wants no candidate far from a labelled one.
+# - ``core_set_selection`` goes to the rim: it wants no candidate far from a label.
 # - ``typi_clust`` takes the middle of dense regions that hold no label yet.
 # - ``badge`` wants doubtful points that differ from each other.
 # - ``uherding`` covers the pool, and the more so where the model is unsure.
