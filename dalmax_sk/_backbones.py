@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -120,15 +119,15 @@ def build_feature_net(
         net = _registered_net(backbone, input_shape, weights)
     is_image = len(input_shape) == 3
     if is_image:
-        values = [
-            _channel_values("mean", mean, own_mean, input_shape[0]),
-            _channel_values("std", std, own_std, input_shape[0]),
-        ]
+        center = _channel_values("mean", mean, own_mean, input_shape[0])
+        scale = _channel_values("std", std, own_std, input_shape[0])
         net = net.to(memory_format=torch.channels_last)
     else:
-        values = [torch.zeros(input_shape[0]), torch.ones(input_shape[0])]
+        center, scale = torch.zeros(input_shape[0]), torch.ones(input_shape[0])
     size = (input_shape[1], input_shape[2]) if is_image and resize else None
-    module = FeatureNet(net, *values, image_size=size).eval().requires_grad_(False)
+    module = (
+        FeatureNet(net, center, scale, image_size=size).eval().requires_grad_(False)
+    )
     return module if is_image else module.double()
 
 
@@ -184,7 +183,7 @@ def _registered_net(
             f"backbone={name!r} has no pretrained weights of its own. Pass weights= "
             "with the path of a file, or weights='random'."
         )
-    chosen: Weights = "imagenet" if weights is None else weights
+    chosen = "imagenet" if weights is None else weights
     try:
         net = build_net(
             name,
@@ -242,10 +241,10 @@ def _timm_net(
             "timm.list_models() lists those it has."
         )
     options: dict[str, Any] = {"in_chans": input_shape[0]}
-    # Transformers are built for one size and say so by taking `img_size`.
-    if "img_size" in inspect.signature(timm.model_entrypoint(name)).parameters:
+    known = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if known is not None and known.fixed_input_size:  # transformers, as a rule
         options["img_size"] = input_shape[1:]
-    net = timm.create_model(name, pretrained=weights is None, **options)
+    net: Any = timm.create_model(name, pretrained=weights is None, **options)
     config = timm.data.resolve_model_data_config(net)
     if weights not in (None, RANDOM):
         heads = net.pretrained_cfg.get("classifier") or ()

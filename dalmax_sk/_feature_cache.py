@@ -136,7 +136,7 @@ class FeatureCache:
         with replacing(stem.with_suffix(".npy")) as part, open(part, "wb") as file:
             np.save(file, features)
         index = {
-            "checksum": zlib.crc32(features),
+            "checksum": zlib.crc32(features.data),
             # a bare path: the file appeared after the look at its stamp; not kept
             "files": [list(key) if isinstance(key, tuple) else None for key in keys],
         }
@@ -166,6 +166,6 @@ def _read_block(index_file: Path, n_features: int) -> tuple[list[FileKey], Rows]
             f"{features.dtype} rows of shape {features.shape}, expected float32 of "
             f"{(len(keys), n_features)}"
         )
-    if zlib.crc32(features) != index["checksum"]:
+    if zlib.crc32(features.data) != index["checksum"]:
         raise ValueError("its checksum differs")
     return keys, features

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import os
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 
 import joblib
@@ -17,7 +17,6 @@ from sklearn.base import (
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 from torch.nn.functional import interpolate
 
 from dalmax_sk import progress
@@ -25,7 +24,7 @@ from dalmax_sk._backbones import build_feature_net, weights_digest
 from dalmax_sk._batches import sequential_batches
 from dalmax_sk._feature_cache import FeatureCache
 from dalmax_sk._inputs import read_inputs
-from dalmax_sk._sklearn_compat import Interval, StrOptions, fit_context
+from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk.devices import resolve_device
 from dalmax_sk.images import (
     ImageReadError,
@@ -37,8 +36,6 @@ from dalmax_sk.images import (
 
 __all__ = ["ImageEmbedder"]
 
-# Files a thread decodes at a time.
-_TASK = 8
 # EfficientNet-Lite0 at 160 pixels on two cores: 135 images/s by 16, 69 by 64.
 _BATCH_SIZE = {"cpu": 16}
 
@@ -165,7 +162,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "weights": [str, os.PathLike, None],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "image_mode": [StrOptions({"rgb", "grey"})],
-        "channel_axis": [Interval(Integral, -1, 3, closed="both"), None],
+        "channel_axis": [Options(Integral, {1, 3, -1}), None],
         "mean": [Interval(Real, None, None, closed="neither"), "array-like", None],
         "std": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -415,7 +412,7 @@ class _ImageFiles:
             return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         return torch.cat([self._resized(image) for image in images])
 
-    def _decode(self, paths: list, threads: Executor):
+    def _decode(self, paths, threads):
         """Pixels (H, W, C) of each file, at most as large as the net wants them."""
 
         def decode(path):
@@ -436,7 +433,7 @@ class _ImageFiles:
         return interpolate(pixels, self.size, mode="bilinear", antialias=True)
 
 
-def _count_features(module: nn.Module, shape):
+def _count_features(module, shape):
     """Run one empty sample through the net, so that a misfit shows at once."""
     sample = torch.zeros(1, *shape, dtype=module.mean.dtype)
     try:
