@@ -41,9 +41,12 @@ class FileLock:
         BlockingIOError
             If another process, or another FileLock of this one, holds it.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         while self._file is None:
-            file = open(self.path, "a")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = open(self.path, "a")
+            except FileNotFoundError:  # its holder just removed the folder: make it
+                continue
             try:
                 _lock(file)
             except BlockingIOError:
