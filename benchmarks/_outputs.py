@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from dalmax_sk._atomic import replacing, write_text
+from dalmax_sk.evaluation import compare
 from dalmax_sk.reports import describe_hardware, describe_versions
 
 #: What of the hardware belongs on a page; the rest names a machine, not its speed.
@@ -102,8 +103,6 @@ def write_outputs(curves, name, directory, settings, *, baseline="random_samplin
     sidecar = describe(settings) | {"seeds": curves.seeds, "baseline": baseline}
     comparison = None
     if len(curves.seeds) > 1 and len(curves.strategies) > 1:
-        from dalmax_sk.evaluation import compare
-
         comparison = compare(curves, baseline=baseline)
         _write_table(comparison.table, directory / f"{name}_comparison.csv")
         sidecar["verdicts"] = comparison.verdicts
