@@ -23,6 +23,7 @@ from dalmax_sk.reports.files import (
     write_run_json,
     write_training_plots,
 )
+from dalmax_sk.reports.forecast_display import ForecastDisplay
 from dalmax_sk.reports.page import (
     write_comparison_page,
     write_results_page,
@@ -40,6 +41,7 @@ __all__ = [
     "BudgetCurveDisplay",
     "ConfusionHeatmapDisplay",
     "CriticalDifferenceDisplay",
+    "ForecastDisplay",
     "PenaltyMatrixDisplay",
     "TrainingHistoryDisplay",
     "copy_names",
