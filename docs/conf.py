@@ -29,9 +29,11 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     # from _ext
+    "gallery_links",
     "mathml",
     "outside_links",
     "own_members",
+    "plain_summaries",
 ]
 exclude_patterns = ["_build", "_ext", "examples"]
 templates_path = ["_templates"]
@@ -94,4 +96,16 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
 }
 html_context = {"default_mode": "auto"}
-html_sidebars = {"CHANGELOG": [], "contributing": [], "faq": [], "index": []}
+# pages without pages below them have nothing to navigate
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "getting_started",
+        "results",
+        "faq",
+        "design",
+        "CHANGELOG",
+        "contributing",
+    )
+}

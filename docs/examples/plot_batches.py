@@ -21,11 +21,15 @@ from dalmax_sk.strategies import BADGE, Filtered, UncertaintySampling
 rng = np.random.default_rng(1)
 left = rng.normal((-1.6, 0), (1.0, 1.4), size=(200, 2))
 right = rng.normal((1.6, 0), (1.0, 1.4), size=(200, 2))
-clump = rng.normal((0, 1.6), 0.07, size=(40, 2))
-X = np.concatenate([left, right, clump])
-y = (X[:, 0] > 0).astype(int)
+X = np.concatenate([left, right])
+y = np.repeat([0, 1], 200)
 labeled = np.r_[0:5, 200:205]
 model = LogisticRegression().fit(X[labeled], y[labeled])
+
+height = 2.0  # where the boundary crosses this height, there lies the clump
+(weight,), (bias,) = model.coef_, model.intercept_
+center = (-(bias + weight[1] * height) / weight[0], height)
+X = np.concatenate([X, rng.normal(center, 0.06, size=(40, 2))])
 pool = Pool(model, X, labeled, y[labeled], random_state=0)
 
 # %%
@@ -34,7 +38,7 @@ pool = Pool(model, X, labeled, y[labeled], random_state=0)
 # of what is picked or labelled, here within a distance of 0.4.
 strategies = {
     "margin, the top ten": UncertaintySampling(),
-    'margin, batch="power"': UncertaintySampling(batch="power", beta=8),
+    'margin, batch="power"': UncertaintySampling(batch="power", beta=4),
     "margin in Filtered": Filtered(
         UncertaintySampling(), near_duplicates=0.4, metric="euclidean"
     ),
