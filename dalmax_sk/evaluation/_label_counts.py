@@ -11,8 +11,7 @@ def labels_to_reach(
     """Return the number of labels at which curves first reach a target.
 
     Between two rounds a curve is taken as straight. What it does after it has first
-    reached the target does not matter; this is the same as reading its running
-    maximum.
+    reached the target does not matter.
 
     Parameters
     ----------
