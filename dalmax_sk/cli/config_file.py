@@ -30,11 +30,9 @@ _WORDS = {
 }
 
 
-def register_command(function: Callable[..., None]) -> str:
-    """Let config files know the flags of a command; return the command's name."""
-    name = function.__name__.replace("_", "-")
+def register_command(name: str, function: Callable[..., None]) -> None:
+    """Let config files know the flags of a command: the parameters of `function`."""
     _commands[name] = function
-    return name
 
 
 def read_config(path: str | os.PathLike[str], command: str) -> dict[str, Any]:

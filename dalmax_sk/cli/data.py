@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
+from dalmax_sk.images.decode import ImageMode
 
-__all__ = ["RunData", "Split", "list_run_data", "read_run_data"]
+__all__ = [
+    "RunData",
+    "Split",
+    "check_no_class_empty",
+    "drop_broken",
+    "list_run_data",
+    "read_run_data",
+]
 
 
 @dataclass
@@ -110,13 +119,15 @@ def list_run_data(
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
     train = load_image_paths(dir_train)
     class_names = list(train.target_names)
-    test = load_image_paths(dir_test, class_names=class_names)
     names = np.array(class_names)
-    splits = [
-        Split(Path(bunch.directory), bunch.data, names[bunch.target])
-        for bunch in (train, test)
-    ]
-    return RunData(class_names, *splits)
+    split = Split(Path(train.directory), train.data, names[train.target])
+    return RunData(class_names, split, list_split(dir_test, class_names))
+
+
+def list_split(directory: str, class_names: Sequence[str]) -> Split:
+    """List the images of a folder that has to have exactly these classes."""
+    bunch = load_image_paths(directory, class_names=class_names)
+    return Split(Path(bunch.directory), bunch.data, np.array(class_names)[bunch.target])
 
 
 def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> None:
@@ -139,21 +150,55 @@ def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> N
     UsageError
         If too little is left.
     """
-    splits = (data.train, data.test)
-    # Both folders in one pass, so that all broken files are reported together.
+    splits = [data.train, data.test]
+    drop_broken(splits, image_size=image_size, skip_bad_images=skip_bad_images)
+    for split in splits:
+        check_no_class_empty(split, data.class_names)
+
+
+def drop_broken(
+    splits: Sequence[Split],
+    *,
+    image_size: Any,
+    mode: ImageMode = "rgb",
+    skip_bad_images: bool,
+) -> None:
+    """Read every image once; files that cannot be read are named, or left out.
+
+    Parameters
+    ----------
+    splits : sequence of Split
+        The images; those that cannot be read move to ``skipped``.
+    image_size : int, (int, int) or None
+        Size to which the images will be resized, in pixels.
+    mode : {"rgb", "grey"}, default="rgb"
+        Three channels or one.
+    skip_bad_images : bool
+        Leave out files that cannot be read instead of raising.
+
+    Raises
+    ------
+    ImageReadError
+        If files cannot be read (all of them are named) and are not to be skipped.
+    """
+    # All folders in one pass, so that all broken files are reported together.
     everything = np.concatenate([split.paths for split in splits])
-    broken = find_broken_images(everything, image_size=image_size)
+    broken = find_broken_images(everything, image_size=image_size, mode=mode)
     if broken and not skip_bad_images:
         raise ImageReadError(broken)
     reasons = dict(broken)
     for split in splits:
         is_broken = np.array([path in reasons for path in split.paths], dtype=bool)
-        split.skipped = [(path, reasons[path]) for path in split.paths[is_broken]]
+        split.skipped += [(path, reasons[path]) for path in split.paths[is_broken]]
         split.paths, split.labels = split.paths[~is_broken], split.labels[~is_broken]
-        emptied = sorted(set(data.class_names) - set(split.labels.tolist()))
-        if emptied:
-            raise UsageError(
-                f"{split.directory}: no image of class {', '.join(emptied)} can be "
-                "read; every class needs at least one. Mend the files, or remove the "
-                "class from both folders."
-            )
+
+
+def check_no_class_empty(split: Split, class_names: Sequence[str]) -> None:
+    """Raise UsageError if a class has no image left."""
+    emptied = sorted(set(class_names) - set(split.labels.tolist()))
+    if emptied:
+        raise UsageError(
+            f"{split.directory}: no image of class {', '.join(emptied)} can be "
+            "read; every class needs at least one. Mend the files, or remove the "
+            "class from both folders."
+        )

@@ -51,6 +51,7 @@ class RunFolder:
             "history.csv",
             "infos.txt",
             "learning_curve.pdf",
+            "report.html",
             "training_accuracy_plot.pdf",
             "training_loss_plot.pdf",
             f"{self.model_stem.name}.safetensors",

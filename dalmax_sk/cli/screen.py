@@ -1,10 +1,11 @@
 """What the user sees of a run: bars on a terminal, plain lines elsewhere."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,9 @@ from rich.progress import (
 from rich.table import Table
 
 from dalmax_sk import progress
+
+if TYPE_CHECKING:  # the data need torch, and --help does not
+    from dalmax_sk.cli.data import RunData
 
 __all__ = ["Screen"]
 
@@ -56,6 +60,21 @@ class Screen:
         """Write one line to stdout."""
         self.out.print(escape(text))
 
+    def say_images(self, data: "RunData", *, is_digits: bool) -> None:
+        """Write how many images there are, and name those left out."""
+        if is_digits:
+            self.say(
+                "No --dir-train and --dir-test: taking the embedded handwritten "
+                f"digits, written to {data.train.directory.parent}"
+            )
+        self.say(
+            f"{len(data.train.paths)} training and {len(data.test.paths)} test images "
+            f"in {len(data.class_names)} classes"
+        )
+        for split in (data.train, data.test):
+            for path, reason in split.skipped:
+                self.warn(f"skipped {path}: {reason}")
+
     def warn(self, text: str) -> None:
         """Write one line that deserves attention to stderr."""
         self.err.print(f"[yellow]Note:[/] {escape(text)}")
@@ -65,13 +84,14 @@ class Screen:
         self.err.print(f"[red]Error:[/] [red]{escape(text)}[/]")
 
     @contextmanager
-    def watch(self, n_rounds: int) -> Iterator[None]:
+    def watch(self, n_rounds: int | None = None) -> Iterator[None]:
         """Show the progress of what runs inside the block.
 
         Parameters
         ----------
-        n_rounds : int
-            Rounds of querying the run will have.
+        n_rounds : int, default=None
+            Rounds of querying the run will have, each with a line of its own; None for
+            work that is not one run.
         """
         bars = Progress(
             TextColumn("{task.description:<20}"),
@@ -126,11 +146,39 @@ class Screen:
         self.out.print(table)
         self.say(f"Files: {folder}")
 
+    def say_test(self, told: Mapping[str, Any], folder: Path) -> None:
+        """Write the table of all classes, the accuracy, and where the files are."""
+        table = Table(title="Test images, class by class")
+        table.add_column("class")
+        for name in ("precision", "recall", "F1", "images"):
+            table.add_column(name, justify="right")
+        for entry in told["per_class"]:
+            table.add_row(
+                escape(entry["class"]),
+                *(_percent(entry[name]) for name in ("precision", "recall", "f1")),
+                str(entry["support"]),
+            )
+        table.add_section()
+        for average, values in told["averages"].items():
+            table.add_row(
+                f"{average} mean",
+                *(_percent(values[name]) for name in ("precision", "recall", "f1")),
+                str(told["n_images"]),
+            )
+        self.out.print(table)
+        self.say(f"Test accuracy: {_percent(told['accuracy'])}")
+        self.say(f"Files: {folder}")
+
+
+def _percent(fraction: float) -> str:
+    # NaN: nothing was predicted as the class
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f} %"
+
 
 class _Listener:
     """Turns progress reports into bars, and finished rounds into lines."""
 
-    def __init__(self, screen: Screen, bars: Progress, n_rounds: int) -> None:
+    def __init__(self, screen: Screen, bars: Progress, n_rounds: int | None) -> None:
         self._screen, self._bars, self._n_rounds = screen, bars, n_rounds
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
@@ -138,7 +186,8 @@ class _Listener:
     def __call__(
         self, stage: str, done: int, total: int | None, info: dict[str, Any]
     ) -> None:
-        if stage == "round" and not info.get("restored", False):
+        is_new_round = stage == "round" and not info.get("restored", False)
+        if is_new_round and self._n_rounds is not None:
             self._screen.say_round(info["record"], self._n_rounds)
         if self._bars.disable or stage == "picked":  # no step of anything long
             return

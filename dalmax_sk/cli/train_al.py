@@ -1,25 +1,22 @@
 """``dalmax train-al``: check, run the rounds, write the files."""
 
-import importlib.util
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import torch
 
 from dalmax_sk import progress
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.checks import command_line
 from dalmax_sk.cli.data import RunData, list_run_data, read_run_data
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.run_folder import FORMAT, RunFolder
+from dalmax_sk.cli.model import check_model, make_classifier
+from dalmax_sk.cli.records import AL_KIND, FORMAT
+from dalmax_sk.cli.run_folder import RunFolder
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.cli.settings import Settings
-from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.devices import resolve_device
-from dalmax_sk.nets import build_net
 from dalmax_sk.persistence import save_model
 from dalmax_sk.reports import (
     copy_names,
@@ -35,6 +32,7 @@ from dalmax_sk.reports import (
     write_infos,
     write_learning_curve,
     write_run_json,
+    write_run_page,
     write_selected_images,
     write_training_plots,
 )
@@ -90,13 +88,13 @@ def train_al(
             settings.dir_train, settings.dir_test, dir_results=settings.dir_results
         )
         settings.resolve_n_initial(len(data.train.paths))
-        _check_model(settings, len(data.class_names))
+        check_model(settings, len(data.class_names))
         read_run_data(
             data,
             image_size=settings.image_size,
             skip_bad_images=settings.on_bad_image == "skip",
         )
-        _say_data(data, settings, screen)
+        screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
         _say_short_pool(settings, len(data.train.paths) - n_initial, screen)
         folder.lock()
@@ -107,40 +105,6 @@ def train_al(
             run.execute(_make_learner(settings, strategy, data, folder, n_initial))
         finally:
             folder.unlock()
-
-
-def _check_model(settings: Settings, n_classes: int) -> None:
-    """Build the net once and look for the device, before anything long or lasting."""
-    if settings.mult_gpu and importlib.util.find_spec("accelerate") is None:
-        raise UsageError(
-            "--mult-gpu True needs the package accelerate, which is not installed: "
-            'pip install "dalmax_sk[accelerate]".'
-        )
-    if not settings.mult_gpu:
-        resolve_device(settings.device)
-    side = settings.image_size
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours
-        build_net(
-            settings.architecture,
-            input_shape=(3, side, side),
-            n_classes=n_classes,
-            weights=settings.weights,
-        )
-
-
-def _say_data(data: RunData, settings: Settings, screen: Screen) -> None:
-    if settings.uses_digits:
-        screen.say(
-            "No --dir-train and --dir-test: taking the embedded handwritten digits, "
-            f"written to {data.train.directory.parent}"
-        )
-    screen.say(
-        f"{len(data.train.paths)} training and {len(data.test.paths)} test images in "
-        f"{len(data.class_names)} classes"
-    )
-    for split in (data.train, data.test):
-        for path, reason in split.skipped:
-            screen.warn(f"skipped {path}: {reason}")
 
 
 def _say_short_pool(settings: Settings, n_pool: int, screen: Screen) -> None:
@@ -158,21 +122,8 @@ def _say_short_pool(settings: Settings, n_pool: int, screen: Screen) -> None:
 def _make_learner(
     settings: Settings, strategy: Any, data: RunData, folder: RunFolder, n_initial: int
 ) -> ActiveLearningClassifier:
-    estimator = CNNClassifier(
-        architecture=settings.architecture,
-        weights=settings.weights,
-        image_size=settings.image_size,
-        classes=data.class_names,
-        max_epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.train_batch_size,
-        lr_schedule=settings.lr_schedule,
-        optimizer=settings.optimizer,
-        augment=settings.augment,
-        device="multi" if settings.mult_gpu else settings.device,
-    )
     return ActiveLearningClassifier(
-        estimator,
+        make_classifier(settings, data.class_names),
         strategy,
         n_initial=n_initial,
         query_size=settings.query_size,
@@ -237,7 +188,7 @@ class _Run:
         )
         self._record: dict[str, Any] = {
             "format": FORMAT,
-            "kind": "active learning on image folders",
+            "kind": AL_KIND,
             "status": "running",
             "error": None,
             "stop_reason": None,
@@ -336,6 +287,7 @@ class _Run:
         self._update_seconds()
         write_infos(self._record["total_seconds"], path)
         self._write_run_json("finished")
+        write_run_page(path)
         self._screen.summarize(history, path)
 
     def _update_seconds(self) -> None:

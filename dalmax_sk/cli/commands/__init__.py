@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from dalmax_sk._version import __version__
+from dalmax_sk.cli.commands.evaluate import evaluate
+from dalmax_sk.cli.commands.train import train
 from dalmax_sk.cli.commands.train_al import train_al
 from dalmax_sk.cli.config_file import register_command
 
@@ -43,8 +46,14 @@ def _root(
     """Deep active learning: find out which images are worth a label."""
 
 
-for _function in (train_al,):
-    app.command(register_command(_function))(_function)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "train-al": train_al,
+    "train": train,
+    "test": evaluate,
+}
+for _name, _function in _COMMANDS.items():
+    register_command(_name, _function)
+    app.command(_name)(_function)
 
 
 def main() -> None:

@@ -1,0 +1,84 @@
+"""The classifier that the settings describe."""
+
+import importlib.util
+from collections.abc import Sequence
+
+import torch
+
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.settings import ModelSettings
+from dalmax_sk.cnn import CNNClassifier
+from dalmax_sk.devices import resolve_device
+from dalmax_sk.nets import build_net
+
+__all__ = ["check_model", "make_classifier"]
+
+
+def make_classifier(
+    settings: ModelSettings,
+    class_names: Sequence[str],
+    *,
+    random_state: int | None = None,
+) -> CNNClassifier:
+    """Return the classifier, not yet fitted.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+        The net and its training.
+    class_names : sequence of str
+        All classes; one that no image is drawn of keeps its output.
+    random_state : int, default=None
+        Seed; None leaves it to the active learner.
+
+    Returns
+    -------
+    CNNClassifier
+    """
+    return CNNClassifier(
+        architecture=settings.architecture,
+        weights=settings.weights,
+        image_size=settings.image_size,
+        classes=list(class_names),
+        max_epochs=settings.epochs,
+        lr=settings.lr,
+        batch_size=settings.train_batch_size,
+        lr_schedule=settings.lr_schedule,
+        optimizer=settings.optimizer,
+        augment=settings.augment,
+        device="multi" if settings.mult_gpu else settings.device,
+        random_state=random_state,
+    )
+
+
+def check_model(settings: ModelSettings, n_classes: int) -> None:
+    """Build the net once and look for the device, before anything long or lasting.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+        The net and its training.
+    n_classes : int
+        Number of classes.
+
+    Raises
+    ------
+    UsageError, ValueError
+        If there is no such net, its weights cannot be read, it cannot take images of
+        this size, or the device is not there.
+    """
+    if settings.mult_gpu and importlib.util.find_spec("accelerate") is None:
+        raise UsageError(
+            "--mult-gpu True needs the package accelerate, which is not installed: "
+            'pip install "dalmax_sk[accelerate]".'
+        )
+    if not settings.mult_gpu:
+        resolve_device(settings.device)
+    side = settings.image_size
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours
+        build_net(
+            settings.architecture,
+            input_shape=(3, side, side),
+            n_classes=n_classes,
+            weights=settings.weights,
+        )

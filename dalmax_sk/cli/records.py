@@ -1,0 +1,85 @@
+"""``run.json`` read back: which run, of which kind, with which images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dalmax_sk.cli.errors import UsageError
+
+__all__ = ["AL_KIND", "FORMAT", "find_al_run", "read_record"]
+
+#: The format of run.json; a change that readers would notice raises it.
+FORMAT = 1
+
+#: What run.json of ``train-al`` calls itself.
+AL_KIND = "active learning on image folders"
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """Return the content of a record that one of the commands wrote.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        ``run.json``, or ``test.json``.
+
+    Raises
+    ------
+    UsageError
+        If it is no JSON, or of a format that this version cannot read.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"{file} is not valid JSON ({error}); a run did not write it so. Move "
+            "it away, or choose another --dir-results."
+        ) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else None
+        raise UsageError(
+            f"{file} has format {found!r}; this version of dalmax_sk reads format "
+            f"{FORMAT}. Choose another --dir-results."
+        )
+    return record
+
+
+def find_al_run(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the run of ``train-al`` that a path belongs to.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run's folder, its ``run.json``, its ``selected_images/`` or a folder of one
+        round in there.
+
+    Returns
+    -------
+    folder : pathlib.Path
+        The run's folder.
+    record : dict
+        Its ``run.json``.
+
+        None if there is no ``run.json`` at these places.
+
+    Raises
+    ------
+    UsageError
+        If there is one that does not tell of a run of ``train-al``.
+    """
+    places = [path, path.parent] if path.name == "run.json" else [path]
+    if path.name == "selected_images":
+        places.append(path.parent)
+    elif path.parent.name == "selected_images":
+        places.append(path.parent.parent)
+    for folder in places:
+        file = folder / "run.json"
+        if file.is_file():
+            record = read_record(file)
+            if record.get("kind") != AL_KIND:
+                raise UsageError(
+                    f"{file} tells of {record.get('kind')!r}; a run of dalmax train-al "
+                    f"({AL_KIND!r}) is expected."
+                )
+            return folder, record
+    return None
