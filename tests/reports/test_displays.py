@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_array_equal
+from sklearn.dummy import DummyClassifier
 
 from dalmax_sk.reports import (
     ActiveLearningCurveDisplay,
@@ -91,6 +92,21 @@ def test_confusion_matrix_counts_absent_classes_too():
     assert display.ax_.get_xlabel() == "Predicted"
     assert display.ax_.get_ylabel() == "True"
     assert [t.get_text() for t in display.ax_.get_yticklabels()] == ["c", "b", "a"]
+
+
+def test_confusion_matrix_of_a_classifier():
+    # property: the classifier's classes in its order, then those only the test set has
+    model = DummyClassifier(strategy="constant", constant="b").fit(
+        [[0]] * 2, ["b", "c"]
+    )
+    X, y = np.zeros((4, 1)), ["c", "b", "a", "a"]
+    display = ConfusionHeatmapDisplay.from_estimator(model, X, y)
+    assert list(display.display_labels) == ["b", "c", "a"]
+    assert_array_equal(display.confusion_matrix, [[1, 0, 0], [1, 0, 0], [2, 0, 0]])
+    display = ConfusionHeatmapDisplay.from_estimator(model, X, y, labels=["a", "b"])
+    assert_array_equal(display.confusion_matrix, [[0, 2], [0, 1]])
+    display = ConfusionHeatmapDisplay.from_predictions(y, ["b"] * 4)
+    assert list(display.display_labels) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 30, 31, 100, 200])
