@@ -162,7 +162,7 @@ class BudgetCurveDisplay(FigureDisplay):
         BudgetCurveDisplay
         """
         # Imported here: it loads torch, which drawing known results does without.
-        from dalmax_sk.evaluation.budget_curve import budget_curve
+        from dalmax_sk.evaluation import budget_curve
 
         curves = budget_curve(
             estimator, X, y, strategies=strategies, **budget_curve_params
