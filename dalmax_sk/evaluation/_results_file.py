@@ -124,9 +124,14 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         and all(type(entry.get(name)) is int for name in _INTS)
         and all(isinstance(entry.get(name), int | float) for name in _NUMBERS)
         and isinstance(entry.get("scores"), dict)
+        and all(_is_score(value) for value in entry["scores"].values())
         and isinstance(entry.get("queried"), list)
     )
     return entry if good else None
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def _is_whole(rounds: Mapping[int, Mapping[str, Any]]) -> bool:

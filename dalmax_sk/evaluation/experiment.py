@@ -3,7 +3,7 @@
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from numbers import Integral
 from typing import Any
@@ -144,7 +144,8 @@ def budget_curve(
     pre_dispatch : int or str, default="2*n_jobs"
         Runs handed to the workers in advance, as in :class:`joblib.Parallel`.
     verbose : int, default=0
-        1 logs each run as it ends, 2 also what the learners log.
+        1 logs each run as it ends (and the rounds of those that this process runs
+        itself), 2 more.
 
     Returns
     -------
@@ -225,23 +226,31 @@ def budget_curve(
             logger.info("%d of %d runs are done already", len(done), len(cells))
             progress.report("cell", len(done), len(cells))
         tasks = _tasks(left, learner, named, folds, file)
-        for cell, records in _run_all(tasks, n_jobs, pre_dispatch):
-            if file is not None:
-                file.add(cell, records)
-            done[cell] = records
-            logger.info("run %d of %d ended: %s", len(done), len(cells), cell)
-            progress.report(
-                "cell",
-                len(done),
-                len(cells),
-                strategy=cell.strategy,
-                split=cell.split,
-                seed=cell.seed,
-                records=records,
-            )
+        # closed at once when something is raised, which stops the workers
+        with closing(_run_all(tasks, n_jobs, pre_dispatch)) as outcomes:
+            for cell, records in outcomes:
+                if file is not None:
+                    file.add(cell, records)
+                done[cell] = records
+                logger.info("run %d of %d ended: %s", len(done), len(cells), cell)
+                _report(cell, records, len(done), len(cells))
     order = list(named)
     cells.sort(key=lambda cell: order.index(cell.strategy))
     return BudgetCurves(records_frame([row for cell in cells for row in done[cell]]))
+
+
+def _report(
+    cell: Cell, records: Sequence[Mapping[str, Any]], n_done: int, n_cells: int
+) -> None:
+    progress.report(
+        "cell",
+        n_done,
+        n_cells,
+        strategy=cell.strategy,
+        split=cell.split,
+        seed=cell.seed,
+        records=records,
+    )
 
 
 def _tasks(
@@ -262,7 +271,7 @@ def _tasks(
 
 def _run_all(
     tasks: Iterator[Any], n_jobs: int | None, pre_dispatch: int | str
-) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
+) -> Generator[tuple[Cell, list[dict[str, Any]]], None, None]:
     """Yield what the workers return, as soon as it is there."""
     backend, _ = get_active_backend()
     if backend.supports_return_generator:

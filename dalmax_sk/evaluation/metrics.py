@@ -1,11 +1,14 @@
 """One number for a whole curve: the area under it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["area_under_budget_curve"]
+from dalmax_sk._pipelines import last_step, transformed
+
+__all__ = ["area_under_budget_curve", "area_under_budget_curve_scorer"]
 
 
 def area_under_budget_curve(
@@ -76,3 +79,96 @@ def area_under_budget_curve(
     if normalize:
         area = area / (budgets[-1] - budgets[0])
     return float(area) if values.ndim == 1 else area
+
+
+def area_under_budget_curve_scorer(
+    scoring: str | Callable[..., float] | None = None, *, normalize: bool = True
+) -> "_Scorer":
+    """Make a scorer that judges an active learner by all its rounds.
+
+    For ``cross_val_score``, ``GridSearchCV`` and whatever else takes ``scoring=``: the
+    held-out data are scored once with the model of each round, and the area under these
+    scores is returned. A search over ``strategy`` then finds the strategy that is good
+    on the way, not only at the end.
+
+    Parameters
+    ----------
+    scoring : str, callable or None, default=None
+        The score of a round, as in :func:`~sklearn.model_selection.cross_val_score`.
+        None means accuracy.
+    normalize : bool, default=True
+        As in :func:`area_under_budget_curve`.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y) -> float``. The estimator is a fitted
+        :class:`~dalmax_sk.ActiveLearningClassifier`, or a pipeline that ends in one,
+        with at least one round of querying.
+
+    See Also
+    --------
+    area_under_budget_curve : The area itself.
+
+    Notes
+    -----
+    A learner with ``store_estimators=True`` keeps the model of each round; another one
+    fits the earlier ones again, which takes as long as its rounds did.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from dalmax_sk import ActiveLearningClassifier
+    >>> from dalmax_sk.evaluation import area_under_budget_curve_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> learner = ActiveLearningClassifier(
+    ...     n_initial=6, query_size=6, n_rounds=3, store_estimators=True, random_state=0
+    ... )
+    >>> search = GridSearchCV(
+    ...     learner,
+    ...     {"strategy": ["random_sampling", "margin_sampling"]},
+    ...     scoring=area_under_budget_curve_scorer("balanced_accuracy"),
+    ...     cv=3,
+    ... ).fit(X, y)
+    >>> search.best_params_
+    {'strategy': 'margin_sampling'}
+    """
+    return _Scorer(scoring, normalize)
+
+
+class _Scorer:
+    """A class, not a closure: workers get it pickled, and its repr tells what it is."""
+
+    def __init__(
+        self, scoring: str | Callable[..., float] | None, normalize: bool
+    ) -> None:
+        self.scoring = scoring
+        self.normalize = normalize
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        learner = last_step(estimator)
+        if not hasattr(learner, "staged_score"):
+            raise TypeError(
+                f"area_under_budget_curve_scorer needs an ActiveLearningClassifier, or "
+                f"a pipeline that ends in one; {type(learner).__name__} has no rounds. "
+                "Score it with the plain score instead."
+            )
+        X = transformed(estimator, X)
+        scores = list(learner.staged_score(X, y, scoring=self.scoring))
+        if len(scores) < 2:
+            raise ValueError(
+                "The learner has done no round of querying, so there is no curve: "
+                f"n_rounds={learner.n_rounds}, {len(scores)} fits. Give it rounds and "
+                "an oracle or fully labelled data."
+            )
+        n_labeled = [record["n_labeled"] for record in learner.history_]
+        return float(
+            area_under_budget_curve(n_labeled, scores, normalize=self.normalize)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"area_under_budget_curve_scorer({self.scoring!r}, "
+            f"normalize={self.normalize})"
+        )
