@@ -21,6 +21,9 @@ _TIMES = frozenset(
 )
 
 
+_TELL_TIMES = frozenset({"run.json", "history.csv", "infos.txt", "report.html"})
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Nets this small are no faster with two threads, and runs must be comparable."""
@@ -91,7 +94,7 @@ def snapshot():
             for path in folder.rglob("*")
             if path.is_file()
             and "checkpoint" not in path.parts
-            and path.name not in ("run.json", "history.csv", "infos.txt")
+            and path.name not in _TELL_TIMES
             and not path.name.endswith("_model.json")  # tells the epochs' seconds
         }
         run = json.loads((folder / "run.json").read_text("utf-8"))

@@ -25,6 +25,7 @@ OWN_FILES = {
     "history.csv",
     "infos.txt",
     "learning_curve.pdf",
+    "report.html",
     "run.json",
     "training_accuracy_plot.pdf",
     "training_loss_plot.pdf",

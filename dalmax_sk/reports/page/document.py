@@ -18,6 +18,9 @@ __all__ = ["Cell", "contents", "document", "facts", "section", "table"]
 #: Content, or a number with the text that shows it.
 Cell: TypeAlias = "Content | tuple[float | None, str]"
 
+# Text longer than this may be broken anywhere, shorter text at spaces only.
+_LONG = 24
+
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -52,7 +55,9 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid #e2e2e2; text-align: le
 thead th { border-bottom: 2px solid #767676; background: #fff; vertical-align: bottom; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 td.n { white-space: nowrap; }
-td.long, th.long { min-width: 12rem; max-width: 32rem; }
+td, th { overflow-wrap: normal; }
+td.long { min-width: 14rem; overflow-wrap: anywhere; }
+td bdi, td code { display: inline-block; max-width: 22rem; overflow-wrap: break-word; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid #005a96; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
@@ -323,4 +328,5 @@ def _cell(cell: Cell) -> Markup:
         value, text = cell
         shown = "" if value is None else repr(float(value))
         return element("td", text, class_="n", data_value=shown)
-    return element("td", cell)
+    is_long = isinstance(cell, str) and len(cell) > _LONG
+    return element("td", cell, class_="long" if is_long else False)
