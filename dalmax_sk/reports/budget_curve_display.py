@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from dalmax_sk.evaluation._resampling import mean_interval, resample_weights
 from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.experiment import budget_curve
 from dalmax_sk.reports.display_base import (
     BASELINE_STYLE,
     FigureDisplay,
@@ -161,9 +162,6 @@ class BudgetCurveDisplay(FigureDisplay):
         -------
         BudgetCurveDisplay
         """
-        # Imported here: it loads torch, which drawing known results does without.
-        from dalmax_sk.evaluation import budget_curve
-
         curves = budget_curve(
             estimator, X, y, strategies=strategies, **budget_curve_params
         )

@@ -9,8 +9,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 
-from dalmax_sk.evaluation import BudgetCurves, compare
+from dalmax_sk.evaluation import BudgetCurves, budget_curve, compare
 from dalmax_sk.reports import (
     BudgetCurve,
     BudgetCurveDisplay,
@@ -191,27 +193,29 @@ def test_names_are_no_formulas():
     draw(CriticalDifferenceDisplay([1, 2], names[:2], 0.5, []))
 
 
-def test_from_estimator_runs_the_experiment(monkeypatch):
-    module = pytest.importorskip("dalmax_sk.evaluation.budget_curve")
-    asked = {}
-
-    def budget_curve(estimator, X, y, **params):
-        asked.update(params, estimator=estimator, X=X, y=y)
-        return make_curves()
-
-    monkeypatch.setattr(module, "budget_curve", budget_curve)
-    display = BudgetCurveDisplay.from_estimator(
-        "model", [1], [2], strategies=["a"], seeds=3, relative_to="random_sampling"
-    )
-    assert asked == {
-        "estimator": "model",
-        "X": [1],
-        "y": [2],
-        "strategies": ["a"],
-        "seeds": 3,
+def test_from_estimator_runs_the_experiment():
+    X, y = load_iris(return_X_y=True)
+    experiment = {
+        "strategies": ["random_sampling", "margin_sampling"],
+        "cv": 2,
+        "seeds": 2,
+        "n_initial": 6,
+        "query_size": 4,
+        "n_rounds": 2,
     }
-    assert display.relative
-    assert list(display.curves) == ["strategy_1", "strategy_2"]
+    model = LogisticRegression(C=0.1)
+    display = BudgetCurveDisplay.from_estimator(
+        model, X, y, relative_to="random_sampling", **experiment
+    )
+    wanted = BudgetCurveDisplay.from_curves(
+        budget_curve(model, X, y, **experiment), relative_to="random_sampling"
+    )
+    assert list(display.curves) == ["margin_sampling"]
+    for name in ("n_labeled", "scores", "low", "high"):
+        assert_array_equal(
+            getattr(display.curves["margin_sampling"], name),
+            getattr(wanted.curves["margin_sampling"], name),
+        )
 
 
 # ---------------------------------------------------------------------- penalty matrix
