@@ -90,7 +90,7 @@ def _run_frame(folder: Path, run: dict[str, Any]) -> pd.DataFrame:
     file = folder / "history.csv"
     if not file.is_file():
         raise ValueError(f"{folder} has no history.csv: the run has no round yet.")
-    history = pd.read_csv(file, float_precision="round_trip", encoding="utf-8")
+    history = pd.read_csv(file, encoding="utf-8")
     history = history.rename(
         columns={
             name: "score_" + name.removeprefix("eval_")

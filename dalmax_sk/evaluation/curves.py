@@ -117,7 +117,6 @@ class BudgetCurves:
                 dtype={"strategy": str},
                 keep_default_na=False,
                 na_values=[""],
-                float_precision="round_trip",
                 encoding="utf-8",
             )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
