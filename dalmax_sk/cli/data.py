@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = [
     "RunData",
     "Split",
     "check_no_class_empty",
+    "check_same_images",
     "drop_broken",
     "list_run_data",
     "read_run_data",
@@ -201,4 +202,26 @@ def check_no_class_empty(split: Split, class_names: Sequence[str]) -> None:
             f"{split.directory}: no image of class {', '.join(emptied)} can be "
             "read; every class needs at least one. Mend the files, or remove the "
             "class from both folders."
+        )
+
+
+def check_same_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UsageError if a run that is gone on with began with other images.
+
+    Parameters
+    ----------
+    before, now : dict
+        ``"data"`` of run.json then, and the same of the folders now.
+    """
+    changed = [
+        f"{now[split]['directory']} ({before[split]['n_images']} images then, "
+        f"{now[split]['n_images']} now)"
+        for split in ("train", "test")
+        if before[split]["sha256"] != now[split]["sha256"]
+    ]
+    if changed:
+        raise UsageError(
+            "The images are not those the run began with: files were added, removed, "
+            f"renamed or resized in {' and '.join(changed)}. Put them back to "
+            "--resume, or start anew with --overwrite."
         )

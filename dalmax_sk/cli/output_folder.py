@@ -79,8 +79,13 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove the command's own files, the record last, and nothing else."""
+        self.clear_but()
+
+    def clear_but(self, *kept: str) -> None:
+        """Remove the command's own files, except those named `kept`."""
         for file in [*self._files, self._record]:
-            file.unlink(missing_ok=True)
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
 
     def lock(self) -> None:
         """Make the folder and keep other processes out of it until this one ends.

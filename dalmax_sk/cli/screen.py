@@ -2,10 +2,11 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,10 +25,12 @@ from dalmax_sk import progress
 
 if TYPE_CHECKING:  # the data need torch, and --help does not
     from dalmax_sk.cli.data import RunData
+    from dalmax_sk.cli.strategy_table import StrategyEntry
 
 __all__ = ["Screen"]
 
 _STAGES = {
+    "cell": "Runs",
     "round": "Rounds",
     "epoch": "Training: epochs",
     "pool": "Model: images seen",
@@ -107,10 +110,28 @@ class Screen:
         logger = logging.getLogger("dalmax_sk")
         logger.addHandler(handler)
         try:
-            with bars, progress.listen(_Listener(self, bars, n_rounds)):
+            with (
+                bars,
+                progress.listen(_Listener(self, bars, n_rounds)),
+                warnings.catch_warnings(),
+            ):
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = self._show_warning
                 yield
         finally:
             logger.removeHandler(handler)
+
+    def _show_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stand in for :func:`warnings.showwarning`: the place tells users nothing."""
+        self.warn(str(message))
 
     def say_round(self, record: Mapping[str, Any], n_rounds: int) -> None:
         """Write the line of one round."""
@@ -120,6 +141,20 @@ class Screen:
             f"round {record['round']}/{n_rounds}: {record['n_labeled']} labels"
             f"{accuracy}, training {record['fit_seconds']:.1f} s, "
             f"picking {record['query_seconds']:.1f} s"
+        )
+
+    def say_cell(self, done: int, total: int, info: Mapping[str, Any]) -> None:
+        """Write the line of one run of an experiment."""
+        last = info["records"][-1]
+        seconds = sum(
+            record[name] or 0.0
+            for record in info["records"]
+            for name in ("fit_seconds", "query_seconds", "score_seconds")
+        )
+        self.say(
+            f"run {done}/{total}: {info['strategy']}, seed {info['seed']}: "
+            f"{_percent(last['scores']['accuracy'])} with {last['n_labeled']} labels, "
+            f"{seconds:.1f} s"
         )
 
     def summarize(self, history: Sequence[Mapping[str, Any]], folder: Path) -> None:
@@ -169,6 +204,26 @@ class Screen:
         self.say(f"Test accuracy: {_percent(told['accuracy'])}")
         self.say(f"Files: {folder}")
 
+    def show_strategies(
+        self, entries: Sequence["StrategyEntry"], symbols: Mapping[str, str]
+    ) -> None:
+        """Write the table of all strategies."""
+        table = Table(show_lines=True)
+        for name in ("name for --type", "what it does", "looks at", "cost of a query"):
+            table.add_column(name)
+        for entry in entries:
+            words = [entry.class_name]
+            words += [f"{key}={value!r}" for key, value in entry.parameters.items()]
+            about = [f"[bold]{escape(entry.name)}[/]", escape(", ".join(words))]
+            if entry.aliases:
+                about.append(escape(f"also: {', '.join(entry.aliases)}"))
+            cells = (entry.description, entry.needs, entry.cost)
+            table.add_row("\n".join(about), *map(escape, cells))
+        # A file has no width; 80 columns would break every cell.
+        self.out.print(table, width=None if self.out.is_terminal else 140)
+        letters = ", ".join(f"{letter} {what}" for letter, what in symbols.items())
+        self.say(f"Costs come on top of the model's pass over the pool; {letters}.")
+
 
 def _percent(fraction: float) -> str:
     # NaN: nothing was predicted as the class
@@ -189,6 +244,8 @@ class _Listener:
         is_new_round = stage == "round" and not info.get("restored", False)
         if is_new_round and self._n_rounds is not None:
             self._screen.say_round(info["record"], self._n_rounds)
+        if stage == "cell" and total is not None and "records" in info:
+            self._screen.say_cell(done, total, info)
         if self._bars.disable or stage == "picked":  # no step of anything long
             return
         if stage not in self._tasks:

@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Self
 from dalmax_sk.cli.checks import as_flag
 from dalmax_sk.cli.errors import UsageError
 
-__all__ = ["DIGITS", "DIGITS_MODEL", "LoopSettings", "ModelSettings", "Settings"]
+__all__ = [
+    "DIGITS",
+    "DIGITS_MODEL",
+    "CompareSettings",
+    "LoopSettings",
+    "ModelSettings",
+    "Settings",
+]
 
 # Other defaults for the embedded digits, so that a run without any data at hand takes
 # well under a minute and has a curve to show: 30 labels, then 9 times 20.
@@ -159,18 +166,7 @@ class LoopSettings(ModelSettings):
         UsageError
             If given flags differ from the run's; all are named with both values.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if set(config) != known:
-            raise UsageError(
-                "The run was written by another version of dalmax_sk: the settings "
-                f"{sorted(set(config) ^ known)} are not in both. Resume with that "
-                "version, or start anew with --overwrite."
-            )
-        differing = [
-            f"{as_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
-            for name, value in given.items()
-            if name not in cls._changeable and config[name] != value
-        ]
+        differing = cls.differing(config, given)
         if differing:
             raise UsageError(
                 "--resume goes on with the settings of the run, but "
@@ -180,6 +176,42 @@ class LoopSettings(ModelSettings):
             )
         changed = {name: given[name] for name in cls._changeable if name in given}
         return cls(**{**config, **changed})
+
+    @classmethod
+    def differing(
+        cls, config: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> list[str]:
+        """Return in words which settings differ from those of a run.
+
+        Parameters
+        ----------
+        config : dict
+            ``"config"`` of the run's ``run.json``.
+        given : dict
+            The settings to compare with.
+
+        Returns
+        -------
+        list of str
+            Each with both values.
+
+        Raises
+        ------
+        UsageError
+            If the run was written by a version that has other settings.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(config) != known:
+            raise UsageError(
+                "The run was written by another version of dalmax_sk: the settings "
+                f"{sorted(set(config) ^ known)} are not in both. Resume with that "
+                "version, or start anew with --overwrite."
+            )
+        return [
+            f"{as_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
+            for name, value in given.items()
+            if name not in cls._changeable and config[name] != value
+        ]
 
     def resolve_n_initial(self, n_train: int) -> int:
         """Return the size of the initial set for `n_train` training images.
@@ -224,6 +256,40 @@ class Settings(LoopSettings):
 
     type: str = "uncertainty_sampling"
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class CompareSettings(LoopSettings):
+    """What decides the course of ``compare``; all of it is kept in ``run.json``.
+
+    Attributes
+    ----------
+    types : list of str
+        Names of the strategies.
+    seeds : int
+        Repetitions of each, with seeds 0, 1 …
+    baseline : str
+        The strategy to compare with.
+    target : float or None
+        Accuracy, as a fraction, that labels are counted to; None: the baseline's last.
+    n_jobs : int
+        Runs at a time.
+    """
+
+    types: list[str] = dataclasses.field(default_factory=list)
+    seeds: int = 5
+    baseline: str = "random_sampling"
+    target: float | None = None
+    n_jobs: int = 1
+
+    # More strategies and seeds can be added to an experiment.
+    _changeable: ClassVar[tuple[str, ...]] = (
+        "types",
+        "seeds",
+        "baseline",
+        "target",
+        "n_jobs",
+    )
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,12 @@ import numpy as np
 from dalmax_sk import progress
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.checks import command_line
-from dalmax_sk.cli.data import RunData, list_run_data, read_run_data
+from dalmax_sk.cli.data import (
+    RunData,
+    check_same_images,
+    list_run_data,
+    read_run_data,
+)
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.model import check_model, make_classifier
 from dalmax_sk.cli.records import AL_KIND, FORMAT
@@ -175,7 +180,7 @@ class _Run:
         described = {"train": data.train.describe(), "test": data.test.describe()}
         self._sessions: list[dict[str, Any]] = []
         if stored is not None:
-            _check_same_images(stored["data"], described)
+            check_same_images(stored["data"], described)
             self._sessions = list(stored["sessions"])
             _warn_of_other_versions(stored["versions"], screen)
         self._sessions.append(
@@ -301,21 +306,6 @@ class _Run:
         self._record["error"] = error
         self._update_seconds()
         write_run_json(self._record, self._folder.path)
-
-
-def _check_same_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [
-        f"{now[split]['directory']} ({before[split]['n_images']} images then, "
-        f"{now[split]['n_images']} now)"
-        for split in ("train", "test")
-        if before[split]["sha256"] != now[split]["sha256"]
-    ]
-    if changed:
-        raise UsageError(
-            "The images are not those the run began with: files were added, removed, "
-            f"renamed or resized in {' and '.join(changed)}. Put them back to "
-            "--resume, or start anew with --overwrite."
-        )
 
 
 def _warn_of_other_versions(before: Mapping[str, Any], screen: Screen) -> None:

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from dalmax_sk._version import __version__
+from dalmax_sk.cli.commands.compare import compare
 from dalmax_sk.cli.commands.evaluate import evaluate
+from dalmax_sk.cli.commands.report import report
+from dalmax_sk.cli.commands.strategies import strategies
 from dalmax_sk.cli.commands.train import train
 from dalmax_sk.cli.commands.train_al import train_al
 from dalmax_sk.cli.config_file import register_command
@@ -50,6 +53,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train-al": train_al,
     "train": train,
     "test": evaluate,
+    "compare": compare,
+    "report": report,
+    "strategies": strategies,
 }
 for _name, _function in _COMMANDS.items():
     register_command(_name, _function)

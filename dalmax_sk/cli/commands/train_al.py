@@ -66,9 +66,10 @@ def train_al(
     quiet: f.Quiet = False,
     debug: f.Debug = False,
 ) -> None:
-    """Train on a few labelled images, ask for the most useful labels, repeat.
+    """Active learning: train, ask for labels, repeat.
 
-    All labels are known from the folders; the run hides them and reveals those it asks
+    The net is trained on a few labelled images, a strategy asks for the most useful
+    labels, and so on. All labels are known from the folders; the run hides them and reveals those it asks
     for, which shows what a strategy is worth. Without folders it runs on scikit-learn's
     handwritten digits.
     """

@@ -1,0 +1,35 @@
+"""The flags of ``dalmax strategies``."""
+
+from json import dumps
+from typing import Annotated, Any
+
+import typer
+
+from dalmax_sk.cli.commands import flags as f
+from dalmax_sk.cli.execution import execute
+from dalmax_sk.cli.screen import Screen
+
+__all__ = ["strategies"]
+
+
+def strategies(
+    json: Annotated[
+        bool, f.flag("json", "Print JSON instead of a table.", f.RUN)
+    ] = False,
+    config: f.Config = None,
+    quiet: f.Quiet = False,
+    debug: f.Debug = False,
+) -> None:
+    """List the query strategies: what they need and cost."""
+    execute("strategies", locals(), _work, check=dict, after_interrupt=lambda given: "")
+
+
+def _work(given: dict[str, Any], *, screen: Screen) -> None:
+    from dalmax_sk.cli.strategy_table import SYMBOLS, list_strategies
+
+    entries = list_strategies()
+    if given["json"]:
+        table = [entry.to_dict() for entry in entries]
+        typer.echo(dumps(table, indent=2, ensure_ascii=False))
+    else:
+        screen.show_strategies(entries, SYMBOLS)
