@@ -33,6 +33,7 @@ from dalmax_sk.reports.picks import describe_query
 from dalmax_sk.reports.run_record import describe_picks, describe_round
 from dalmax_sk.reports.scores import describe_test
 from dalmax_sk.reports.selected_images import copy_names, write_selected_images
+from dalmax_sk.reports.selection_display import SelectionDisplay
 from dalmax_sk.reports.strict_json import to_json, to_plain
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "CriticalDifferenceDisplay",
     "ForecastDisplay",
     "PenaltyMatrixDisplay",
+    "SelectionDisplay",
     "TrainingHistoryDisplay",
     "copy_names",
     "describe_hardware",
