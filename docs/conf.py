@@ -26,6 +26,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     # from _ext
@@ -34,6 +35,7 @@ extensions = [
     "outside_links",
     "own_members",
     "plain_summaries",
+    "shapes",
 ]
 exclude_patterns = ["_build", "_ext", "examples"]
 templates_path = ["_templates"]
@@ -52,6 +54,10 @@ suppress_warnings = [
 # -- API reference ---------------------------------------------------------------------
 autosummary_generate = True
 autodoc_typehints = "none"  # types stand in the docstrings
+extlinks = {
+    "doi": ("https://doi.org/%s", "doi:%s"),
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+}
 autodoc_default_options = {"member-order": "bysource"}
 numpydoc_show_class_members = False  # the template lists them, once
 numpydoc_validation_checks = {

@@ -2,9 +2,9 @@
 How many labels will it take?
 =============================
 
-:func:`~dalmax_sk.evaluation.forecast` fits curves to the scores so far and says how many
-labels a target needs, with an interval. Here the run then goes on, so that the forecast
-can be compared with what happened.
+:func:`~dalmax_sk.evaluation.forecast` fits curves to the scores so far and says how
+many labels a target needs, with an interval. Here the run then goes on, so that the
+forecast can be compared with what happened.
 """
 
 # %%
@@ -23,13 +23,13 @@ from dalmax_sk.reports import ForecastDisplay
 X, y = load_digits(return_X_y=True)
 X, X_test, y, y_test = train_test_split(X / 16, y, test_size=0.4, random_state=0)
 folder = tempfile.TemporaryDirectory()
-settings = dict(
-    strategy="random_sampling",
-    n_initial=20,
-    query_size=20,
-    random_state=0,
-    checkpoint_dir=folder.name,
-)
+settings = {
+    "strategy": "random_sampling",
+    "n_initial": 20,
+    "query_size": 20,
+    "random_state": 0,
+    "checkpoint_dir": folder.name,
+}
 learner = ActiveLearningClassifier(
     LogisticRegression(max_iter=200), n_rounds=8, **settings
 )
