@@ -104,7 +104,8 @@ def write_outputs(curves, name, directory, settings, *, baseline="random_samplin
     comparison = None
     if len(curves.seeds) > 1 and len(curves.strategies) > 1:
         comparison = compare(curves, baseline=baseline)
-        _write_table(comparison.table, directory / f"{name}_comparison.csv")
+        table = comparison.table.set_index("strategy")
+        _write_table(table, directory / f"{name}_comparison.csv")
         sidecar["verdicts"] = comparison.verdicts
     write_text(
         directory / f"{name}.json",

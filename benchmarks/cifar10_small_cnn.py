@@ -105,9 +105,9 @@ def run(arguments):
     return curves, settings
 
 
-def main():
+def main(words=None):
     """Run the experiment, write its files and print what they say."""
-    arguments = make_parser().parse_args()
+    arguments = make_parser().parse_args(words)
     curves, settings = run(arguments)
     comparison = write_outputs(curves, arguments.name, arguments.output, settings)
     print_outputs(curves, comparison)

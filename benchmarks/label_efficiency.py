@@ -196,14 +196,12 @@ def spread(values, form):
     return f"{values.mean():{form}} ± {values.std(ddof=1):.1f}"
 
 
-def accuracy_rows(scores, seconds):
+def accuracy_rows(scores):
     """Return one row a strategy, best first: accuracy and paired difference in points.
 
     Parameters
     ----------
     scores : dict of str to ndarray of shape (n_folds,)
-    seconds : dict of str to float
-        Wall seconds of both passes.
     """
     rows = []
     for name, values in scores.items():
@@ -213,7 +211,6 @@ def accuracy_rows(scores, seconds):
                 "strategy": name,
                 "accuracy": spread(100 * values, ".1f"),
                 "less random's": spread(gain, "+.1f"),
-                "seconds": f"{seconds[name]:.1f}",
             }
         )
     order = sorted(rows, key=lambda row: -scores[row["strategy"]].mean())
@@ -226,17 +223,15 @@ def run_task(name, arguments):
     folder.mkdir(parents=True, exist_ok=True)
     task = load_task(name, arguments.output)
     cv = StratifiedKFold(arguments.folds, shuffle=True, random_state=0)
-    scores, seconds = {}, {}
+    scores = {}
     for strategy in (*arguments.strategies, None):
         label = ALL_LABELS if strategy is None else strategy
         model = make_model(task, strategy, arguments.epochs)
-        started = time.perf_counter()
         scores[label], predicted = evaluate(task, model, cv, arguments.jobs)
-        seconds[label] = time.perf_counter() - started
         write_strategy(task, predicted, label.replace(" ", "_"), folder)
         print(f"{name}: {label}: {100 * scores[label].mean():.1f} %", flush=True)
     draw(task, scores, folder / "accuracy.png")
-    lines = section(name, task, accuracy_rows(scores, seconds), cv)
+    lines = section(name, task, accuracy_rows(scores), cv)
     if task.is_table:
         results = search(
             task, arguments.strategies, arguments.epochs, cv, arguments.jobs
@@ -324,8 +319,8 @@ def draw(task, scores, path):
     figure.savefig(path, dpi=110)
 
 
-def main():
-    """Evaluate, and write the report."""
+def parse(words=None):
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--strategies", nargs="+")
@@ -334,14 +329,19 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("label_efficiency"))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
-    arguments.strategies = arguments.strategies or (
-        QUICK if arguments.quick else STRATEGIES
-    )
+    arguments = parser.parse_args(words)
+    quick = arguments.quick
+    arguments.strategies = arguments.strategies or (QUICK if quick else STRATEGIES)
     if BASELINE not in arguments.strategies:
         parser.error(f"--strategies must name {BASELINE}: all are compared with it.")
-    arguments.epochs = arguments.epochs or (5 if arguments.quick else 20)
-    arguments.folds = arguments.folds or (3 if arguments.quick else 5)
+    arguments.epochs = arguments.epochs or (5 if quick else 20)
+    arguments.folds = arguments.folds or (3 if quick else 5)
+    return arguments
+
+
+def main(words=None):
+    """Evaluate, and write the report."""
+    arguments = parse(words)
     started = time.perf_counter()
     lines, table = [], []
     for name in arguments.data:

@@ -105,12 +105,12 @@ def make_protocol(regime):
     )
 
 
-def main():
+def main(words=None):
     """Run a regime and print its areas beside the published ones."""
     parser = make_parser(__doc__.splitlines()[0], METHODS)
     parser.add_argument("--regime", choices=SIZES, required=True)
     parser.add_argument("--min-draws", type=int, help="toy size: draws an epoch")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.min_draws is not None:
         LongEpochs.MIN_DRAWS = arguments.min_draws
     curves = run(make_protocol(arguments.regime), arguments)
