@@ -9,6 +9,8 @@ undecided.
 
 # %%
 # Six seeds of five strategies on the digits.
+import textwrap
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -41,7 +43,7 @@ comparison = compare(curves, baseline="random_sampling")
 # %%
 # One sentence a strategy:
 for sentence in comparison.verdicts.values():
-    print("-", sentence)
+    print(textwrap.fill(sentence, 86, subsequent_indent="    "))
 
 # %%
 # The numbers behind the sentences. AUBC is the area under the curve, that is, the
