@@ -105,7 +105,8 @@ def fit_all(
         # fitted residuals are smaller than the errors by the parameters spent
         residuals *= math.sqrt(len(n) / (len(n) - family.n_parameters))
         versions = _resampled(point(unit)[0], residuals, seed_scores, n_bootstrap, rng)
-        fits.append(fit(family, unit, np.minimum(versions, highest), highest))
+        versions = np.minimum(versions, highest)
+        fits.append(fit(family, unit, versions, highest, around=point.shape[0]))
         factors.append(rng.permutation(spread))
         noises.append(np.average(residuals**2, weights=weights))
         error = rolling_error(family, unit, mean, highest)
@@ -121,7 +122,7 @@ def fit_all(
         )
     table = pd.DataFrame(rows).set_index("model")
     # inverse squared errors; the floor, far below any noise, is for exact curves
-    table["weight"] = 1 / (table["rolling_error"] ** 2 + 1e-12)
+    table["weight"] = 1 / (table["rolling_error"] ** 2 + (1e-6 * highest) ** 2)
     table["weight"] /= table["weight"].sum()
     variance = float(table["weight"] @ np.array(noises))
     noise = math.sqrt(variance) * _normal_scores(n_bootstrap * len(families))

@@ -152,7 +152,24 @@ def fit_weights(n_points: int) -> Floats:
     return (np.arange(1, n_points + 1) / n_points) ** 2
 
 
-def fit(family: Family, n: Floats, scores: Floats, highest: float) -> Fits:
+def _near(shape: Floats) -> Floats:
+    """Return shapes (L, p) around one (p,), closer together than those of a grid."""
+    wide = np.geomspace(0.8, 1.25, 9)  # the middle one is 1
+    if len(shape) == 1:
+        return shape * np.geomspace(0.95, 1.05, 11)[:, None]
+    rate, shift, power = shape
+    moved = np.linspace(-0.2, 0.2, 5) * (1 + abs(shift))
+    axes = np.meshgrid(rate * wide, shift + moved, power * wide, indexing="ij")
+    return np.column_stack([axis.ravel() for axis in axes])
+
+
+def fit(
+    family: Family,
+    n: Floats,
+    scores: Floats,
+    highest: float,
+    around: Floats | None = None,
+) -> Fits:
     """Fit one family to many versions of a curve by weighted least squares.
 
     Parameters
@@ -164,6 +181,8 @@ def fit(family: Family, n: Floats, scores: Floats, highest: float) -> Fits:
         Versions of the curve.
     highest : float
         Upper bound of `a`.
+    around : ndarray of shape (p,), default=None
+        A shape whose neighbourhood is searched as well, more finely.
 
     Returns
     -------
@@ -171,6 +190,8 @@ def fit(family: Family, n: Floats, scores: Floats, highest: float) -> Fits:
         The best of the grid for each version.
     """
     shapes = family.grid(float(n[0]))
+    if around is not None:
+        shapes = np.concatenate([shapes, _near(around)])
     g = family.fall(n, shapes[:, None, :])  # (G, m)
     weights = fit_weights(len(n))
     a, b = _solve(family, g, scores, weights, highest)  # (K, G) each

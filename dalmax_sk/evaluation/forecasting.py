@@ -96,7 +96,8 @@ class Forecast:
         self.n_labels, self.interval = middle, (low, high)
         limit = np.inf if max_labels is None else max_labels
         within = np.isfinite(needed) & (needed <= limit)
-        self.reachable = float(draws.weights[within].sum())
+        # a sum of all the weights may miss 1 by rounding
+        self.reachable = 1.0 if within.all() else float(draws.weights[within].sum())
 
     def predict(self, n_labeled: Any) -> pd.DataFrame:
         """Forecast the score at numbers of labels.
