@@ -94,7 +94,6 @@ def _drop_rivals(flags: Mapping[str, Any], merged: dict[str, Any]) -> dict[str, 
 _RIVALS = (
     ("query_size", "batch_size"),
     ("n_initial", "test_size"),
-    ("n_labels", "like"),
     ("dir_model", "model"),
 )
 

@@ -209,18 +209,15 @@ class Screen:
     ) -> None:
         """Write the table of all strategies."""
         table = Table(show_lines=True)
-        for name in ("name for --type", "what it does", "looks at", "cost of a query"):
-            table.add_column(name)
+        table.add_column("name for --type", no_wrap=True)
+        table.add_column("what it does, what it looks at, what a query costs")
         for entry in entries:
-            words = [entry.class_name]
-            words += [f"{key}={value!r}" for key, value in entry.parameters.items()]
-            about = [f"[bold]{escape(entry.name)}[/]", escape(", ".join(words))]
-            if entry.aliases:
-                about.append(escape(f"also: {', '.join(entry.aliases)}"))
-            cells = (entry.description, entry.needs, entry.cost)
-            table.add_row("\n".join(about), *map(escape, cells))
-        # A file has no width; 80 columns would break every cell.
-        self.out.print(table, width=None if self.out.is_terminal else 140)
+            names = [f"[bold]{escape(entry.name)}[/]", escape(entry.class_name)]
+            names += [escape(f"{k}={v!r}") for k, v in entry.parameters.items()]
+            names += [escape(f"also: {alias}") for alias in entry.aliases]
+            about = (entry.description, f"Needs {entry.needs}.", f"Costs {entry.cost}.")
+            table.add_row("\n".join(names), "\n".join(map(escape, about)))
+        self.out.print(table)
         letters = ", ".join(f"{letter} {what}" for letter, what in symbols.items())
         self.say(f"Costs come on top of the model's pass over the pool; {letters}.")
 

@@ -15,7 +15,7 @@ from dalmax_sk.cli.data import RunData, Split, check_no_class_empty, drop_broken
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.output_folder import listed
 from dalmax_sk.cli.train_settings import Run
-from dalmax_sk.images import ImageReadError, find_broken_images
+from dalmax_sk.images import IMAGE_EXTENSIONS, ImageReadError, find_broken_images
 
 __all__ = [
     "TrainingSet",
@@ -174,11 +174,13 @@ def _check_no_others(run: Run, known: set[Path]) -> None:
     others = [
         str(path.relative_to(run.folder))
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.startswith(".") and path not in known
+        if path.suffix.lower() in IMAGE_EXTENSIONS
+        and not path.name.startswith(".")
+        and path not in known
     ]
     if others:
         raise UsageError(
-            f"{root} holds {len(others)} files that run.json does not name: "
+            f"{root} holds {len(others)} images that run.json does not name: "
             f"{listed(others)}. Move them away; or, to train on images of your own "
             "choice, give --dir-train a folder with one sub-folder a class."
         )

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -65,6 +66,37 @@ def run_cli(images, tmp_path):
         return CliRunner().invoke(app, words)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def dalmax():
+    """Run the program with these words; return typer's result."""
+
+    def run(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, dalmax):
+    """Folder with train/, test/ and results/ of one finished run; only to be read."""
+    root = tmp_path_factory.mktemp("finished")
+    _write_tree(root, 8, 4)
+    flags = ["--dir-train", root / "train", "--dir-test", root / "test"]
+    flags += ["--dir-results", root / "results", "--seed", 3, *shlex.split(QUICK)]
+    result = dalmax("train-al", *flags)
+    assert result.exit_code == 0, result.output
+    return root
+
+
+@pytest.fixture
+def own_run(finished_run, tmp_path):
+    """A copy of the finished run that a test may change; its images stay outside."""
+    folder = tmp_path / "copy" / "active_learning" / "uncertainty_sampling"
+    source = finished_run / "results" / "active_learning" / "uncertainty_sampling"
+    shutil.copytree(source, folder)
+    return folder
 
 
 @pytest.fixture

@@ -42,7 +42,10 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and exit.", callback=_say_version
+            "--version",
+            help="Show the version and exit.",
+            callback=_say_version,
+            metavar="",
         ),
     ] = False,
 ) -> None:

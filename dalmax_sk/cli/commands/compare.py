@@ -93,11 +93,10 @@ def compare(
     config: f.Config = None,
     resume: Annotated[
         bool,
-        f.flag(
+        f.switch(
             "resume",
             "Go on with the comparison in the folder, with its settings; other --types "
             "and more --seeds may be given.",
-            f.RUN,
         ),
     ] = False,
     overwrite: f.Overwrite = False,

@@ -59,7 +59,7 @@ def evaluate(
         locals(),
         _work,
         check=lambda flags: check_flags(flags, folders_together=False),
-        after_interrupt=lambda given: "Nothing was written.",
+        after_interrupt=lambda given: "Nothing is kept; run the command again.",
     )
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "TrainBatchSize",
     "Weights",
     "flag",
+    "switch",
 ]
 
 DATA, LOOP = "Images and results", "Active learning"
@@ -67,6 +68,12 @@ def flag(name: str, text: str, panel: str, metavar: str | None = None) -> Any:
         metavar=metavar,
         show_default=False,
     )
+
+
+def switch(name: str, text: str) -> Any:
+    """Return typer's option ``--name`` without a value, on the panel of the command."""
+    # an empty metavar: typer would write <bool>, and there is no value to give
+    return flag(name, text, RUN, "")
 
 
 DirTrain = Annotated[
@@ -264,7 +271,7 @@ Config = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, flag("overwrite", "Replace what the results folder holds of a run.", RUN)
+    bool, switch("overwrite", "Replace what the results folder holds of a run.")
 ]
-Quiet = Annotated[bool, flag("quiet", "Show errors only.", RUN)]
-Debug = Annotated[bool, flag("debug", "Show the traceback of every error.", RUN)]
+Quiet = Annotated[bool, switch("quiet", "Show errors only.")]
+Debug = Annotated[bool, switch("debug", "Show the traceback of every error.")]

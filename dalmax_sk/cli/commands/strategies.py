@@ -13,9 +13,7 @@ __all__ = ["strategies"]
 
 
 def strategies(
-    json: Annotated[
-        bool, f.flag("json", "Print JSON instead of a table.", f.RUN)
-    ] = False,
+    json: Annotated[bool, f.switch("json", "Print JSON instead of a table.")] = False,
     config: f.Config = None,
     quiet: f.Quiet = False,
     debug: f.Debug = False,

@@ -100,7 +100,7 @@ def train(
         locals(),
         _work,
         check=check_train_flags,
-        after_interrupt=lambda given: "Nothing was written.",
+        after_interrupt=lambda given: "Nothing is kept; run the command again.",
     )
 
 

@@ -55,11 +55,10 @@ def train_al(
     config: f.Config = None,
     resume: Annotated[
         bool,
-        f.flag(
+        f.switch(
             "resume",
             "Go on with a run that was stopped, with its settings; start one if there "
             "is none.",
-            f.RUN,
         ),
     ] = False,
     overwrite: f.Overwrite = False,
@@ -69,9 +68,9 @@ def train_al(
     """Active learning: train, ask for labels, repeat.
 
     The net is trained on a few labelled images, a strategy asks for the most useful
-    labels, and so on. All labels are known from the folders; the run hides them and reveals those it asks
-    for, which shows what a strategy is worth. Without folders it runs on scikit-learn's
-    handwritten digits.
+    labels, and so on. All labels are known from the folders; the run hides them and
+    reveals those it asks for, which shows what a strategy is worth. Without folders it
+    runs on scikit-learn's handwritten digits.
     """
     execute("train-al", locals(), _work, after_interrupt=_say_how_to_go_on)
 
