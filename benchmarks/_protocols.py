@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from _image_data import load_image_arrays
 from _markdown import table as markdown
@@ -11,6 +12,17 @@ from _outputs import print_outputs, write_outputs
 
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
+
+#: What makes a set-up small.
+TOY = (
+    "per_class",
+    "architecture",
+    "epochs",
+    "n_initial",
+    "query_size",
+    "rounds",
+    "held_out",
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,8 @@ def make_parser(description, methods):
     toy = parser.add_argument_group("toy size")
     toy.add_argument("--per-class", type=int, help="images of each class to use")
     toy.add_argument("--architecture", help="another net")
-    for name in ("epochs", "n-initial", "query-size", "rounds", "held-out"):
-        toy.add_argument(f"--{name}", type=int)
+    for option in TOY[2:]:
+        toy.add_argument(f"--{option.replace('_', '-')}", type=int)
     return parser
 
 
@@ -75,9 +87,11 @@ def run(protocol, arguments):
     curves : BudgetCurves
         Under the source's names of the methods.
     """
-    print(f"Protocol {protocol.name}. It differs from the published one in this:")
+    name = protocol.name
+    if any(getattr(arguments, option) is not None for option in TOY):
+        name += "_toy"  # so that no page takes it for the real one
+    print(f"{name} differs from the published set-up in this:")
     print(*(f"- {line}" for line in protocol.deviations), sep="\n", flush=True)
-    net = dict(protocol.net)
     held_out = _or(arguments.held_out, protocol.n_held_out)
     X, y, split = load_image_arrays(
         arguments.dir_train, arguments.dir_test, arguments.per_class, held_out
@@ -98,21 +112,25 @@ def run(protocol, arguments):
             seeds=seeds,
             scoring="accuracy",
             n_jobs=1,
-            results=arguments.results / f"{protocol.name}_net_{number}.jsonl",
+            results=arguments.results / f"{name}_net_{number}.jsonl",
             verbose=1,
         )
         frames.append(curves.frame)
     curves = BudgetCurves(pd.concat(frames, ignore_index=True))
     curves = curves.select(strategies=arguments.methods)
+    learner = make_learner(protocol, arguments, protocol.net)
     settings = {
-        "protocol": protocol.name,
-        "net": repr(make_learner(protocol, arguments, protocol.net)),
+        "data": "CIFAR-10",
+        "net": describe_net(protocol.net),
+        "n_initial": learner.n_initial,
+        "query_size": learner.query_size,
+        "n_rounds": learner.n_rounds,
         "n_pool": len(split[0]),
         "n_test": len(split[1]),
         "deviations": protocol.deviations,
     }
     comparison = write_outputs(
-        curves, protocol.name, arguments.output, settings, baseline="random"
+        curves, name, arguments.output, settings, baseline="random"
     )
     print_outputs(curves, comparison)
     return curves
@@ -134,6 +152,13 @@ def make_learner(protocol, arguments, net):
     )
 
 
+def describe_net(net):
+    """Return the parameters of a net in words."""
+    return ", ".join(
+        f"{key}={getattr(value, '__name__', value)}" for key, value in net.items()
+    )
+
+
 def beside_published(ours, published, name):
     """Return a Markdown table: ours, the published mean and sd, and the difference.
 
@@ -141,14 +166,14 @@ def beside_published(ours, published, name):
     ----------
     ours : dict of str to ndarray of shape (n_seeds,)
         In the unit of `published`.
-    published : dict of str to (float, float)
-        Mean and standard deviation.
+    published : dict of str to float or (float, float)
+        Mean, or mean and standard deviation.
     name : str
         What the figures are.
     """
     rows = []
     for method, values in ours.items():
-        mean, sd = published[method]
+        mean, *sd = np.atleast_1d(published[method]).tolist()
         own = f"{values.mean():.4f}"
         if len(values) > 1:
             own += f" ± {values.std(ddof=1):.4f}"
@@ -156,7 +181,7 @@ def beside_published(ours, published, name):
             {
                 "method": method,
                 f"{name}, ours": own,
-                "published": f"{mean:.4f} ± {sd:.4f}",
+                "published": " ± ".join(f"{value:.4f}" for value in (mean, *sd)),
                 "ours less published": f"{values.mean() - mean:+.4f}",
             }
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dalmax_sk import CNNClassifier
 from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.evaluation import BudgetCurves, area_under_budget_curve
 
@@ -81,7 +82,7 @@ def test_protocol_a_runs(benchmark_module, digits, tmp_path, capsys):
     assert "| BALD |" in printed
     assert "0.4744 ± 0.0106" in printed
     assert "the net of the last epoch" in printed
-    curves = BudgetCurves.from_csv(tmp_path / "protocol_a_low_curves.csv")
+    curves = BudgetCurves.from_csv(tmp_path / "protocol_a_low_toy_curves.csv")
     assert curves.strategies == ["random", "BALD"]
     assert curves.seeds == [1, 2]
     # nets differ, initial sets do not
@@ -98,6 +99,49 @@ def test_protocol_a_runs(benchmark_module, digits, tmp_path, capsys):
         if r.get("round") == 0
     }
     assert first["random", 1] == first["BALD", 1] != first["random", 2]
+
+
+def test_protocol_b_ends_a_fit_that_has_learned_enough(
+    benchmark_module, digits, tmp_path, capsys, monkeypatch
+):
+    script = benchmark_module("protocol_b")
+    monkeypatch.setattr(script, "DISTIL_LABELS", (20, 25, 30))
+    script.main(
+        [
+            *arguments(digits, tmp_path, "--results", str(tmp_path / "records")),
+            *("--query-size-of", "3000", "--architecture", "small_cnn"),
+            *("--methods", "random", "--device", "cpu", "--seeds", "1"),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "| method | accuracy (%) at 25, ours | published |" in printed
+    assert "| random |" in printed
+
+    net = script.make_protocol(3000).net | {"architecture": "small_cnn", "amp": False}
+    stop = script.StopAtAccuracy(0.05)
+    clf = CNNClassifier(**net | {"callbacks": [stop], "augment": False})
+    X, y, (rows, _) = benchmark_module("_image_data").load_image_arrays(
+        digits / "train", digits / "test", per_class=5
+    )
+    assert clf.fit(X[rows], y[rows]).n_iter_ < 300
+    assert clf.history_[-1]["train_accuracy"] >= 0.05
+
+
+def test_protocol_c_runs(benchmark_module, digits, tmp_path, capsys):
+    script = benchmark_module("protocol_c")
+    words = arguments(digits, tmp_path, "--results", str(tmp_path / "records"))
+    script.main(
+        [
+            *(*words, "--held-out", "0", "--architecture", "small_cnn"),
+            *("--methods", "random", "margin", "--device", "cpu", "--seeds", "1", "2"),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "91.3300 ± 0.2300" in printed
+    assert "margin is" in printed
+    assert script.PROTOCOL.n_initial + 5 * script.PROTOCOL.query_size == 30000
+    sidecar = (tmp_path / "protocol_c_toy.json").read_text(encoding="utf-8")
+    assert " at 0x" not in sidecar
 
 
 def test_protocol_a_is_the_published_one(benchmark_module):
