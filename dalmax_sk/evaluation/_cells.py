@@ -7,7 +7,7 @@ process that called ``budget_curve`` writes files.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,8 +186,14 @@ def name_strategies(strategies: Any) -> dict[str, Any]:
         if unnamed:
             raise ValueError(f"strategies: names must be strings, got {unnamed}.")
     else:
-        single = isinstance(strategies, str | QueryStrategy)
-        pairs = [(None, item) for item in ([strategies] if single else strategies)]
+        if isinstance(strategies, str | QueryStrategy):
+            strategies = [strategies]
+        if not isinstance(strategies, Iterable):
+            raise ValueError(
+                "strategies must be a list, a dict or one strategy, got "
+                f"{strategies!r}."
+            )
+        pairs = [(None, item) for item in strategies]
     if not pairs:
         raise ValueError("strategies is empty; give at least one.")
 

@@ -14,7 +14,12 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from dalmax_sk import progress
-from dalmax_sk._sklearn_compat import HasMethods, Interval, RealNotInt, validate_params
+from dalmax_sk._sklearn_compat import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    validate_parameter_constraints,
+)
 from dalmax_sk.evaluation._cells import (
     Cell,
     Fold,
@@ -45,27 +50,23 @@ _SIZES = [
 ]
 
 
-@validate_params(
-    {
-        "estimator": [HasMethods(["fit", "predict"]), None],
-        "X": "no_validation",
-        "y": "no_validation",
-        "strategies": "no_validation",
-        "cv": ["cv_object"],
-        "seeds": [Interval(Integral, 1, None, closed="left"), "array-like", range],
-        "groups": ["array-like", None],
-        "scoring": [str, callable, list, tuple, dict, None],
-        "n_initial": [*_SIZES, None],
-        "query_size": [*_SIZES, "array-like", callable, None],
-        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
-        "params": [dict, None],
-        "results": [str, os.PathLike, None],
-        "n_jobs": [Integral, None],
-        "pre_dispatch": [Integral, str],
-        "verbose": ["verbose"],
-    },
-    prefer_skip_nested_validation=False,
-)
+_CONSTRAINTS: dict[str, Any] = {
+    "estimator": [HasMethods(["fit", "predict"]), None],
+    "cv": ["cv_object"],
+    "seeds": [Interval(Integral, 1, None, closed="left"), "array-like", range],
+    "groups": ["array-like", None],
+    "scoring": [str, callable, list, tuple, dict, None],
+    "n_initial": [*_SIZES, None],
+    "query_size": [*_SIZES, "array-like", callable, None],
+    "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
+    "params": [dict, None],
+    "results": [str, os.PathLike, None],
+    "n_jobs": [Integral, None],
+    "pre_dispatch": [Integral, str],
+    "verbose": ["verbose"],
+}
+
+
 def budget_curve(
     estimator: Any,
     X: Any,
@@ -193,6 +194,11 @@ def budget_curve(
     >>> curves
     BudgetCurves(2 strategies, 3 splits, 2 seeds, 6 to 24 labels, scores: accuracy)
     """
+    # not the decorator, which would give its name to wrong parameters of strategies
+    given = locals()
+    validate_parameter_constraints(
+        _CONSTRAINTS, {name: given[name] for name in _CONSTRAINTS}, "budget_curve"
+    )
     named = name_strategies(strategies)
     all_seeds = check_seeds(seeds)
     steps, last = split_steps(estimator)
@@ -223,8 +229,9 @@ def budget_curve(
             ]
         if file is not None and left:
             file.begin_session(described, all_seeds)
+        if done:
             logger.info("%d of %d runs are done already", len(done), len(cells))
-            progress.report("cell", len(done), len(cells))
+        progress.report("cell", len(done), len(cells))
         tasks = _tasks(left, learner, named, folds, file)
         # closed at once when something is raised, which stops the workers
         with closing(_run_all(tasks, n_jobs, pre_dispatch)) as outcomes:
