@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier, progress
-from dalmax_sk.evaluation import budget_curve
+from dalmax_sk.evaluation import BudgetCurves, budget_curve
 from dalmax_sk.strategies import CoreSet, QueryStrategy, UncertaintySampling
 
 SIZES = {"n_initial": 8, "query_size": 5, "n_rounds": 2}
@@ -562,5 +562,8 @@ def test_workers_get_large_tables_as_memory_maps(tmp_path):
             n_initial=10,
             query_size=10,
             n_rounds=1,
+            results=tmp_path / "results.jsonl",
         )
+    stored = BudgetCurves.from_results(tmp_path / "results.jsonl")
+    pd.testing.assert_frame_equal(stored.frame, curves.frame)
     assert (curves.frame["score_score"] == 1.0).all()
