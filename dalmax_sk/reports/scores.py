@@ -27,9 +27,9 @@ def describe_test(
     dict
         ``n_images``; ``accuracy``, a fraction; ``confusion``, a list of n_classes lists
         of n_classes counts (row: true class, column: predicted class); ``per_class``, a
-        list of dicts with ``class``, ``precision``, ``recall``, ``f1`` (fractions, NaN
-        where nothing was predicted as the class or no image is of it) and ``support``
-        (its test images).
+        list of dicts with ``class``, ``precision`` (NaN if nothing is predicted as the
+        class), ``recall`` (NaN if no image is of it), ``f1`` (NaN if both), all as
+        fractions, and ``support`` (its test images).
 
     Raises
     ------

@@ -53,7 +53,9 @@ def _record(number, rows, n_labeled, files, n_classes):
         "fit_history": [{"train_loss": 2.0, "train_accuracy": 0.5}] * 2,
     }
     if rows:
-        others = [names[(names.index(classes[row]) + row) % 2] for row in rows]
+        others = [
+            names[(names.index(classes[row]) + row) % 2 % len(names)] for row in rows
+        ]
         record["picks"] = {
             "predicted": others,
             "probability": [0.75] * len(rows),
@@ -129,7 +131,7 @@ def make_run(tmp_path):
             "config": {"type": name, "iterations": n_rounds, "dir_train": "/<u>d</u>"},
             "resolved": {"n_initial": 2, "device": "cpu"},
             "classes": {label: i for i, label in enumerate(classes)},
-            "data": {"train": described, "test": described},
+            "data": {"train": described, "test": dict(described)},
             "versions": describe_versions(),
             "hardware": describe_hardware(),
             "sessions": [

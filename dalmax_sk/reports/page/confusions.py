@@ -88,7 +88,7 @@ def class_section(test: Mapping[str, Any] | None, anchor: str, title: str) -> Ma
         "p",
         "Precision is the share of the images predicted as a class that are of it, "
         "recall the share of the images of a class that are predicted as it. A dash "
-        "stands where nothing was predicted as the class.",
+        "stands where that is not defined.",
         class_="note",
     )
     columns = ["class", "precision", "recall", "F1", "test images"]

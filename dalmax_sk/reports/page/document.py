@@ -88,7 +88,7 @@ table.matrix th.top { writing-mode: vertical-rl; transform: rotate(180deg);
   background: #f4f4f4; }
 .near { display: flex; gap: .4rem; align-items: flex-start; }
 .near img, .near .gone { flex: none; width: 40px; height: 40px; }
-.near span { min-width: 0; }
+.near > div { min-width: 0; }
 img.tiny { image-rendering: pixelated; }
 .gone { font-size: .7rem; line-height: 1.2; color: #555; padding: .25rem;
   border: 1px dashed #767676; overflow: hidden; }

@@ -28,8 +28,10 @@ def number(value: float | None) -> str:
     >>> number(0.99931), number(12345678), number(3)
     ('0.9993', '12,345,678', '3')
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
         return f"{int(value):,}"
     return f"{value:.4g}"
@@ -46,7 +48,7 @@ def seconds(value: float | None) -> str:
     """
     if value is None or math.isnan(value):
         return "–"
-    if value < 60:
+    if value < 59.95:
         return f"{value:.3f} s" if value < 1 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:

@@ -115,11 +115,14 @@ def _nearest(nearest: Mapping[str, Any] | None) -> Markup | None:
         "div",
         _image(nearest["image"], alt),
         element(
-            "span",
-            "nearest labelled: ",
-            element("bdi", nearest["class"]),
-            f", distance {number(nearest['distance'])}",
-            class_="name",
+            "div",
+            element(
+                "div",
+                "nearest labelled: ",
+                element("bdi", nearest["class"]),
+                class_="name",
+            ),
+            element("div", f"distance {number(nearest['distance'])}"),
         ),
         class_="near",
     )
