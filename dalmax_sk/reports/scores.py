@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import confusion_matrix
 
 __all__ = ["describe_test"]
 
@@ -56,7 +55,10 @@ def describe_test(
         )
     if not len(true):
         raise ValueError("There are no test images to score; at least 1 is needed.")
-    counts = confusion_matrix(true, predicted, labels=list(labels))  # (C, C)
+    code = {label: i for i, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)), dtype=int)
+    for of, found in zip(true.tolist(), predicted.tolist(), strict=True):
+        counts[code[of], code[found]] += 1
     hits = np.diagonal(counts).astype(float)
     with np.errstate(invalid="ignore"):  # 0 / 0: not defined
         precision = hits / counts.sum(axis=0)
