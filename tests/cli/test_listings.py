@@ -1,0 +1,199 @@
+"""``dalmax strategies``, ``dalmax report``, and the program as a whole."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dalmax_sk
+from dalmax_sk.cli.strategy_table import SYMBOLS, list_strategies
+from dalmax_sk.strategies import get_strategy, strategy_names
+
+ROOT = Path(dalmax_sk.__file__).parent.parent
+
+
+def in_a_process(*words, cwd):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=cwd,
+        check=False,
+    )
+
+
+# -------------------------------------------------------------------------- strategies
+
+
+def test_every_name_is_listed_once():
+    entries = list_strategies()
+    names = [name for entry in entries for name in (entry.name, *entry.aliases)]
+    assert sorted(names) == strategy_names()
+
+
+def test_names_of_one_entry_mean_the_same():
+    for entry in list_strategies():
+        strategy = get_strategy(entry.name)
+        assert type(strategy).__name__ == entry.class_name
+        made = type(strategy)(**entry.parameters)
+        assert repr(made) == repr(strategy)
+        for alias in entry.aliases:
+            assert repr(get_strategy(alias)) == repr(strategy)
+        assert entry.description.endswith(".")
+
+
+def test_needs_are_those_of_the_guide_and_the_class():
+    # property: the words of the guide's table, and what _get_needs() says, agree
+    guide = ROOT / "docs" / "user_guide" / "strategies.md"
+    if not guide.exists():
+        pytest.skip("the guide is not installed with the package")
+    rows = re.findall(r"^\| \[(\w+)\]\(.*\| (.+) \|$", guide.read_text("utf-8"), re.M)
+    guide_words = dict(rows)
+    entries = {entry.name: entry for entry in list_strategies()}
+    assert len(guide_words) == 26
+    for name, words in guide_words.items():
+        assert entries[name].needs == words
+    words_of = {
+        "proba": "probabilities",
+        "embeddings": "embeddings",
+        "head": "the last layer",
+        "decision": "the last layer",
+    }
+    for entry in entries.values():
+        needs = get_strategy(entry.name)._get_needs()
+        for need in {need for need in needs if need in words_of}:
+            is_made_of_others = "strategies look at" in entry.needs
+            # gradients with respect to embeddings show the last layer
+            shown = words_of[need] in entry.needs or "the last layer" in entry.needs
+            assert shown or is_made_of_others, (entry.name, need)
+
+
+def test_letters_in_costs_are_explained():
+    known = {*SYMBOLS, "N", "T", "k", "O"}
+    for entry in list_strategies():
+        for part in re.findall(r"O\([^O]*\)", entry.cost):
+            letters = set(re.findall(r"[A-Za-z]+", part)) - {"log"}
+            assert letters <= known, entry
+            for letter in letters & {"N", "T", "k"}:
+                assert re.search(rf"\b{letter} (=|≤|targets)|for T", entry.cost), entry
+
+
+def test_the_table_and_json(dalmax):
+    result = dalmax("strategies")
+    assert result.exit_code == 0
+    for name in strategy_names():
+        assert name in result.stdout
+    listed = json.loads(dalmax("strategies", "--json").stdout)
+    assert listed[0]["name"] == "random_sampling"
+    assert set(listed[0]) == {
+        *("name", "aliases", "class", "parameters", "description", "needs", "cost")
+    }
+
+
+# ------------------------------------------------------------------------------ report
+
+
+def test_report_of_a_results_folder(dalmax, own_run):
+    # property: each run's page anew, and one that joins them
+    page = own_run / "report.html"
+    page.unlink()
+    root = own_run.parent.parent
+    result = dalmax("report", root)
+    assert result.exit_code == 0, result.output
+    assert f"Report: {root / 'report.html'}" in result.stdout
+    assert "uncertainty_sampling" in (root / "report.html").read_text("utf-8")
+    assert "<html" in page.read_text("utf-8")
+
+
+def test_report_of_one_run(dalmax, own_run):
+    sizes = []
+    for flags in ([], ["--max-images-per-round", 0]):
+        result = dalmax("report", own_run, *flags)
+        assert result.exit_code == 0, result.output
+        assert f"Report: {own_run / 'report.html'}" in result.stdout
+        sizes.append((own_run / "report.html").stat().st_size)
+    assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "nowhere is no folder"),
+        (["."], "holds no run"),
+        ([".", "--max-images", "-1", "--max_images_per_round", "-2"], "-2.*-1"),
+    ],
+)
+def test_report_of_nothing(dalmax, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    result = dalmax("report", *words)
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr), result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+# --------------------------------------------------------------------------- as a whole
+
+
+def test_help_lists_every_command_on_one_line(dalmax):
+    lines = dalmax("--help").stdout.splitlines()
+    for name in ("train-al", "train", "test", "compare", "report", "strategies"):
+        line = next(text for text in lines if re.match(rf"│ {name} ", text))
+        assert line.rstrip(" │").endswith((".", "?")), line
+
+
+@pytest.mark.parametrize("command", ["train", "test", "compare", "report"])
+def test_flags_have_two_spellings_everywhere(dalmax, command):
+    # property: --dir_results and --dir-results are one flag in every command
+    text = dalmax(command, "--help").stdout
+    assert "--config" in text
+    for flag in ("--on_bad_image", "--on-bad-image"):
+        if "--on-bad-image" not in text:
+            break
+        result = dalmax(command, flag, "x")
+        assert "--on-bad-image must be one of error, skip" in result.stderr
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    # property: --help answers at once
+    code = (
+        "import sys; from dalmax_sk.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'sklearn', 'pandas', 'numpy', 'matplotlib'} "
+        "& set(sys.modules)))"
+    )
+    result = in_a_process("-c", code, cwd=tmp_path)
+    assert result.stdout.endswith("[]\n"), result.stdout + result.stderr
+
+
+@pytest.mark.slow  # six processes, each of which loads torch
+def test_a_walk_through_the_commands(images, tmp_path):
+    # property: as a person would type it, one process a command
+    def run(command, code=0):
+        words = shlex.split(command)
+        result = in_a_process("-m", "dalmax_sk", *words, cwd=tmp_path)
+        assert result.returncode == code, result.stdout + result.stderr
+        return result
+
+    (tmp_path / "flags.toml").write_text(
+        f'dir_test = "{images / "test"}"\ndir_train = "{images / "train"}"\n'
+        "epochs = 1\nimage_size = 8\n[train-al]\nn_initial = 6\nquery_size = 4\n"
+        "iterations = 2\n"
+    )
+    run("train_al --config flags.toml --type core_set_selection")
+    selected = "results/active_learning/core_set_selection/selected_images/"
+    run(f"train --type train --dir_train {selected}")
+    run("train --type random --like results/active_learning/core_set_selection")
+    run("test --dir_model results/train/random")
+    result = run("test --model results/train/no_model", code=2)
+    assert result.stderr.startswith("Error: ")
+    run("report results")
+    assert (tmp_path / "results" / "report.html").is_file()
+    assert (tmp_path / "results" / "final_accuracy.txt").is_file()
