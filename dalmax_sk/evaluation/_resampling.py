@@ -91,8 +91,9 @@ def expanded_interval(
 
     The percentiles are moved outwards, from those at which a normal variable has its
     tails to those at which Student's has [1]_. It does not depend on the scale of the
-    statistic, which may be infinite in some resamples, but it never leaves the range of
-    the replicates: with fewer than five seeds it is too narrow.
+    statistic, which may be infinite in some resamples. It never leaves their range,
+    though: where the tail wanted is smaller than the probability of the most extreme
+    resample, 1 / n**n, there is no such interval (at 95 % below five seeds).
 
     Parameters
     ----------
@@ -107,9 +108,12 @@ def expanded_interval(
     Returns
     -------
     low, high : float
+        NaN where there is no interval.
     """
     tail = (1 - confidence_level) / 2
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.isf(tail, n - 1))
+    if tail < float(n) ** -n:
+        return np.nan, np.nan
     unknown = np.isnan(replicates)
     # no interpolation: it has no meaning between a number and infinity
     low, high = (

@@ -183,15 +183,18 @@ class Wording:
         word = "fewer" if saved > 0 else "more"
         return (
             f"{reached}, {abs(saved):,.0f} {word} than {self.baseline} ({share}; "
-            f"{100 * self.confidence_level:g} % interval {self._saving_interval(row)})."
+            f"{self._saving_interval(row)})."
         )
 
     def _saving_interval(self, row: Mapping[str, Any]) -> str:
         low, high = row["saving_low"], row["saving_high"]
+        if np.isnan(low):
+            return "too few seeds for an interval"
+        name = f"{100 * self.confidence_level:g} % interval"
         if 0 <= low and np.isfinite(high):
-            return f"{low:,.0f} to {high:,.0f} fewer"
+            return f"{name} {low:,.0f} to {high:,.0f} fewer"
         if high <= 0 and np.isfinite(low):
-            return f"{-high:,.0f} to {-low:,.0f} more"
+            return f"{name} {-high:,.0f} to {-low:,.0f} more"
         ends = []
         for end in (low, high):
             if np.isneginf(end):
@@ -201,7 +204,7 @@ class Wording:
             else:
                 word = "fewer" if end >= 0 else "more"
                 ends.append(f"{abs(end):,.0f} {word}")
-        return f"from {ends[0]} to {ends[1]}"
+        return f"{name} from {ends[0]} to {ends[1]}"
 
 
 def _signed(value: float, spec: str) -> str:

@@ -61,7 +61,8 @@ class Comparison:
         - ``label_saving``: labels saved against the baseline (``inf``: only the
           strategy reaches the target, ``-inf``: only the baseline, NaN: neither),
           interval ``saving_low``, ``saving_high``; ``saving_ratio``: saved labels over
-          the baseline's, NaN where not finite;
+          the baseline's, NaN where not finite. The intervals of labels are NaN with
+          too few seeds for them (at 95 %: fewer than five);
         - ``mean_rank`` over the seeds, 1 is best;
         - ``fit_seconds``, ``query_seconds``: means a round.
 

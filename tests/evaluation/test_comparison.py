@@ -131,7 +131,7 @@ def test_labels_to_target_by_hand():
     # as fast; the seeds differ by a constant, so every resample tells the same
     budgets = np.arange(5)
     curve = np.stack([0.5 + 0.1 * budgets, np.minimum(0.5 + 0.2 * budgets, 0.95)])
-    scores = curve[:, None, :] + np.array([0, 0.01, 0.02])[:, None]
+    scores = curve[:, None, :] + np.array([0, 0.005, 0.01, 0.015, 0.02])[:, None]
     comparison = compare(from_scores(scores))
     assert_allclose(comparison.target, 0.91)
     row = row_of(comparison, "badge")
@@ -147,6 +147,18 @@ def test_labels_to_target_by_hand():
     # seeds from 0.6 to 0.62 at 150 labels: the resamples spread around that
     assert row_of(fixed, "badge")["labels_low"] < 150
     assert row_of(fixed, "badge")["labels_high"] > 150
+
+
+def test_few_seeds_have_no_interval_of_labels():
+    comparison = compare(make_curves((0.0, 0.06), n_seeds=4))
+    row = row_of(comparison, "badge")
+    assert np.isfinite(row["label_saving"])
+    ends = ["labels_low", "labels_high", "saving_low", "saving_high"]
+    assert row[ends].isna().all()
+    assert "%; too few seeds for an interval)" in comparison.verdicts["badge"]
+    assert np.isfinite(row["difference_low"])
+    lower = compare(make_curves((0.0, 0.06), n_seeds=4), confidence_level=0.8)
+    assert np.isfinite(row_of(lower, "badge")["saving_low"])
 
 
 def test_a_target_that_is_not_reached():

@@ -75,6 +75,14 @@ def test_expanded_interval_with_infinite_replicates():
     assert expanded_interval(np.array([np.nan, 1, 2]), 9, 0.95) == (-np.inf, np.inf)
 
 
+def test_expanded_interval_does_not_exist_for_few_seeds():
+    # property: none where even the most extreme of n**n resamples is too probable
+    for n, exists in ((2, False), (3, False), (4, False), (5, True)):
+        low, high = expanded_interval(np.arange(9.0), n, 0.95)
+        assert np.isfinite([low, high]).all() == exists
+    assert np.isfinite(expanded_interval(np.arange(9.0), 4, 0.8)).all()
+
+
 def test_expanded_interval_is_the_t_quantiles_of_a_large_sample():
     n, tail = 10, 0.025
     replicates = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
