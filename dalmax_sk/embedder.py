@@ -67,8 +67,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         weights, the path of a ``.safetensors``, ``.pth`` or ``.pt`` state dict (a last
         layer of another shape may differ), or ``"random"`` for an untrained net.
     image_size : int, (int, int) or None, default=224
-        Height and width in pixels that images are resized to. None takes images as
-        they are; all must then share one size.
+        Height and width in pixels that images are resized to. None takes the size of
+        the images given to `fit`, which must then share one.
     image_mode : {"rgb", "grey"}, default="rgb"
         How image files are decoded. Nets by name get grey images three times over.
     channel_axis : {1, 3, -1} or None, default=None
@@ -386,7 +386,7 @@ class _ImageFiles:
     shape : (int, int, int)
         Channels, height and width as the net sees them.
     resize : bool
-        False leaves sizes as they are.
+        Whether the net enlarges images smaller than that; False does it here.
     """
 
     in_memory = False
@@ -416,11 +416,9 @@ class _ImageFiles:
         """Pixels (H, W, C) of each file, at most as large as the net wants them."""
 
         def decode(path):
-            size = None
-            if self.resize:
-                own = common_image_size([path])
-                too_large = any(a > b for a, b in zip(own, self.size, strict=True))
-                size = self.size if too_large else None
+            own = common_image_size([path])
+            too_large = any(a > b for a, b in zip(own, self.size, strict=True))
+            size = self.size if too_large or not self.resize else None
             return decode_image(path, image_size=size, mode=self.mode)
 
         return list(threads.map(decode, paths))

@@ -178,6 +178,14 @@ def test_without_image_size_images_stay_as_they_are(paths, mixed_paths):
     assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"differ in size.*set image_size="):
         embedder(image_size=None).fit(mixed_paths)
+    # fitted on files or on arrays, files of other sizes become as large as those
+    arrays = embedder(image_size=None).fit(x.permute(0, 2, 3, 1).numpy())
+    for model in (embedder(image_size=None).fit(paths), arrays):
+        for small in (mixed_paths[:1], mixed_paths):
+            seen = model.transform([*small, *paths])
+            assert_allclose(seen[len(small) :], expected, rtol=1e-5, atol=1e-6)
+            shape = model.module_(torch.zeros(1, 3, 8, 9, dtype=torch.uint8)).shape
+            assert seen.shape == (len(small) + 10, shape[1])
 
 
 def test_grey_files_and_grey_arrays_agree(paths):
