@@ -6,6 +6,8 @@ process that called ``budget_curve`` writes files.
 
 import hashlib
 import json
+import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from dalmax_sk._checkpoint import fingerprint_params
+from dalmax_sk._checkpoint import Checkpoint, fingerprint_params
 from dalmax_sk._sklearn_compat import safe_indexing
 
 __all__ = [
@@ -97,6 +99,37 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return safe_indexing(X, rows)
 
 
+class CellCheckpoint(Checkpoint, os.PathLike[str]):
+    """The state of a cell while it runs.
+
+    Parameters
+    ----------
+    directory : Path
+        A folder named by a hash of the experiment and the cell.
+    """
+
+    # A state that a power cut spoils is one cell's, and the file of results is synced.
+    sync = False
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._directory = directory
+
+    def __fspath__(self) -> str:
+        return os.fspath(self._directory)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the run from others: data need not be hashed for every cell."""
+        known: dict[str, Any] = {
+            "eval_set": None,
+            "fit_params": None,
+            "classes": [],
+            "params": {},
+        }
+        return {"data": self._directory.name, **known}
+
+
 def run_cell(
     cell: Cell, learner: Any, fold: Fold, checkpoint_dir: Path | None
 ) -> tuple[Cell, list[dict[str, Any]]]:
@@ -118,7 +151,8 @@ def run_cell(
         One a round; see :mod:`dalmax_sk.evaluation._results_file`.
     """
     with naming(cell):
-        learner = clone(learner).set_params(checkpoint_dir=checkpoint_dir)
+        checkpoint = None if checkpoint_dir is None else CellCheckpoint(checkpoint_dir)
+        learner = clone(learner).set_params(checkpoint_dir=checkpoint)
         X, y = fold.train_part()
         learner.fit(X, y, eval_set=fold.test_part(), **fold.params)
     rounds = learner.history_
@@ -142,7 +176,8 @@ def _record(
         "score_seconds": entry["eval_seconds"],
         "peak_bytes": entry["peak_bytes"],
         "scores": {
-            key.removeprefix("eval_"): value
+            # JSON has no word for what is not finite
+            key.removeprefix("eval_"): value if math.isfinite(value) else None
             for key, value in entry.items()
             if key.startswith("eval_") and key != "eval_seconds"
         },

@@ -1,6 +1,8 @@
 """What an experiment consists of: the learner, the folds, and what tells it apart."""
 
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import joblib
@@ -14,6 +16,7 @@ from dalmax_sk._checkpoint import fingerprint_data, fingerprint_params
 from dalmax_sk._rounds import derive_seed, set_missing_seeds
 from dalmax_sk._setup import find_classes, given_classes
 from dalmax_sk._sklearn_compat import check_method_params, num_samples
+from dalmax_sk._version import __version__
 from dalmax_sk.evaluation._cells import Fold, naming, take_rows
 from dalmax_sk.evaluation._frames import listed
 from dalmax_sk.images import as_paths
@@ -30,7 +33,7 @@ __all__ = [
 ]
 
 # a version that differs is worth a warning
-_PACKAGES = ("python", "dalmax_sk", "scikit-learn", "numpy", "torch", "skorch")
+_PACKAGES = ("scikit-learn", "numpy", "torch", "skorch")
 
 
 def check_seeds(seeds: Any) -> list[int]:
@@ -235,8 +238,6 @@ def describe_experiment(
 
     Strategies and seeds are not part of it: they can be added later.
     """
-    from dalmax_sk.reports.environment import describe_versions
-
     settings = fingerprint_params(learner)
     for name in ("strategy", "random_state"):
         del settings[name]
@@ -244,7 +245,6 @@ def describe_experiment(
     settings |= {
         name: repr(getattr(learner, name)) for name in ("n_rounds", "stopping")
     }
-    versions = describe_versions()
     return {
         "X": fingerprint_data(X),
         "y": fingerprint_data(y),
@@ -254,5 +254,9 @@ def describe_experiment(
         "metadata": joblib.hash([dict(fold.params) for fold in folds]),
         "learner": settings,
         "steps": {} if steps is None else fingerprint_params(steps),
-        "versions": {name: versions[name] for name in _PACKAGES},
+        "versions": {
+            "python": platform.python_version(),
+            "dalmax_sk": __version__,
+            **{name: version(name) for name in _PACKAGES},
+        },
     }

@@ -348,14 +348,10 @@ def _number(value: float | None) -> float:
 
 
 def _lines(entries: Sequence[Mapping[str, Any]]) -> bytes:
-    # loaded late: the reports draw curves, and load matplotlib
-    from dalmax_sk.reports.strict_json import to_plain
-
     lines = [
-        json.dumps(to_plain(dict(entry)), ensure_ascii=False, allow_nan=False) + "\n"
-        for entry in entries
+        json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries
     ]
-    return "".join(lines).encode()
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
