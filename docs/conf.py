@@ -42,6 +42,14 @@ templates_path = ["_templates"]
 root_doc = "index"
 default_role = "literal"
 highlight_language = "text"
+# a reference that leads nowhere is an error, except to
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"torch\..*"),  # what has no page of its own there
+    ("py:meth", r"_\w+"),  # what subclasses of a strategy write
+    # functions beside a public one, in its module, that the package does not offer
+    ("py:func", "torchvision_names|nearest_by_class|neighbour_distance|split_batch"),
+]
 smartquotes = False
 
 # -- Markdown: pages stay readable where only CommonMark and tables are known --------

@@ -13,7 +13,7 @@ import dalmax_sk
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-MODULE = re.compile(r"^\.\. currentmodule:: (\S+)$")
+MODULE = re.compile(r"^\.\. (?:current)?module:: (\S+)$")
 DATA = re.compile(r"^\.\. autodata:: (\w+)$")
 ENTRY = re.compile(r"^   (\w+)$")
 

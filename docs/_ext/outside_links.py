@@ -8,23 +8,39 @@ import re
 
 from docutils import nodes
 
-# scikit-learn: a page for each class and function; their methods are on its page
-_SKLEARN = re.compile(r"sklearn(?:\.[a-z_]\w*)*\.\w+")
-_SKLEARN_PAGE = "https://scikit-learn.org/stable/modules/generated/{}.html"
+_PAGES = (
+    # a page for each class and function; what belongs to a class is on its page
+    (
+        re.compile(r"sklearn(?:\.[a-z_]\w*)*\.\w+"),
+        "https://scikit-learn.org/stable/modules/generated/{name}.html",
+    ),
+    (
+        re.compile(r"joblib\.\w+"),
+        "https://joblib.readthedocs.io/en/stable/generated/{name}.html",
+    ),
+    # a page for each module of the standard library
+    (
+        re.compile(r"(?P<module>pathlib|unittest|collections\.abc)\.\w+"),
+        "https://docs.python.org/3/library/{module}.html#{name}",
+    ),
+)
 
 
-def page_of(target, role):
-    """Return the address of the page about `target`, or None where no rule is known."""
-    if not _SKLEARN.fullmatch(target) or role not in {"class", "func"}:
-        return None
-    return _SKLEARN_PAGE.format(target)
+def page_of(name):
+    """Return the address of the page about a class or function, None if unknown."""
+    for pattern, address in _PAGES:
+        if found := pattern.fullmatch(name):
+            return address.format(name=name, **found.groupdict())
+    return None
 
 
 def link(app, env, node, contnode):
     """Resolve a reference that the project itself does not define."""
     if node.get("refdomain") != "py":
         return None
-    page = page_of(node["reftarget"], node["reftype"])
+    if node["reftype"] not in {"class", "func", "obj", "exc"}:
+        return None
+    page = page_of(node["reftarget"])
     if page is None:
         return None
     return nodes.reference("", "", contnode, internal=False, refuri=page)
