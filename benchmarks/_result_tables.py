@@ -187,6 +187,21 @@ def loop_table(rows):
     return shown
 
 
+def budget_curve_table(rows):
+    """Seconds of fits, queries and scores, and what was spent besides."""
+    shown = pd.DataFrame(
+        {
+            "fits, queries, scores (s)": rows["fit_query_score_seconds"].map(
+                "{:.1f}".format
+            ),
+            "all else (s)": rows["own_seconds"].map("{:.3f}".format),
+            "share": rows["own_percent"].map("{:.2f} %".format),
+        }
+    )
+    shown.index = pd.Index(rows["runs_by"], name="runs by")
+    return shown
+
+
 def training_table(rows):
     """Images a second of each contestant, and the ratio to the first."""
     words = {

@@ -24,6 +24,7 @@ from _published import CDALBENCH_ENCODED_100, LUETH_SCRATCH, LUETH_SIMCLR
 from _result_tables import (
     accuracy_by_labels,
     beside_published_table,
+    budget_curve_table,
     comparison_table,
     every_strategy_table,
     loop_table,
@@ -101,7 +102,7 @@ class Renderer:
         """Set-up, figures, comparison, verdicts and times of an experiment."""
         sidecar = self.sidecar(name)
         if sidecar is None:
-            return self.missing(name)
+            return self.missing(f"{name}.json")
         curves = BudgetCurves.from_csv(self.results / f"{name}_curves.csv")
         parts = [setup_lines(sidecar), self.figures(name, curves)]
         path = self.results / f"{name}_comparison.csv"
@@ -153,9 +154,9 @@ class Renderer:
             return None
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def missing(self, name):
+    def missing(self, file):
         """Say that a benchmark has not been run."""
-        return f"*Not run yet: there is no `benchmarks/results/{name}.json`.*"
+        return f"*Not run yet: there is no `benchmarks/results/{file}`.*"
 
     # -------------------------------------------------------------- published figures
 
@@ -195,6 +196,13 @@ class Renderer:
     def loop(self):
         """What the loop itself costs."""
         return markdown(loop_table(pd.read_csv(self.results / "loop.csv", comment="#")))
+
+    def budget_curve(self):
+        """What budget_curve adds to its runs."""
+        path = self.results / "budget_curve.csv"
+        if not path.exists():
+            return self.missing(path.name)
+        return markdown(budget_curve_table(pd.read_csv(path, comment="#")))
 
     def training(self):
         """Images a second in training and inference."""
@@ -260,6 +268,7 @@ BLOCKS = {
     "published_lueth": (Renderer.lueth,),
     "beside_published": (Renderer.beside_published,),
     "loop": (Renderer.loop,),
+    "budget_curve": (Renderer.budget_curve,),
     "training": (Renderer.training,),
 }
 

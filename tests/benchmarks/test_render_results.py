@@ -163,6 +163,18 @@ def test_ours_beside_published(benchmark_module):
     assert shown.loc["random", "low, ours"] == "0.4500 ± 0.0707"
 
 
+def test_speed_tables(benchmark_module):
+    tables = benchmark_module("_result_tables")
+    row = {
+        "runs_by": "budget_curve",
+        "fit_query_score_seconds": 12.345,
+        "own_seconds": 0.1234,
+        "own_percent": 1.004,
+    }
+    shown = tables.budget_curve_table(pd.DataFrame([row]))
+    assert shown.loc["budget_curve"].tolist() == ["12.3", "0.123", "1.00 %"]
+
+
 def test_published_figures_are_whole(benchmark_module):
     published = benchmark_module("_published")
     for table in (published.LUETH_SCRATCH, published.LUETH_SIMCLR):
