@@ -60,9 +60,9 @@ td.long { min-width: 14rem; overflow-wrap: anywhere; }
 td bdi, td code { display: inline-block; max-width: 22rem; overflow-wrap: break-word; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid #005a96; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-th button::after { content: " \\25BD"; color: #767676; font-size: .75em; }
+th[aria-sort=ascending] button::after { content: "\\a0\\25B2"; }
+th[aria-sort=descending] button::after { content: "\\a0\\25BC"; }
+th button::after { content: "\\a0\\25BD"; color: #767676; font-size: .75em; }
 code, pre { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: .88em; }
 pre.command { background: #f4f4f4; padding: .6rem 1rem; white-space: pre-wrap; }

@@ -5,18 +5,22 @@ import math
 __all__ = ["counted", "file_size", "fraction", "metric_name", "number", "seconds"]
 
 
+# No line is broken between a number and its unit.
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
 def fraction(value: float | None, digits: int = 1) -> str:
-    """Return a fraction in percent, a dash for None or NaN.
+    r"""Return a fraction in percent, a dash for None or NaN.
 
     Examples
     --------
     >>> from dalmax_sk.reports.page.formats import fraction
     >>> fraction(0.8667), fraction(None)
-    ('86.7 %', '–')
+    ('86.7\xa0%', '–')
     """
     if value is None or math.isnan(value):
         return "–"
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f}{_SPACE}%"
 
 
 def number(value: float | None) -> str:
@@ -38,38 +42,38 @@ def number(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a time in the unit that fits it, a dash for None.
+    r"""Return a time in the unit that fits it, a dash for None.
 
     Examples
     --------
     >>> from dalmax_sk.reports.page.formats import seconds
     >>> seconds(0.0123), seconds(75.0), seconds(7500)
-    ('0.012 s', '1 min 15 s', '2 h 5 min')
+    ('0.012\xa0s', '1\xa0min 15\xa0s', '2\xa0h 5\xa0min')
     """
     if value is None or math.isnan(value):
         return "–"
     if value < 59.95:
-        return f"{value:.3f} s" if value < 1 else f"{value:.1f} s"
+        return f"{value:.{3 if value < 1 else 1}f}{_SPACE}s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{minutes}{_SPACE}min {rest}{_SPACE}s"
+    return f"{minutes // 60}{_SPACE}h {minutes % 60}{_SPACE}min"
 
 
 def file_size(value: float | None) -> str:
-    """Return a number of bytes in decimal units, a dash for None.
+    r"""Return a number of bytes in decimal units, a dash for None.
 
     Examples
     --------
     >>> from dalmax_sk.reports.page.formats import file_size
     >>> file_size(512), file_size(939089920)
-    ('512 B', '939 MB')
+    ('512\xa0B', '939\xa0MB')
     """
     if value is None or math.isnan(value):
         return "–"
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+            return f"{value:{'.0f' if value >= 10 else '.2g'}}{_SPACE}{unit}"
         value /= 1000
     raise AssertionError("the last unit takes everything")
 

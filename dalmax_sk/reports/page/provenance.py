@@ -15,7 +15,7 @@ _MOST_SKIPPED = 50
 
 
 def described(value: Any, key: str = "") -> str:
-    """Return any plain value as a reader wants it.
+    r"""Return any plain value as a reader wants it.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def described(value: Any, key: str = "") -> str:
     --------
     >>> from dalmax_sk.reports.page.provenance import described
     >>> described(None), described(2**30, "memory_bytes"), described(["a", 1])
-    ('–', '1.1 GB', '["a", 1]')
+    ('–', '1.1\xa0GB', '["a", 1]')
     """
     if value is None:
         return "–"
