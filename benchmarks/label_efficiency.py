@@ -1,7 +1,7 @@
 """Label efficiency with scikit-learn's own tools, on data that scikit-learn brings.
 
     python benchmarks/label_efficiency.py [--quick] [--data digits wine ...] \
-        [--output label_efficiency] [--jobs 2]
+        [--output results/label_efficiency] [--jobs 2]
 
 For each data set ``make_pipeline(StandardScaler(), ActiveLearningClassifier(...))``, or
 the learner around a CNN for the digits as image files, goes through
@@ -326,7 +326,7 @@ def parse(words=None):
     parser.add_argument("--strategies", nargs="+")
     parser.add_argument("--epochs", type=int, help="of the CNN")
     parser.add_argument("--folds", type=int)
-    parser.add_argument("--output", type=Path, default=Path("label_efficiency"))
+    parser.add_argument("--output", type=Path, default=Path("results/label_efficiency"))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(words)
