@@ -14,8 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
+from dalmax_sk.cli import app
 from dalmax_sk.evaluation import BudgetCurves
+from dalmax_sk.images import load_image_paths
+from dalmax_sk.persistence import load_model
 from dalmax_sk.reports import (
     write_comparison_page,
     write_results_page,
@@ -478,3 +482,46 @@ def test_numbers_in_words():
         "2.5 GB",
         "90000 GB",
     ]
+
+
+# ----------------------------------------------------------------- from a run to a page
+
+
+def test_a_real_run_ends_with_its_page(tmp_path):
+    # property: CoreSet's first pick is scored by its distance to the nearest labelled
+    # image, which is what the record tells too; the test counts are the model's
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 12), ("test", 5)):
+        for label in ("blue & red", "green"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / label / f"{i}.png")
+    flags = "--type core_set_selection --n-initial 6 --query-size 4 --iterations 2"
+    words = ["train-al", *flags.split(), "--epochs", "1", "--image-size", "8"]
+    for split in ("train", "test"):
+        words += [f"--dir-{split}", str(tmp_path / split)]
+    result = CliRunner().invoke(app, [*words, "--dir-results", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "out" / "active_learning" / "core_set_selection"
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    labelled = {pick["row"]: pick["file"] for pick in run["initial"]}
+    for entry in run["rounds"][1:]:
+        first = entry["picked"][0]
+        assert first["nearest"]["distance"] == pytest.approx(first["score"], rel=1e-5)
+        for pick in entry["picked"]:
+            assert pick["nearest"]["file"] == labelled[pick["nearest"]["row"]]
+            assert pick["predicted"] in run["classes"]
+            assert 0.5 <= pick["probability"] <= 1
+        labelled |= {pick["row"]: pick["file"] for pick in entry["picked"]}
+    model = load_model(folder / "core_set_selection_al_model")
+    test = load_image_paths(tmp_path / "test")
+    found = model.predict(test.data)
+    for i, label in enumerate(test.target_names):
+        expected = [
+            int((found[test.target == i] == other).sum()) for other in test.target_names
+        ]
+        assert run["test"]["confusion"][i] == expected, label
+    page = read(folder / "report.html")
+    assert "Finished: 2 rounds are done." in page.text
+    assert page.text.count("nearest labelled:") == 8
