@@ -2,11 +2,13 @@
 
     python benchmarks/backtest_forecast.py make [--jobs 1]
     python benchmarks/backtest_forecast.py test [--curves CSV ...] [--spreads 0 0.1 ...]
+    python benchmarks/backtest_forecast.py page
 
 ``make`` runs four models of scikit-learn on three tables, with random and with margin
-sampling, and writes their learning curves (``forecast_curves.csv``). On these the
-constants of the method were chosen: the weights of the points, the default families and
-the spread of the gain (``--spreads`` shows what others give).
+sampling, and writes their learning curves (``forecast_curves.csv``). The spread of the
+gain, on which the width of the intervals rests, was chosen on these alone
+(``--spreads`` shows what others give); the weights of the points and the default models
+were chosen with all files in view.
 
 ``test`` cuts every curve at 1/3, 1/2 and 2/3 of its budget, forecasts the labels that
 the final score needs from what is before the cut, and compares with the labels that it
@@ -26,6 +28,8 @@ value before the cut are counted and left out, for there is nothing to forecast.
   forecast at the end of the budget and the one measured, in points;
 - ``score_coverage``: share of the measured ones inside the 90 % band;
 - ``milliseconds``: of one forecast.
+
+The tables of the user guide are written from it; ``page`` does only that.
 """
 
 import argparse
@@ -35,7 +39,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _markdown import table as markdown
 from _outputs import describe
+from _page_blocks import write_block
 from joblib import Parallel, delayed
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -53,7 +59,7 @@ from dalmax_sk.strategies import get_strategy
 
 RESULTS = Path(__file__).parent / "results"
 MADE = RESULTS / "forecast_curves.csv"
-#: Curves of neural networks, which played no part in choosing the method's constants.
+#: Curves of neural networks, which played no part in choosing the spread of the gain.
 TESTED = ("cifar10_small_cnn", "digits_small_cnn", "digits_all_strategies")
 CUTS = {"1/3": 1 / 3, "1/2": 1 / 2, "2/3": 2 / 3}
 LEVEL = 0.9
@@ -221,6 +227,42 @@ def test(paths):
     return pd.concat(tables, ignore_index=True)
 
 
+def default_paths():
+    """Return the files of curves that there are."""
+    experiments = sorted(set(RESULTS.glob("*_curves.csv")) - {MADE})
+    return [MADE, *(RESULTS / f"{name}.csv" for name in TESTED), *experiments]
+
+
+def page_table(table):
+    """Return the table of the user guide, of single runs or of means of seeds."""
+    shown = pd.DataFrame(
+        {
+            "cut": table["cut"].tolist(),
+            "forecasts": table["n_curves"].tolist(),
+            "labels forecast / needed, median": [
+                f"{x:.2f}" if np.isfinite(x) else "never reached"
+                for x in table["median_ratio"]
+            ],
+            "said never (%)": [f"{100 * x:.0f}" for x in table["never"]],
+            "90 % interval holds (%)": [f"{100 * x:.0f}" for x in table["coverage"]],
+            "score at the end: bias (points)": [
+                f"{x:+.1f}" for x in table["score_bias"].round(1) + 0.0
+            ],
+            "mean error (points)": [f"{x:.1f}" for x in table["score_error"]],
+            "90 % band holds (%)": [f"{100 * x:.0f}" for x in table["score_coverage"]],
+        },
+        index=pd.Index([f"`{name}`" for name in table["curves"]], name="curves"),
+    )
+    return markdown(shown)
+
+
+def write_page(table):
+    """Write both tables into the user guide."""
+    for kind, name in (("run", "backtest_runs"), ("mean of seeds", "backtest_means")):
+        part = table[table["kind"] == kind]
+        write_block("forecast.md", name, page_table(part))
+
+
 def main():
     """Parse the command line; make curves, or test forecasts on curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -232,14 +274,15 @@ def main():
     tester.add_argument(
         "--spreads", type=float, nargs="+", help="print the coverage for these only"
     )
+    commands.add_parser("page", help="write the tables of the user guide")
     options = parser.parse_args()
     if options.command == "make":
         make(options.jobs)
         return
-    paths = options.curves or [
-        MADE,
-        *(RESULTS / f"{name}.csv" for name in TESTED),
-    ]
+    if options.command == "page":
+        write_page(pd.read_csv(RESULTS / "forecast_backtest.csv"))
+        return
+    paths = options.curves or default_paths()
     if options.spreads:
         for spread in options.spreads:
             _curve_draws.GAIN_SPREAD = spread
@@ -259,6 +302,7 @@ def main():
         RESULTS / "forecast_backtest.json",
         json.dumps(describe(settings), indent=2) + "\n",
     )
+    write_page(table)
 
 
 if __name__ == "__main__":

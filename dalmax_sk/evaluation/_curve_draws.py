@@ -24,8 +24,8 @@ __all__ = ["Draws", "fit_all", "labels_alone"]
 # The spread of the factor by which fits misjudge the gain still to come: the standard
 # deviation of its logarithm. The smallest, in steps of 0.05, with which 90 % intervals
 # hold 90 % of the outcomes on learning curves of scikit-learn's models;
-# benchmarks/backtest_forecast.py tests it on curves of neural networks, which played no
-# part in the choice.
+# benchmarks/backtest_forecast.py tests it on curves of neural networks as well, which
+# played no part in this choice.
 GAIN_SPREAD = 0.25
 # A curve that needs more than so many times the labels so far counts as one that never
 # gets there.
