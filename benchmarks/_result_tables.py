@@ -18,6 +18,17 @@ PUBLISHED_NAMES = {
 }
 
 
+#: What the columns of `comparison_table` are, for the page.
+TABLE_KEY = (
+    "Area: accuracy in percent, averaged over the numbers of labels (area under the "
+    "curve). Difference: of that to {baseline}'s, in points, paired by seed. In "
+    "brackets: 95 % bootstrap intervals over the seeds. p: of the paired t-test, after "
+    "Holm's correction. Labels needed: those with which the mean curve reaches what "
+    "{baseline} reaches at the end ('more': it does not). Rank: mean over the seeds, 1 "
+    "is best."
+)
+
+
 def accuracy_by_labels(runs, strategies):
     """Accuracy in percent, mean ± sd over seeds, strategies × numbers of labels."""
     return _named(accuracy_table(runs).loc[list(strategies)], "strategy / labels")
@@ -48,6 +59,8 @@ def _named(table, corner):
 def comparison_table(found, baseline):
     """What `compare` found, a strategy a row, the highest area first.
 
+    In per cent and points; `TABLE_KEY` says what the columns are.
+
     Parameters
     ----------
     found : DataFrame
@@ -58,15 +71,15 @@ def comparison_table(found, baseline):
     for name, row in found.iterrows():
         is_baseline = name == baseline
         rows[name] = {
-            "area under the curve (%)": _interval(row, "aubc", "aubc_", "{:.1f}"),
-            "accuracy at the end (%)": f"{100 * row['final_score']:.1f}",
-            f"difference to {baseline} (points)": ""
+            "verdict": row["verdict"],
+            "difference": ""
             if is_baseline
             else _interval(row, "aubc_difference", "difference_", "{:+.1f}"),
-            "p, corrected": "" if is_baseline else _p_value(row["p_adjusted"]),
-            "verdict": row["verdict"],
-            f"labels to {baseline}'s end": _labels(row),
-            "mean rank": f"{row['mean_rank']:.1f}",
+            "p": "" if is_baseline else _p_value(row["p_adjusted"]),
+            "area": _interval(row, "aubc", "aubc_", "{:.1f}"),
+            "at the end": f"{100 * row['final_score']:.1f}",
+            "labels needed": _labels(row["labels_to_target"]),
+            "rank": f"{row['mean_rank']:.1f}",
         }
     return pd.DataFrame(rows).T.rename_axis("strategy")
 
@@ -83,12 +96,8 @@ def _p_value(p):
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _labels(row):
-    shown = [
-        f"{row[name]:,.0f}" if np.isfinite(row[name]) else "not reached"
-        for name in ("labels_to_target", "labels_low", "labels_high")
-    ]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+def _labels(n):
+    return f"{n:,.0f}" if np.isfinite(n) else "more"
 
 
 def times_table(times):
@@ -144,10 +153,12 @@ def beside_published_table(ours, published):
     table = {}
     for title, areas in ours.items():
         base = areas["random_sampling"].mean()
+        # "_10k": on a random part of the candidates
+        names = {name: name.removesuffix("_10k") for name in areas}
         table[f"{title} (ours)"] = {
-            PUBLISHED_NAMES[name]: _points(values.mean() - base)
+            PUBLISHED_NAMES[names[name]]: _points(values.mean() - base)
             for name, values in areas.items()
-            if name in PUBLISHED_NAMES
+            if names[name] in PUBLISHED_NAMES
         }
     for source, figures in published.items():
         means = {m: float(np.atleast_1d(value)[0]) for m, value in figures.items()}

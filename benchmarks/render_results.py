@@ -22,6 +22,7 @@ import pandas as pd
 from _markdown import table as markdown
 from _published import CDALBENCH_ENCODED_100, LUETH_SCRATCH, LUETH_SIMCLR
 from _result_tables import (
+    TABLE_KEY,
     accuracy_by_labels,
     beside_published_table,
     budget_curve_table,
@@ -108,6 +109,7 @@ class Renderer:
         path = self.results / f"{name}_comparison.csv"
         if path.exists():
             found = pd.read_csv(path, index_col="strategy")
+            parts.append(TABLE_KEY.format(baseline=sidecar["baseline"]))
             parts.append(markdown(comparison_table(found, sidecar["baseline"])))
             parts.append("\n".join(f"- {s}" for s in sidecar["verdicts"].values()))
         times = pd.read_csv(self.results / f"{name}_times.csv", index_col="strategy")
