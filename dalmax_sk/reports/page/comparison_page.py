@@ -11,6 +11,7 @@ import numpy as np
 from dalmax_sk._atomic import write_text
 from dalmax_sk.evaluation.comparison import Comparison
 from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.metrics import area_under_budget_curve
 from dalmax_sk.reports.budget_curve_display import BudgetCurveDisplay
 from dalmax_sk.reports.comparison_displays import (
     CriticalDifferenceDisplay,
@@ -26,12 +27,19 @@ from dalmax_sk.reports.page.document import (
     table,
 )
 from dalmax_sk.reports.page.figures import display_figure
-from dalmax_sk.reports.page.formats import counted, metric_name, number, seconds
+from dalmax_sk.reports.page.formats import (
+    counted,
+    metric_name,
+    number,
+    score_words,
+    seconds,
+)
 from dalmax_sk.reports.page.markup import Content, Markup, element
 from dalmax_sk.reports.page.provenance import settings_table
 
 __all__ = ["write_comparison_page"]
 
+_AREA = "the area under the curve over the number of labels, divided by their range"
 _MINUS = str.maketrans("-", "−")
 
 
@@ -144,24 +152,26 @@ def _curves_only(curves: BudgetCurves) -> _Parts:
     for strategy in curves.strategies:
         _, budgets, scores = curves.by_seed(strategy, metric)  # scores (S, B)
         last = float(scores[:, -1].mean())
+        area = float(np.mean(area_under_budget_curve(budgets, scores)))
         rows.append(
             [
                 element("bdi", strategy),
                 (float(budgets[-1]), number(int(budgets[-1]))),
-                (last, number(last)),
-                (float(scores.mean()), number(float(scores.mean()))),
+                (last, score_words(last)),
+                (area, score_words(area)),
             ]
         )
     columns = [
         "strategy",
         "labels",
         f"final {metric_name(metric)}",
-        "mean of all rounds",
+        "mean score",
     ]
+    note = element("p", f"The mean score is {_AREA}.", class_="note")
     return {
         "verdicts": ("No test", [element("p", why)]),
         "curves": ("Curves", [_curves(curves, metric)]),
-        "table": ("In numbers", [table(columns, rows, sortable=True)]),
+        "table": ("In numbers", [table(columns, rows, sortable=True), note]),
     }
 
 
@@ -262,8 +272,7 @@ def _numbers(comparison: Comparison) -> list[Content]:
         "mean rank",
     ]
     note = (
-        "The mean score is the area under the curve over the number of labels, divided "
-        "by their range. The target is a score of "
+        f"The mean score is {_AREA}. The target is a score of "
         f"{wording.score(comparison.target)}; labels saved are those of "
         f"{comparison.baseline} less those of the strategy. More seeds: about how many "
         "would decide it, if the difference stays what it is."
@@ -272,7 +281,7 @@ def _numbers(comparison: Comparison) -> list[Content]:
 
 
 def _interval(low: str, high: str) -> str:
-    return f"{low} to {high}"
+    return f"{low} to {high}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _p_value(p: float) -> str:

@@ -2,7 +2,15 @@
 
 import math
 
-__all__ = ["counted", "file_size", "fraction", "metric_name", "number", "seconds"]
+__all__ = [
+    "counted",
+    "file_size",
+    "fraction",
+    "metric_name",
+    "number",
+    "score_words",
+    "seconds",
+]
 
 
 # No line is broken between a number and its unit.
@@ -39,6 +47,20 @@ def number(value: float | None) -> str:
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
         return f"{int(value):,}"
     return f"{value:.4g}"
+
+
+def score_words(value: float | None) -> str:
+    r"""Return a score: in percent if it lies in [0, 1].
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.formats import score_words
+    >>> score_words(0.75), score_words(-1.5)
+    ('75.00\xa0%', '-1.5')
+    """
+    if value is not None and not 0 <= value <= 1:
+        return number(value)
+    return fraction(value, 2)
 
 
 def seconds(value: float | None) -> str:

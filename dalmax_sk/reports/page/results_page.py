@@ -12,7 +12,7 @@ from dalmax_sk._atomic import write_text
 from dalmax_sk.reports.page.data import read_run_record
 from dalmax_sk.reports.page.document import Cell, document, section, table
 from dalmax_sk.reports.page.figures import curves_figure
-from dalmax_sk.reports.page.formats import counted, fraction, metric_name, number
+from dalmax_sk.reports.page.formats import counted, metric_name, number, score_words
 from dalmax_sk.reports.page.formats import seconds as time_words
 from dalmax_sk.reports.page.markup import Content, element
 from dalmax_sk.reports.page.run_page import status_words, write_run_page
@@ -156,7 +156,7 @@ def _runs_table(runs: Sequence[_Run]) -> Content:
             [
                 element("a", element("bdi", run.name), href=run.link),
                 (labels, number(labels)),
-                (score, fraction(score, 2)),
+                (score, score_words(score)),
                 (record["total_seconds"], time_words(record["total_seconds"])),
                 (record["seed"], str(record["seed"])),
                 status_words(record),
@@ -194,12 +194,15 @@ def _curves(runs: Sequence[_Run]) -> list[Content]:
         for run in runs
         if run.record["rounds"]
     }
-    note = element(
-        "p",
-        "One run each: a difference between two single runs may be chance. `dalmax "
-        "compare` repeats them with several seeds and tests the difference.",
-        class_="note",
-    )
+    note = None
+    if len(curves) > 1:
+        note = element(
+            "p",
+            "One run each: a difference between two single runs may be chance. ",
+            element("code", "dalmax compare"),
+            " repeats them with several seeds and tests the difference.",
+            class_="note",
+        )
     title = metric_name(metric)
     alt = f"Test {title} against the number of labels of {counted(len(curves), 'run')}"
     return [words, curves_figure(curves, score_name=title, alt=alt), note]

@@ -18,9 +18,9 @@ from dalmax_sk.reports.page.figures import (
 from dalmax_sk.reports.page.formats import (
     counted,
     file_size,
-    fraction,
     metric_name,
     number,
+    score_words,
     seconds,
 )
 from dalmax_sk.reports.page.markup import Content, Markup, element
@@ -181,7 +181,7 @@ def _facts(page: Mapping[str, Any]) -> Markup:
     run, metrics = page["run"], page["metrics"]
     entries = []
     for name in list(metrics)[:1]:
-        entries.append((f"test {metric_name(name)}", _score(metrics[name][-1])))
+        entries.append((f"test {metric_name(name)}", score_words(metrics[name][-1])))
     if page["n_labeled"]:
         entries.append(("labels", number(page["n_labeled"][-1])))
     entries += [
@@ -198,14 +198,6 @@ def _facts(page: Mapping[str, Any]) -> Markup:
     return facts(entries)
 
 
-def _score(value: float | None) -> str:
-    return (
-        number(value)
-        if value is not None and not 0 <= value <= 1
-        else fraction(value, 2)
-    )
-
-
 def _curve(page: Mapping[str, Any]) -> list[Content]:
     metrics, n_labeled = page["metrics"], page["n_labeled"]
     if not n_labeled:
@@ -215,7 +207,7 @@ def _curve(page: Mapping[str, Any]) -> list[Content]:
             (entry["round"], str(entry["round"])),
             (entry["n_labeled"], number(entry["n_labeled"])),
             (len(entry["picked"]), number(len(entry["picked"]))),
-            *((scores[i], _score(scores[i])) for scores in metrics.values()),
+            *((scores[i], score_words(scores[i])) for scores in metrics.values()),
         ]
         for i, entry in enumerate(page["run"]["rounds"])
     ]
