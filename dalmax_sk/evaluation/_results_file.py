@@ -258,12 +258,15 @@ class ResultsFile:
             )
 
     def finished(self, cells: Iterable[Cell]) -> dict[Cell, list[dict[str, Any]]]:
-        """Return the records of those cells that are done."""
-        return {
+        """Return the records of those cells that are done; remove their states."""
+        done = {
             cell: run
             for cell in cells
             if (run := self._runs.get((cell.strategy, cell.split, cell.seed)))
         }
+        for cell in done:  # killed between the two, the state outlived its run
+            self._remove_state(cell)
+        return done
 
     def begin_session(
         self, strategies: Mapping[str, Mapping[str, str]], seeds: Sequence[int]
@@ -283,6 +286,9 @@ class ResultsFile:
     def add(self, cell: Cell, records: Sequence[Mapping[str, Any]]) -> None:
         """Add the rounds of a cell that is done, and remove its state."""
         self._append(records)
+        self._remove_state(cell)
+
+    def _remove_state(self, cell: Cell) -> None:
         if (folder := self.state_folder(cell)).exists():
             shutil.rmtree(folder)
 
