@@ -9,7 +9,7 @@ from scipy.optimize import brentq, curve_fit, lsq_linear
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk.evaluation import BudgetCurves, forecast
-from dalmax_sk.evaluation._curve_draws import Draws
+from dalmax_sk.evaluation._curve_draws import Draws, _resampled
 from dalmax_sk.evaluation._curve_fits import (
     FAMILIES,
     Fits,
@@ -141,6 +141,42 @@ def test_scale_and_ceiling_equal_bounded_least_squares(seed):
     assert error(a[0, 0], b[0, 0]) <= error(*other.x) + 1e-9
     assert a[0, 0] <= 1
     assert b[0, 0] >= 0
+
+
+def test_ceiling_at_its_bound_equals_bounded_least_squares():
+    # without the bound the ceiling would be 1.3
+    g = np.linspace(0.9, 0.5, 6)[None]
+    y = 1.3 - 0.8 * g + np.random.RandomState(0).normal(0, 0.01, 6)
+    weights = fit_weights(6)
+    a, b = _solve(FAMILIES["power_law"], g, y, weights, 1.0)
+    expected = weights @ (g[0] * (1 - y[0])) / (weights @ g[0] ** 2)
+    assert a.item() == 1
+    assert b.item() == pytest.approx(expected)
+
+
+def test_weights_grow_with_the_square_of_the_number():
+    np.testing.assert_allclose(fit_weights(4), [1 / 16, 1 / 4, 9 / 16, 1])
+
+
+def test_resampled_seeds_spread_as_their_mean_does():
+    rng = np.random.RandomState(0)
+    scores = rng.normal(0.8, [[0.01, 0.02, 0.04]], (6, 3))
+    versions = _resampled(np.zeros(3), np.full(3, 9.0), scores, 4000, rng)
+    np.testing.assert_allclose(versions.mean(axis=0), scores.mean(axis=0), atol=2e-3)
+    expected = scores.std(axis=0, ddof=1) / math.sqrt(6)
+    np.testing.assert_allclose(versions.std(axis=0), expected, rtol=0.05)
+
+
+def test_one_curve_is_resampled_by_its_residuals():
+    residuals = np.array([-0.02, 0.01, 0.03])
+    fitted = np.array([0.5, 0.6, 0.7])
+    rng = np.random.RandomState(0)
+    versions = _resampled(fitted, residuals, fitted[None], 300, rng)
+    drawn = (versions - fitted).round(9)
+    for j in range(3):
+        values, counts = np.unique(drawn[:, j], return_counts=True)
+        assert values.tolist() == residuals.tolist()
+        assert counts.min() > 60
 
 
 def test_many_versions_are_fitted_as_each_alone():
