@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dalmax_sk.cli import app
-from dalmax_sk.evaluation import BudgetCurves
+from dalmax_sk.evaluation import BudgetCurves, compare
 from dalmax_sk.images import load_image_paths
 from dalmax_sk.persistence import load_model
 from dalmax_sk.reports import (
@@ -423,6 +423,44 @@ def test_no_results(tmp_path):
 def test_a_comparison_needs_one(tmp_path):
     with pytest.raises(TypeError, match="got DataFrame"):
         write_comparison_page(pd.DataFrame(), tmp_path / "c.html")
+
+
+def test_the_tables_of_a_comparison(tmp_path):
+    # property: the numbers are those of the comparison, and what is infinite is told
+    # in words
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "strategy": strategy,
+            "split": 0,
+            "seed": seed,
+            "round": number,
+            "n_labeled": 10 + 10 * number,
+            "score_accuracy": 0.5 + gain * number + rng.normal(0, 0.001),
+        }
+        for strategy, gain in (("random_sampling", 0.02), ("badge", 0.05), ("b", 0.0))
+        for seed in range(3)
+        for number in range(5)
+    ]
+    comparison = compare(BudgetCurves(pd.DataFrame(rows)), target=0.65, n_bootstrap=199)
+    page = write_comparison_page(comparison, tmp_path / "c.html").read_text("utf-8")
+    cells = [
+        [plain(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    ]
+    by_name = {}
+    for row in cells:
+        if row and row[0].startswith("<bdi>"):
+            by_name.setdefault(row[0][5:-6], []).extend(row[1:])
+    table = comparison.table.set_index("strategy")
+    badge = by_name["badge"]
+    assert badge[1] == f"{100 * table.loc['badge', 'aubc']:.1f} %"
+    assert badge[4] == f"+{100 * table.loc['badge', 'aubc_difference']:.1f}"
+    assert f"{table.loc['badge', 'labels_to_target']:,.0f}" in badge
+    assert "baseline never there" in badge
+    assert by_name["random_sampling"][4:6] == ["–", "–"]
+    assert "not reached" in by_name["b"]
+    assert Reader(page).text.count("not told apart") == 1
 
 
 def test_the_files_inside_a_comparison(tmp_path):

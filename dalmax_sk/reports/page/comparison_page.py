@@ -228,14 +228,16 @@ def _curves(
 
 
 def _numbers(comparison: Comparison) -> list[Content]:
+    """Return two tables: of scores and tests, and of labels."""
     wording = comparison.wording
-    rows: list[list[Cell]] = []
+    scores: list[list[Cell]] = []
+    labels: list[list[Cell]] = []
     for row in comparison.table.to_dict("records"):
         difference, low, high = wording.differences(
             row["aubc_difference"], row["difference_low"], row["difference_high"]
         )
         is_baseline = row["verdict"] == "baseline"
-        rows.append(
+        scores.append(
             [
                 element("bdi", row["strategy"]),
                 element("span", row["verdict"], class_=str(row["verdict"])),
@@ -248,36 +250,39 @@ def _numbers(comparison: Comparison) -> list[Content]:
                 "–" if is_baseline else _interval(low, high),
                 (row["p_adjusted"], _p_value(row["p_adjusted"])),
                 (row["more_seeds"], _count(row["more_seeds"], "more than 1,000")),
-                (
-                    row["labels_to_target"],
-                    _count(row["labels_to_target"], "not reached"),
-                ),
+            ]
+        )
+        labels.append(
+            [
+                element("bdi", row["strategy"]),
+                (row["labels_to_target"], _labels(row["labels_to_target"])),
+                _interval(_labels(row["labels_low"]), _labels(row["labels_high"])),
                 (row["label_saving"], _saving(row["label_saving"])),
+                "–"
+                if is_baseline
+                else _interval(_saving(row["saving_low"]), _saving(row["saving_high"])),
                 (row["mean_rank"], f"{row['mean_rank']:.2f}"),
             ]
         )
     level = f"{100 * wording.confidence_level:g} % interval"
-    columns = [
-        "strategy",
-        "verdict",
-        "mean score",
-        level,
-        "final score",
-        "difference",
-        f"{level} of it",
-        "p, corrected",
-        "more seeds",
-        "labels to target",
-        "labels saved",
-        "mean rank",
-    ]
-    note = (
-        f"The mean score is {_AREA}. The target is a score of "
-        f"{wording.score(comparison.target)}; labels saved are those of "
-        f"{comparison.baseline} less those of the strategy. More seeds: about how many "
-        "would decide it, if the difference stays what it is."
+    score_columns = ["strategy", "verdict", "mean score", level, "final score"]
+    score_columns += ["difference", f"{level} of it", "p, corrected", "more seeds"]
+    label_columns = ["strategy", "labels to target", level, "labels saved"]
+    label_columns += [f"{level} of them", "mean rank"]
+    score_note = (
+        f"The mean score is {_AREA}. More seeds: about how many would decide it, if "
+        "the difference stays what it is."
     )
-    return [table(columns, rows, sortable=True), element("p", note, class_="note")]
+    label_note = (
+        f"The target is a score of {wording.score(comparison.target)}; labels saved "
+        f"are those of {comparison.baseline} less those of the strategy."
+    )
+    return [
+        table(score_columns, scores, sortable=True),
+        element("p", score_note, class_="note"),
+        table(label_columns, labels, sortable=True),
+        element("p", label_note, class_="note"),
+    ]
 
 
 def _interval(low: str, high: str) -> str:
@@ -294,6 +299,10 @@ def _count(value: float, if_infinite: str) -> str:
     if np.isposinf(value):
         return if_infinite
     return "–" if np.isnan(value) else f"{value:,.0f}"
+
+
+def _labels(value: float) -> str:
+    return _count(value, "not reached")
 
 
 def _saving(value: float) -> str:

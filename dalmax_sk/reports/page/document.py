@@ -107,6 +107,7 @@ footer { margin-top: 3rem; color: #555; font-size: .85rem; }
   .picks li, tr, figure, .facts div, img { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; }
+  table { font-size: 8pt; }
   img.wide { max-width: 100%; height: auto; }
   * { print-color-adjust: exact; }
 }
