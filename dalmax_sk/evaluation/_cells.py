@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return safe_indexing(X, rows)
 
 
+#: Work of less than that is not worth a file: it is done again after a kill.
+SECONDS_BETWEEN_STATES = 1.0
+
+
 class CellCheckpoint(Checkpoint, os.PathLike[str]):
     """The state of a cell while it runs.
 
@@ -114,6 +119,14 @@ class CellCheckpoint(Checkpoint, os.PathLike[str]):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._directory = directory
+        self._written = time.monotonic()
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Keep the state, unless the one before is hardly older."""
+        now = time.monotonic()
+        if now - self._written >= SECONDS_BETWEEN_STATES:
+            super().write(state)
+            self._written = now
 
     def __fspath__(self) -> str:
         return os.fspath(self._directory)

@@ -17,7 +17,7 @@ from sklearn.model_selection import ShuffleSplit
 
 from dalmax_sk import progress
 from dalmax_sk._locks import FileLock
-from dalmax_sk.evaluation import BudgetCurves, budget_curve
+from dalmax_sk.evaluation import BudgetCurves, _cells, budget_curve
 from dalmax_sk.strategies import UncertaintySampling
 
 MEASURED = ["fit_seconds", "query_seconds", "score_seconds", "peak_bytes"]
@@ -158,7 +158,8 @@ class Stops(LogisticRegression):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("n_fits", [1, 5, 6, 24])
-def test_what_was_done_is_kept(table, tmp_path, error, n_fits):
+def test_what_was_done_is_kept(table, tmp_path, monkeypatch, error, n_fits):
+    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
     path = tmp_path / "results.jsonl"
     Stops.countdown, Stops.error = n_fits, error
     with pytest.raises(error, match="stopped"):
@@ -182,7 +183,9 @@ import sys
 import time
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
-from dalmax_sk.evaluation import budget_curve
+from dalmax_sk.evaluation import _cells, budget_curve
+
+_cells.SECONDS_BETWEEN_STATES = 0.0
 
 class Slow(LogisticRegression):
     def fit(self, X, y):
@@ -386,7 +389,8 @@ def test_the_folder_must_exist(table, tmp_path):
         experiment(*table, tmp_path / "none" / "results.jsonl")
 
 
-def test_states_of_another_experiment_are_not_used(table, tmp_path):
+def test_states_of_another_experiment_are_not_used(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
     # cut off, its file removed by hand, begun anew with other data
     path = tmp_path / "results.jsonl"
     Stops.countdown, Stops.error = 2, RuntimeError
@@ -394,6 +398,7 @@ def test_states_of_another_experiment_are_not_used(table, tmp_path):
         experiment(*table, path, estimator=Stops())
     Stops.countdown = None
     path.unlink()
+    assert n_rounds_begun(tmp_path) == 1
     X, y = table
     curves = experiment(X + 1, y, path, estimator=Stops())
     assert_same(curves, experiment(X + 1, y, None, estimator=Stops()))
