@@ -69,7 +69,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
         part.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
+def write_text(path: str | os.PathLike[str], text: str, *, sync: bool = True) -> Path:
     """Write `text` to `path` in UTF-8 with Unix line ends, all or nothing.
 
     Parameters
@@ -78,6 +78,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
         File to write; its folder must exist.
     text : str
         The content.
+    sync : bool, default=True
+        As in :func:`replacing`.
 
     Returns
     -------
@@ -93,6 +95,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     ...     write_text(Path(folder) / "note.txt", "three words here").read_text()
     'three words here'
     """
-    with replacing(path) as part:
+    with replacing(path, sync=sync) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)

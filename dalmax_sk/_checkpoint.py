@@ -34,6 +34,12 @@ _FREE_PARAMS = (
 class Checkpoint:
     """Reads and writes ``state.json`` in a folder."""
 
+    #: What tells this run from others; None leaves it to the learner, which hashes all
+    #: data. For callers that know it already.
+    identity = None
+    #: Whether each write waits until it is on the disk, for fear of a power cut.
+    sync = True
+
     def __init__(self, directory):
         self.path = Path(directory) / "state.json"
 
@@ -79,7 +85,8 @@ class Checkpoint:
         """Replace the stored state; a kill leaves the old one or the new one whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # dumps is the fast C encoder, dump to a file is not
-        write_text(self.path, json.dumps({"format": FORMAT, **state}, default=_plain))
+        text = json.dumps({"format": FORMAT, **state}, default=_plain)
+        write_text(self.path, text, sync=self.sync)
 
 
 def fingerprint_data(X):

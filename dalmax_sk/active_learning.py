@@ -833,7 +833,7 @@ class ActiveLearningClassifier(
     def _save(self):
         if self.checkpoint_dir is None:
             return
-        Checkpoint(self.checkpoint_dir).write(
+        self._checkpoint().write(
             {
                 "run": self._run_identity(),
                 "base_seed": self._base_seed,
@@ -845,8 +845,15 @@ class ActiveLearningClassifier(
             }
         )
 
+    def _checkpoint(self):
+        """Return where the state is kept; an experiment gives a Checkpoint itself."""
+        given = self.checkpoint_dir
+        return given if isinstance(given, Checkpoint) else Checkpoint(given)
+
     def _run_identity(self):
         if not hasattr(self, "_identity"):
+            self._identity = self._checkpoint().identity
+        if self._identity is None:
             X_eval, y_eval = self._eval_set or (None, None)
             self._identity = {
                 "data": fingerprint_data(self._X),
@@ -863,7 +870,7 @@ class ActiveLearningClassifier(
         """Take up the stored state if there is one; return whether there was."""
         if self.checkpoint_dir is None:
             return False
-        checkpoint = Checkpoint(self.checkpoint_dir)
+        checkpoint = self._checkpoint()
         state = checkpoint.read(self._run_identity())
         if state is None:
             return False

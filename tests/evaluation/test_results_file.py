@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 
 from dalmax_sk import progress
+from dalmax_sk._checkpoint import Checkpoint
 from dalmax_sk._locks import FileLock
 from dalmax_sk.evaluation import BudgetCurves, _cells, budget_curve
 from dalmax_sk.strategies import UncertaintySampling
@@ -387,6 +388,19 @@ def test_a_second_process_is_kept_out(finished):
 def test_the_folder_must_exist(table, tmp_path):
     with pytest.raises(ValueError, match=r"there is no folder .*make it first"):
         experiment(*table, tmp_path / "none" / "results.jsonl")
+
+
+def test_short_runs_write_no_states(table, tmp_path, monkeypatch):
+    # a state that would save less than a second is not worth its file
+    n_written = []
+    monkeypatch.setattr(
+        Checkpoint, "write", lambda self, state: n_written.append(state["history"])
+    )
+    experiment(*table, tmp_path / "results.jsonl")
+    assert not n_written
+    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    experiment(*table, tmp_path / "others.jsonl")
+    assert len(n_written) >= 8 * N_RECORDS
 
 
 def test_states_of_another_experiment_are_not_used(table, tmp_path, monkeypatch):
