@@ -100,6 +100,44 @@ def _labels(n):
     return f"{n:,.0f}" if np.isfinite(n) else "more"
 
 
+def unit_length_table(plain, unit, baseline):
+    """Differences of areas on features as they are, and on features of equal length."""
+    rows = {
+        name: {
+            "standardised": _interval(
+                plain.loc[name], "aubc_difference", "difference_", "{:+.1f}"
+            ),
+            "of equal length": _interval(
+                row, "aubc_difference", "difference_", "{:+.1f}"
+            ),
+        }
+        for name, row in unit.iterrows()
+        if name != baseline
+    }
+    rows = {f"{baseline} (area)": _both_areas(plain, unit, baseline), **rows}
+    return pd.DataFrame(rows).T.rename_axis("less random's, points")
+
+
+def _both_areas(plain, unit, baseline):
+    return {
+        "standardised": f"{100 * plain.loc[baseline, 'aubc']:.1f}",
+        "of equal length": f"{100 * unit.loc[baseline, 'aubc']:.1f}",
+    }
+
+
+def picks_table(picks):
+    """What kind of images were picked, in per cent of the picks."""
+    table = (100 * picks.set_index("strategy")).round(0).astype(int)
+    table.columns = [
+        "among the longest tenth",
+        "the same, rounds 1 to 5",
+        "wrong with 10,000 labels",
+        "rarest class",
+        "commonest class",
+    ]
+    return table.rename_axis("% of the picks")
+
+
 def times_table(times):
     """Mean seconds a run of an experiment, and of one query."""
     shown = pd.DataFrame(

@@ -16,6 +16,10 @@ is resumable: run the same command again after a stop. All strategies of a seed 
 together, so that an interrupted experiment is still a paired one. Run it with one
 thread a process (``OMP_NUM_THREADS=1``) and ``--jobs`` processes.
 
+``--unit-length`` repeats it with features of equal length: how much of a strategy's
+result comes from images that lie far out by their length alone?
+``frozen_features_picks.py`` describes what was picked.
+
 The head's ``C`` was chosen by ``--tune``: random labelled sets of 100, 500 and 2,100,
 scored on 3,000 other training images, before any strategy was run.
 """
@@ -95,6 +99,12 @@ def make_parser():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=IMAGE_SIZE)
     parser.add_argument("--per-class", type=int, help="images of each class to use")
+    parser.add_argument(
+        "--unit-length",
+        action="store_true",
+        help="then scale each image's features to the same length, so that none lies "
+        "far out by its length alone",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
         "--tune", action="store_true", help="show how C was chosen, and stop"
@@ -130,6 +140,9 @@ def load_features(arguments):
     n_train = len(parts[0][0])
     scaler = StandardScaler(copy=False).fit(X[:n_train])
     X = scaler.transform(X)
+    if arguments.unit_length:
+        # the mean square stays 1, so that C means the same
+        X *= np.sqrt(X.shape[1]) / np.linalg.norm(X, axis=1, keepdims=True)
     y = np.concatenate([labels for _, labels in parts])
     rows = np.arange(len(X))
     return X, y, (rows[:n_train], rows[n_train:])
@@ -195,7 +208,8 @@ def run(arguments, X, y, split):
     settings = {
         "data": "CIFAR-10",
         "net": f"EfficientNet-Lite0, frozen, {arguments.image_size} pixels",
-        "head": f"logistic regression, C={C:g}, on standardised features",
+        "head": f"logistic regression, C={C:g}, on standardised features"
+        + " of equal length" * arguments.unit_length,
         "n_features": X.shape[1],
         "n_pool": len(split[0]),
         "n_test": len(split[1]),

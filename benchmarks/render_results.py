@@ -29,10 +29,12 @@ from _result_tables import (
     comparison_table,
     every_strategy_table,
     loop_table,
+    picks_table,
     published_table,
     run_seconds_table,
     times_table,
     training_table,
+    unit_length_table,
 )
 from PIL import Image
 
@@ -160,6 +162,26 @@ class Renderer:
         """Say that a benchmark has not been run."""
         return f"*Not run yet: there is no `benchmarks/results/{file}`.*"
 
+    def unit_length(self):
+        """Differences to random with and without the features' lengths."""
+        name = "frozen_features_unit"
+        sidecar = self.sidecar(name)
+        if sidecar is None:
+            return self.missing(f"{name}.json")
+        plain, unit = (
+            pd.read_csv(self.results / f"{file}_comparison.csv", index_col="strategy")
+            for file in ("frozen_features", name)
+        )
+        table = unit_length_table(plain, unit, sidecar["baseline"])
+        return "\n\n".join([setup_lines(sidecar), markdown(table)])
+
+    def picks(self):
+        """What kind of images the strategies picked."""
+        path = self.results / "frozen_features_picks.csv"
+        if not path.exists():
+            return self.missing(path.name)
+        return markdown(picks_table(pd.read_csv(path)))
+
     # -------------------------------------------------------------- published figures
 
     def lueth(self):
@@ -267,6 +289,8 @@ BLOCKS = {
     "cifar10_all_strategies": (Renderer.every_strategy, "cifar10_all_strategies"),
     "frozen_features": (Renderer.experiment, "frozen_features"),
     "cifar10_small_cnn": (Renderer.experiment, "cifar10_small_cnn"),
+    "frozen_features_unit": (Renderer.unit_length,),
+    "frozen_features_picks": (Renderer.picks,),
     "published_lueth": (Renderer.lueth,),
     "beside_published": (Renderer.beside_published,),
     "loop": (Renderer.loop,),

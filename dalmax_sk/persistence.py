@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,14 +193,16 @@ def load_model(
         )
     description = _read_description(json_path)
     state = _read_state(tensors_path, json_path, description["tensors_sha256"])
-    params = _decode_params(description["params"], json_path, architecture)
+    with _reading(json_path, "params"):
+        params = _decode_params(description["params"], json_path, architecture)
+    with _reading(json_path, "classes"):
+        classes = _decode_labels(description["classes"])
+    with _reading(json_path, "input"):
+        spec = InputSpec(**_as_tuples(description["input"]))
     estimator = CNNClassifier(**{**params, "device": device})
     try:
         estimator._restore(
-            state,
-            classes=_decode_labels(description["classes"]),
-            spec=InputSpec(**_as_tuples(description["input"])),
-            history=description["history"],
+            state, classes=classes, spec=spec, history=description["history"]
         )
     except RuntimeError as error:
         # torch names every tensor that is missing, superfluous or of another shape.
@@ -207,13 +210,28 @@ def load_model(
             f"{tensors_path} does not fit the architecture that {json_path} describes: "
             f"{error}"
         ) from error
-    fitted = description["fitted"]
-    if "n_features_in_" in fitted:
-        estimator.n_features_in_ = int(fitted["n_features_in_"])
-    if "feature_names_in_" in fitted:
-        names = np.asarray(fitted["feature_names_in_"], dtype=object)
-        estimator.feature_names_in_ = names
+    with _reading(json_path, "fitted"):
+        fitted = dict(description["fitted"])
+        if "n_features_in_" in fitted:
+            estimator.n_features_in_ = int(fitted["n_features_in_"])
+        if "feature_names_in_" in fitted:
+            names = np.asarray(fitted["feature_names_in_"], dtype=object)
+            estimator.feature_names_in_ = names
     return estimator
+
+
+@contextmanager
+def _reading(path: Path, entry: str) -> Iterator[None]:
+    """Say which entry of the JSON file is not what `save_model` writes."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: the entry {entry!r} is damaged ({type(error).__name__}: "
+            f"{error}). Save the model again."
+        ) from error
 
 
 def _model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -241,7 +259,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         )
     version = description.get("format_version")
     if version != FORMAT_VERSION:
-        writer = description.get("versions", {}).get("dalmax_sk", "an unknown version")
+        versions = description.get("versions")
+        writer = "of an unknown version"
+        if isinstance(versions, dict) and "dalmax_sk" in versions:
+            writer = versions["dalmax_sk"]
         raise ModelFileError(
             f"{path} has format_version {version!r}, written by dalmax_sk {writer}; "
             f"dalmax_sk {__version__} reads {FORMAT_VERSION}. Load it with the version "

@@ -244,6 +244,38 @@ def test_files_that_load_refuses(fitted, digits, tmp_path):
         load_model(json_path)
 
 
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("params", []),
+        ("params", {"weights": {}}),
+        ("params", {"weights": {"kind": "list", "items": 3}}),
+        ("params", {"weights": {"kind": "spell", "items": []}}),
+        ("classes", {}),
+        ("classes", {"dtype": "no such type", "values": []}),
+        ("classes", None),
+        ("input", {"rank": 4}),
+        ("input", []),
+        ("fitted", {"n_features_in_": "many"}),
+        ("fitted", 3),
+    ],
+    ids=str,
+)
+def test_a_damaged_entry_is_named(fitted, tmp_path, entry, value):
+    # right at the top and nonsense within: refused like any foreign file
+    _, json_path = save_model(fitted, tmp_path / "model")
+    change(json_path, **{entry: value})
+    with pytest.raises(ModelFileError, match=rf"{entry!r} is damaged|Unknown kind"):
+        load_model(json_path)
+
+
+def test_versions_may_be_unknown(fitted, tmp_path):
+    _, json_path = save_model(fitted, tmp_path / "model")
+    change(json_path, format_version=0, versions=[])
+    with pytest.raises(ModelFileError, match="dalmax_sk of an unknown version"):
+        load_model(json_path)
+
+
 def test_what_save_refuses(fitted, digits, tmp_path):
     with pytest.raises(TypeError, match="writes a CNNClassifier, got a LogisticRegr"):
         save_model(LogisticRegression(), tmp_path / "model")

@@ -268,9 +268,11 @@ class TrainingHistoryDisplay(FigureDisplay):
                 )
                 if series is self.train:
                     self.lines_.append(line)
-        self._mark_rounds(ax, ends)
+        several = len(lengths) > 1
+        if several:
+            self._mark_rounds(ax, ends)
         unit = "%" if self.quantity == "accuracy" else "cross-entropy, nats"
-        ax.set_xlabel("Epoch (number, all rounds joined)")
+        ax.set_xlabel(f"Epoch (number{', all rounds joined' * several})")
         ax.set_ylabel(f"Training {self.quantity} ({unit})")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.set_xlim(0.5, ends[-1] + 0.5)

@@ -1,5 +1,6 @@
 """The benchmark on frozen features: names, features, and a run of a few seconds."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_features_are_scaled_by_the_training_part_alone(
         per_class=9,
         image_size=8,
         cache=tmp_path,
+        unit_length=False,
     )
     X, y, (train, test) = script.load_features(folders)
     assert (len(train), len(test)) == (27, 27)
@@ -58,6 +60,40 @@ def test_features_are_scaled_by_the_training_part_alone(
     assert_allclose(X[train].mean(axis=0), 0, atol=1e-5)
     assert_allclose(X[train].std(axis=0), 1, rtol=1e-5)
     assert abs(X[test].mean(axis=0)).max() > 1e-3
+    folders.unit_length = True
+    scaled, _, _ = script.load_features(folders)
+    assert_allclose((scaled**2).mean(axis=1), 1, rtol=1e-5)
+    # the direction is kept
+    ratio = scaled / X
+    assert_allclose(ratio, np.broadcast_to(ratio[:, :1], X.shape), rtol=1e-4)
+
+
+def test_picks_are_described(benchmark_module, tmp_path):
+    picks_script = benchmark_module("frozen_features_picks")
+    rng = np.random.RandomState(0)
+    y = np.arange(200) % 2
+    X = rng.normal(size=(200, 3)) + 3 * y[:, None]
+    X[:20] *= 100  # the longest tenth
+    records = [
+        {"kind": "header"},
+        {"strategy": "far", "round": 0, "queried": [50]},
+        {"strategy": "far", "round": 1, "queried": [0, 2]},
+        {"strategy": "far", "round": 6, "queried": [4, 101]},
+        {"strategy": "near", "round": 1, "queried": [102, 103]},
+    ]
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    picks = picks_script.read_picks(path)
+    assert picks["far"] == [(1, [0, 2]), (6, [4, 101])]
+    table = picks_script.describe(picks, X, y).set_index("strategy")
+    assert table.loc["(the pool)", "longest"] == 0.1
+    assert table.loc["far", "longest"] == 0.75
+    assert table.loc["far", "longest_rounds_1_to_5"] == 1
+    assert table.loc["near", "longest"] == 0
+    assert table.loc["far", ["rarest_class", "commonest_class"]].tolist() == [
+        0.25,
+        0.75,
+    ]
 
 
 def test_a_run_is_paired_and_goes_on(script, tmp_path):
