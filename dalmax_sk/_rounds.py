@@ -83,10 +83,9 @@ def evaluate(learner, eval_set, scoring):
             "balanced_accuracy": recall_score(
                 **common, labels=present, average="macro"
             ),
-            "f1_macro": f1_score(**common, labels=learner.classes_, average="macro"),
-            "f1_weighted": f1_score(
-                **common, labels=learner.classes_, average="weighted"
-            ),
+            # over the classes that occur or are predicted, as scikit-learn's scorers
+            "f1_macro": f1_score(**common, average="macro"),
+            "f1_weighted": f1_score(**common, average="weighted"),
         }
     else:
         scorer = check_scoring(learner, scoring=scoring)

@@ -65,6 +65,7 @@ from dalmax_sk._sklearn_compat import (
 from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool
+from dalmax_sk.stopping import Budget
 from dalmax_sk.strategies import (
     QueryStrategy,
     RandomSampling,
@@ -129,7 +130,8 @@ class ActiveLearningClassifier(
         aside and not asked for again.
     stopping : StoppingRule, callable, list of these or None, default=None
         When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
-        ``f(history_) -> bool or str``.
+        ``f(history_) -> bool or str``. Where labels are taught by hand nothing is
+        stopped; what the rules say is in ``stop_reason_`` after each :meth:`teach`.
     classes : array-like of shape (n_classes,), default=None
         All classes that may occur. None takes the estimator's ``classes`` if it has
         any, else those in `y`. Needed where `y` has no label of some class yet.
@@ -175,9 +177,11 @@ class ActiveLearningClassifier(
     history_ : list of dict
         One record a round, the first for the initial set: ``round``, ``n_labeled``,
         ``queried`` (rows), ``query_scores``, ``n_requested``, ``fit_seconds``,
-        ``query_seconds``, ``eval_seconds``, ``peak_bytes`` (largest resident memory of
-        the process so far), ``eval_<score>``, what the strategy reports (CoreSet:
-        ``covering_radius``) and ``fit_history`` (epochs of a CNN).
+        ``query_seconds``, ``eval_seconds``, ``observe_seconds`` (of stopping rules that
+        look at the pool; what they compute, the query need not), ``peak_bytes``
+        (largest resident memory of the process so far), ``eval_<score>``, what the
+        strategy reports (CoreSet: ``covering_radius``) and ``fit_history`` (epochs of a
+        CNN).
     stop_reason_ : str
         Why the rounds ended.
     n_features_in_ : int
@@ -412,6 +416,7 @@ class ActiveLearningClassifier(
         with progress.logged(self.verbose):
             self._fit_round()
         vars(self).pop("_pool", None)
+        self.stop_reason_ = self._reason_to_stop()
         return self
 
     def history_frame(self):
@@ -567,6 +572,13 @@ class ActiveLearningClassifier(
                 f"n_initial={self.n_initial} is larger than the number of samples, "
                 f"{self._labels.n_samples}."
             )
+        for rule in self._rules:
+            if isinstance(rule, Budget) and rule.n_labels < n:
+                raise ValueError(
+                    f"n_initial={self.n_initial} asks for {n} labels at the start and "
+                    f"the budget of the stopping rule, Budget({rule.n_labels}), is "
+                    "smaller. Lower n_initial or raise the budget."
+                )
         return n
 
     def _draw_initial(self, codes):
@@ -623,8 +635,9 @@ class ActiveLearningClassifier(
         )
 
     def _reason_to_stop(self):
-        if self._source is None:
-            return "labels are taught by hand: call query() and teach()"
+        if self._source is None:  # a rule's word is advice then
+            by_hand = "labels are taught by hand: call query() and teach()"
+            return self._reason_of_rules() or by_hand
         limit = self.n_rounds
         schedule = as_schedule(self.query_size)
         if limit is None and schedule is not None:
@@ -633,6 +646,9 @@ class ActiveLearningClassifier(
             return f"{limit} rounds are done"
         if not len(self._labels.candidates):
             return "no candidates are left"
+        return self._reason_of_rules()
+
+    def _reason_of_rules(self):
         for rule in self._rules:
             found = getattr(rule, "should_stop", rule)(self.history_)
             if found:
@@ -701,10 +717,12 @@ class ActiveLearningClassifier(
         observers = [rule for rule in self._rules if hasattr(rule, "observe")]
         if not observers or not len(self._labels.candidates):
             return
+        started = time.perf_counter()
         self._pool = self._make_pool()
         for rule in observers:
             with during(record["round"], f"{type(rule).__name__} observing the pool"):
                 record |= rule.observe(self._pool)
+        record["observe_seconds"] = time.perf_counter() - started
 
     def _cold_strategy(self):
         if isinstance(self.initial_strategy, QueryStrategy):

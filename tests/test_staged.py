@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from dalmax_sk import ActiveLearningClassifier, progress
-from dalmax_sk.stopping import StoppingRule
+from dalmax_sk.stopping import Budget, StoppingRule
 
 
 def small_learner(estimator=None, **params):
@@ -194,3 +194,27 @@ def test_listeners_see_the_picks_and_may_leave_a_note(table, tmp_path):
     assert [r["noted"] for r in state["history"]] == [
         r["noted"] for r in learner.history_
     ]
+
+
+def test_seconds_of_observing_are_recorded_with_rules_that_look(table):
+    watched = small_learner(stopping=Certainty()).fit(*table)
+    assert all(record["observe_seconds"] >= 0 for record in watched.history_)
+    assert "observe_seconds" not in small_learner().fit(*table).history_[0]
+
+
+# ----------------------------------------------------------------- rules and labels
+
+
+def test_rules_advise_where_labels_are_taught_by_hand(table):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 20, y, -1)
+    learner = small_learner(missing_label=-1, stopping=Budget(30)).fit(X, partial)
+    assert learner.stop_reason_.startswith("labels are taught by hand")
+    learner.teach(np.arange(20, 30), y[20:30])
+    assert learner.stop_reason_ == "the budget of 30 labels is spent"
+
+
+def test_a_budget_below_the_initial_set_is_refused(table):
+    message = r"n_initial=20 asks for 20 labels .* Budget\(10\), is smaller"
+    with pytest.raises(ValueError, match=message):
+        small_learner(stopping=Budget(10)).fit(*table)

@@ -15,6 +15,7 @@ _KNOWN = (
     "fit_seconds",
     "query_seconds",
     "eval_seconds",
+    "observe_seconds",
     "peak_bytes",
     "fit_history",
     "stop_reason",
@@ -133,7 +134,7 @@ def describe_round(
     }
     seconds = {
         key: record[f"{key}_seconds"]
-        for key in ("fit", "query", "eval")
+        for key in ("fit", "query", "eval", "observe")
         if f"{key}_seconds" in record
     }
     picks = record.get("picks")

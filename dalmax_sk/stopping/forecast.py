@@ -1,5 +1,6 @@
 """Stop when a forecast says that a target is out of reach."""
 
+import math
 from numbers import Integral, Real
 
 from dalmax_sk._sklearn_compat import Interval
@@ -92,9 +93,10 @@ class ForecastRule(StoppingRule):
         scores = scores_of(history, self.metric, self)
         if scores[-1] >= self.target:
             return f"{self.metric} {scores[-1]:.4g} reached the target {self.target:g}"
-        if max(scores) > self.max_score:
+        highest = max(filter(math.isfinite, scores), default=-math.inf)
+        if highest > self.max_score:
             raise ValueError(
-                f"{self.metric} {max(scores):g} is above max_score={self.max_score:g}, "
+                f"{self.metric} {highest:g} is above max_score={self.max_score:g}, "
                 "the highest there can be; pass max_score= to ForecastRule."
             )
         if len(history) < self.min_rounds:
@@ -106,6 +108,7 @@ class ForecastRule(StoppingRule):
         curve = {
             record["n_labeled"]: score
             for record, score in zip(history, scores, strict=True)
+            if math.isfinite(score)
         }
         n_labeled, values = list(curve), list(curve.values())
         if why_no_forecast(n_labeled, values, self.max_score) is not None:

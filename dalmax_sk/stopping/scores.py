@@ -2,6 +2,8 @@
 
 from numbers import Integral, Real
 
+import numpy as np
+
 from dalmax_sk._sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule, scores_of
 
@@ -108,7 +110,12 @@ class PerformancePlateau(StoppingRule):
         scores = scores_of(history, self.metric, self)
         if len(scores) <= self.patience:
             return None
-        rise = max(scores[-self.patience :]) - max(scores[: -self.patience])
+        # a score that is not a number says nothing: no rise, and no lack of one
+        latest = [score for score in scores[-self.patience :] if np.isfinite(score)]
+        earlier = [score for score in scores[: -self.patience] if np.isfinite(score)]
+        if len(latest) < self.patience or not earlier:
+            return None
+        rise = max(latest) - max(earlier)
         if rise > self.min_delta:
             return None
         change = "rose by" if rise >= 0 else "fell by"

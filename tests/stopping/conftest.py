@@ -4,7 +4,13 @@ import pytest
 
 from dalmax_sk import ActiveLearningClassifier
 
-TIMES = ("fit_seconds", "query_seconds", "eval_seconds", "peak_bytes")
+TIMES = (
+    "fit_seconds",
+    "query_seconds",
+    "eval_seconds",
+    "observe_seconds",
+    "peak_bytes",
+)
 
 
 class Killed(BaseException):
