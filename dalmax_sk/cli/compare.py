@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import matplotlib
@@ -22,7 +23,7 @@ from dalmax_sk.cli.data import (
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.model import check_model, make_classifier
 from dalmax_sk.cli.output_folder import OutputFolder
-from dalmax_sk.cli.records import FORMAT
+from dalmax_sk.cli.records import FORMAT, check_keys
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.cli.settings import CompareSettings
 from dalmax_sk.evaluation import BudgetCurves, Comparison, budget_curve, compare
@@ -43,6 +44,15 @@ __all__ = ["KIND", "compare_strategies"]
 #: What run.json of ``compare`` calls itself.
 KIND = "comparison of strategies on image folders"
 
+# What going on with a comparison reads of its record.
+_EXPECTED: dict[str, type | UnionType] = {
+    "config": dict,
+    "total_seconds": int | float,
+    "data.train.sha256": str,
+    "data.train.n_images": int,
+    "data.test.sha256": str,
+    "data.test.n_images": int,
+}
 _RESULTS = "results.jsonl"
 _OUTPUTS = (
     "comparison.csv",
@@ -90,6 +100,8 @@ def compare_strategies(
     stored = None if overwrite else folder.read()
     if stored is None:
         folder.check_free(overwrite=overwrite)
+    else:
+        check_keys(stored, folder.path / "run.json", _EXPECTED)
     settings = _settings(given, stored, resume=resume, folder=folder.path)
     settings = _with_baseline(settings, screen)
     with screen.watch():

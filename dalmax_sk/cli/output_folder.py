@@ -69,6 +69,12 @@ class OutputFolder:
         """
         record = self.read()
         present = [file.name for file in self._files if file.exists()]
+        if record is None and present and overwrite:
+            raise UsageError(
+                f"{self.path} holds {listed(present)} but no {self._record.name}, so "
+                "it cannot be told whether dalmax wrote them; --overwrite removes only "
+                "what it wrote. Move them away, or choose another --dir-results."
+            )
         if (record is None and not present) or overwrite:
             return
         found = listed(present + ([self._record.name] if record else []))

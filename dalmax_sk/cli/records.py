@@ -1,12 +1,14 @@
 """``run.json`` read back: which run, of which kind, with which images."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from dalmax_sk.cli.errors import UsageError
 
-__all__ = ["AL_KIND", "FORMAT", "find_al_run", "read_record"]
+__all__ = ["AL_KIND", "FORMAT", "check_keys", "find_al_run", "read_record"]
 
 #: The format of run.json; a change that readers would notice raises it.
 FORMAT = 1
@@ -42,6 +44,35 @@ def read_record(file: Path) -> dict[str, Any]:
             f"{FORMAT}. Choose another --dir-results."
         )
     return record
+
+
+def check_keys(
+    record: Mapping[str, Any], file: Path, expected: Mapping[str, type | UnionType]
+) -> None:
+    """Raise UsageError if a record lacks what is read of it, or holds other types.
+
+    Parameters
+    ----------
+    record : dict
+        The content of `file`.
+    file : pathlib.Path
+        ``run.json``.
+    expected : dict
+        The type at each place; a place is made of keys with dots between them.
+    """
+    wrong = []
+    for place, type_ in expected.items():
+        value: Any = record
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, type_):
+            wrong.append(place)
+    if wrong:
+        raise UsageError(
+            f"{file} is not as a command of dalmax writes it: {', '.join(wrong)} "
+            "missing or of another type. Put an intact copy of it back, move the "
+            "folder away, or choose another --dir-results."
+        )
 
 
 def find_al_run(path: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -3,15 +3,31 @@
 import os
 import shutil
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from dalmax_sk._atomic import part_name
 from dalmax_sk._locks import FileLock
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.output_folder import listed
-from dalmax_sk.cli.records import read_record
+from dalmax_sk.cli.records import AL_KIND, check_keys, read_record
 
 __all__ = ["RunFolder"]
+
+# What going on with a run, and replacing it, reads of its record.
+_EXPECTED: dict[str, type | UnionType] = {
+    "status": str,
+    "config": dict,
+    "config.iterations": int,
+    "rounds": list,
+    "initial": list,
+    "sessions": list,
+    "versions": dict,
+    "data.train.sha256": str,
+    "data.train.n_images": int,
+    "data.test.sha256": str,
+    "data.test.n_images": int,
+}
 
 
 class RunFolder:
@@ -75,11 +91,26 @@ class RunFolder:
             if present:
                 raise UsageError(
                     f"{self.path} holds {listed(present)} but no run.json, so it "
-                    "cannot be told which run they belong to. Start anew with "
-                    "--overwrite, or choose another --dir-results."
+                    "cannot be told which run they belong to, if any. Move them away, "
+                    "or choose another --dir-results."
                 )
             return None
-        return read_record(file)
+        run = read_record(file)
+        if run.get("kind") != AL_KIND:
+            raise UsageError(
+                f"{file} tells of {run.get('kind')!r}, not of a run of train-al "
+                f"({AL_KIND!r}). Nothing of it is touched: move it away, or choose "
+                "another --dir-results."
+            )
+        check_keys(run, file, _EXPECTED)
+        for number, entry in enumerate(run["rounds"]):
+            place = {f"rounds[{number}]": entry}
+            check_keys(place, file, {f"rounds[{number}].picked": list})
+            check_keys(place, file, {f"rounds[{number}].round": int})
+            for i, pick in enumerate(entry["picked"]):
+                place = {f"picked[{i}]": pick}
+                check_keys(place, file, {f"picked[{i}].copy": str})
+        return run
 
     def check_unused(self) -> None:
         """Raise UsageError if the folder holds a run already."""
@@ -118,7 +149,8 @@ class RunFolder:
         ]
 
     def check_overwritable(self) -> None:
-        """Raise UsageError if selected_images/ holds files that no run wrote."""
+        """Raise UsageError if there are files that run.json does not tell of."""
+        self.read_run()  # of another kind, or none beside files of a run
         foreign = self.find_foreign_images()
         if foreign:
             raise UsageError(

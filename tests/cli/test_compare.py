@@ -205,3 +205,18 @@ def test_foreign_results_are_left_alone(compare, folder):
     assert result.exit_code == 2
     assert "holds results already (results.jsonl)" in result.stderr
     assert (folder / "results.jsonl").read_text() == "mine"
+    result = compare("--types badge --overwrite")
+    assert result.exit_code == 2
+    assert "holds results.jsonl but no run.json" in result.stderr
+    assert (folder / "results.jsonl").read_text() == "mine"
+
+
+def test_a_damaged_record_is_explained(compare, folder):
+    folder.mkdir(parents=True)
+    kind = "comparison of strategies on image folders"
+    record = {"format": 1, "kind": kind, "config": [], "data": {"train": 3}}
+    (folder / "run.json").write_text(json.dumps(record))
+    for flags in ("--types badge", "--resume"):
+        result = compare(flags)
+        assert result.exit_code == 2, result.output
+        assert "it: config, total_seconds, data.train.sha256, " in result.stderr

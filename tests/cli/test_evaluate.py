@@ -272,3 +272,12 @@ def test_results_that_are_there(evaluate, dalmax, own_run, out):
         assert result.exit_code == 2
         assert "is the folder of a run" in result.stderr
     assert (own_run / "final_accuracy.txt").stat().st_mtime_ns == accuracy
+
+
+def test_files_that_no_test_wrote_are_left(evaluate, own_run, out):
+    out.mkdir(parents=True)
+    (out / "predictions.csv").write_text("mine")
+    result = evaluate("--dir_model", own_run, "--overwrite")
+    assert result.exit_code == 2
+    assert "holds predictions.csv but no test.json" in result.stderr
+    assert (out / "predictions.csv").read_text() == "mine"

@@ -411,6 +411,12 @@ def test_overwrite_checks_everything_first(run_cli, run_folder, images):
         ("{", "not valid JSON"),
         ("[]", "has format None"),
         ('{"format": 99}', "has format 99; this version of dalmax_sk reads format 1"),
+        ('{"format": 1, "kind": "x"}', "tells of 'x', not of a run of train-al"),
+        (
+            '{"format": 1, "kind": "active learning on image folders", "rounds": null}',
+            "not as a command of dalmax writes it: status, config, config.iterations, "
+            "rounds, ",
+        ),
     ],
 )
 @pytest.mark.parametrize("flag", ["", "--resume", "--overwrite"])
@@ -423,7 +429,7 @@ def test_a_foreign_run_json(run_cli, run_folder, content, message, flag):
     assert files_below(run_folder) == {"run.json"}
 
 
-@pytest.mark.parametrize("flag", ["", "--resume"])
+@pytest.mark.parametrize("flag", ["", "--resume", "--overwrite"])
 def test_files_of_an_unknown_run(run_cli, run_folder, flag):
     # property: without run.json nobody can tell whose files these are
     run_folder.mkdir(parents=True)
@@ -431,7 +437,7 @@ def test_files_of_an_unknown_run(run_cli, run_folder, flag):
     result = run_cli(flag)
     assert result.exit_code == 2
     assert "holds infos.txt but no run.json" in result.stderr
-    assert run_cli("--overwrite").exit_code == 0
+    assert files_below(run_folder) == {"infos.txt"}
 
 
 def test_two_processes_in_one_folder(run_cli, tmp_path):

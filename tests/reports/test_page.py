@@ -389,6 +389,53 @@ def test_the_page_of_a_results_folder(make_run, tmp_path, caplog):
     assert "no page for active_learning/odd" in caplog.text
 
 
+def _put(run, value, *keys):
+    for key in keys[:-1]:
+        run = run[key]
+    run[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        (None, ("rounds",)),
+        ([1], ("rounds", 0, "metrics")),
+        ({"accuracy": "high"}, ("rounds", 1, "metrics")),
+        ({}, ("test",)),
+        ({}, ("rounds", 1, "picked", 0, "nearest")),
+        ("long", ("total_seconds",)),
+        ([], ("data", "train", "sha256")),
+        (7, ("classes",)),
+        ("many", ("rounds", 1, "n_labeled")),
+    ],
+)
+def test_one_damaged_run_leaves_the_others_their_page(make_run, tmp_path, value, keys):
+    # property: a value no run writes costs the run its place, not the others theirs
+    make_run()
+    make_run(name="badge", change=lambda run: _put(run, value, *keys))
+    text = read(write_results_page(tmp_path / "results")).text
+    assert "Without a page" in text
+    assert "badge/run.json is not as a run writes it (" in text
+    assert "uncertainty_sampling" in text
+
+
+def test_a_folder_named_digits_is_searched(make_run, tmp_path):
+    make_run(results="results/digits")
+    text = read(write_results_page(tmp_path / "results")).text
+    assert "digits/uncertainty_sampling" in text
+
+
+def test_a_folder_whose_name_is_no_utf_8(make_run, tmp_path):
+    # property: the link of the joint page leads to the run's own
+    try:
+        make_run(results="results/\udce9")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    found = read(write_results_page(tmp_path / "results"))
+    links = [value for name, value in found.attributes if name == "href"]
+    assert links == ["./%E9/active_learning/uncertainty_sampling/report.html"]
+
+
 def test_runs_on_other_images_have_other_axes(make_run, tmp_path):
     def elsewhere(run):
         run["data"]["test"] = run["data"]["test"] | {"sha256": "f" * 64}

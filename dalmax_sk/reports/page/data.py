@@ -6,13 +6,14 @@ The pages are made from what this returns, and from nothing else.
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dalmax_sk.reports.page.images import RunImages
 
-__all__ = ["KIND", "gather_run", "read_run_record", "share_of_images"]
+__all__ = ["KIND", "as_written", "gather_run", "read_run_record", "share_of_images"]
 
 #: What ``run.json`` of a run of active learning calls itself.
 KIND = "active learning on image folders"
@@ -83,6 +84,30 @@ def read_run_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} lacks {', '.join(lacking)}; a run did not write it so."
         )
     return run
+
+
+@contextmanager
+def as_written(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell of values that a run does not write where they are met.
+
+    Parameters
+    ----------
+    directory : path-like
+        The folder of the run whose record is worked on inside the block.
+
+    Raises
+    ------
+    ValueError
+        If a value in the record is of another type than a run writes there.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{Path(directory) / 'run.json'} is not as a run writes it "
+            f"({type(error).__name__}: {error}). Put an intact copy of it back, or "
+            "move the folder away."
+        ) from error
 
 
 def _lacking(run: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dalmax_sk._atomic import write_text
-from dalmax_sk.reports.page.data import read_run_record
+from dalmax_sk.reports.page.data import as_written, read_run_record
 from dalmax_sk.reports.page.document import Cell, document, section, table
 from dalmax_sk.reports.page.figures import curves_figure
 from dalmax_sk.reports.page.formats import counted, metric_name, number, score_words
@@ -22,7 +22,7 @@ __all__ = ["write_results_page"]
 logger = logging.getLogger("dalmax_sk")
 
 # What runs keep beside run.json; no run lies below.
-_NOT_SEARCHED = frozenset({"selected_images", "checkpoint", "digits"})
+_NOT_SEARCHED = frozenset({"selected_images", "checkpoint"})
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,15 @@ def write_results_page(
         try:
             record = read_run_record(folder)
             page = write_run_page(folder, **limits)
+            link = quote(os.fsencode(page.relative_to(root).as_posix()))
+            run = _Run(_name(place), f"./{link}", record)
+            with as_written(folder):
+                # what the joint page takes beside the curve
+                _ = _row(run), hash(run.images)
         except ValueError as error:
             broken.append((place.as_posix(), str(error)))
             continue
-        link = quote(page.relative_to(root).as_posix())
-        runs.append(_Run(_name(place), f"./{link}", record))
+        runs.append(run)
     if not runs:
         reasons = "; ".join(reason for _, reason in broken)
         raise ValueError(f"No run in {root} can be read: {reasons}")
@@ -117,7 +121,9 @@ def _run_folders(root: Path) -> Iterator[Path]:
 def _name(place: Path) -> str:
     """Return what a run is called: its strategy, after the folder if there is one."""
     above = place.parent.parent.as_posix()
-    return place.name if above == "." else f"{above}/{place.name}"
+    name = place.name if above == "." else f"{above}/{place.name}"
+    # bytes that are no UTF-8 can stand in no figure and on no page
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _render(root: Path, runs: Sequence[_Run], broken: Sequence[tuple[str, str]]) -> str:
@@ -145,26 +151,25 @@ def _render(root: Path, runs: Sequence[_Run], broken: Sequence[tuple[str, str]])
 
 
 def _runs_table(runs: Sequence[_Run]) -> Content:
-    rows: list[list[Cell]] = []
-    for run in runs:
-        record = run.record
-        last = record["rounds"][-1] if record["rounds"] else None
-        scores = last["metrics"] if last else {}
-        score = next(iter(scores.values()), None)
-        labels = last["n_labeled"] if last else None
-        rows.append(
-            [
-                element("a", element("bdi", run.name), href=run.link),
-                (labels, number(labels)),
-                (score, score_words(score)),
-                (record["total_seconds"], time_words(record["total_seconds"])),
-                (record["seed"], str(record["seed"])),
-                status_words(record),
-            ]
-        )
     metric = next((name for run in runs for name in _metrics(run)), "score")
     columns = ["run", "labels", metric_name(metric), "time", "seed", "status"]
-    return table(columns, rows, sortable=True)
+    return table(columns, [_row(run) for run in runs], sortable=True)
+
+
+def _row(run: _Run) -> list[Cell]:
+    record = run.record
+    last = record["rounds"][-1] if record["rounds"] else None
+    scores = last["metrics"] if last else {}
+    score = next(iter(scores.values()), None)
+    labels = last["n_labeled"] if last else None
+    return [
+        element("a", element("bdi", run.name), href=run.link),
+        (labels, number(labels)),
+        (score, score_words(score)),
+        (record["total_seconds"], time_words(record["total_seconds"])),
+        (record["seed"], str(record["seed"])),
+        status_words(record),
+    ]
 
 
 def _metrics(run: _Run) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dalmax_sk._atomic import write_text
 from dalmax_sk.reports.page.confusions import class_section, confusion_section
-from dalmax_sk.reports.page.data import gather_run
+from dalmax_sk.reports.page.data import as_written, gather_run, read_run_record
 from dalmax_sk.reports.page.document import contents, document, facts, section, table
 from dalmax_sk.reports.page.figures import (
     cost_figure,
@@ -95,10 +95,13 @@ def write_run_page(
     ):
         if value < 0:
             raise ValueError(f"{name} must be at least 0 (images), got {value}.")
-    page = gather_run(
-        directory, max_images_per_round=max_images_per_round, max_images=max_images
-    )
-    return write_text(Path(directory) / "report.html", render_run(page))
+    read_run_record(directory)  # says by itself what is wrong with the file
+    with as_written(directory):
+        page = gather_run(
+            directory, max_images_per_round=max_images_per_round, max_images=max_images
+        )
+        text = render_run(page)
+    return write_text(Path(directory) / "report.html", text)
 
 
 def render_run(page: Mapping[str, Any]) -> str:
