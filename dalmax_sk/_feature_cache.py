@@ -4,7 +4,7 @@ A cache is one folder for one way of making features: ``settings.json`` says whi
 each block of files is a pair of ``<name>.npy`` (rows) and ``<name>.json`` (which file,
 with which time stamp and size, each row belongs to). Every file is written whole or not
 at all, the rows before their index, so that a killed extraction loses at most the block
-it was at.
+it was at, and one that an error ends nothing.
 """
 
 import hashlib
@@ -120,14 +120,26 @@ class FeatureCache:
         missing = [paths[rows_of[key][0]] for key in keys]
         pending: list[Rows] = []
         n_saved = 0
-        for _, stop, features in compute(missing):
-            pending.append(features)
-            if stop - n_saved >= _BLOCK or stop == len(missing):
-                block = np.concatenate(pending)  # (stop - n_saved, d)
-                self._write_block(keys[n_saved:stop], block)
-                for key, row in zip(keys[n_saved:stop], block, strict=True):
-                    out[rows_of[key]] = row
-                pending, n_saved = [], stop
+
+        def save_pending() -> None:
+            nonlocal n_saved
+            if not pending:
+                return
+            block = np.concatenate(pending)  # (n_done, d)
+            pending.clear()  # first: what cannot be written is not tried twice
+            done = keys[n_saved : n_saved + len(block)]
+            n_saved += len(block)
+            self._write_block(done, block)
+            for key, row in zip(done, block, strict=True):
+                out[rows_of[key]] = row
+
+        try:
+            for _, stop, features in compute(missing):
+                pending.append(features)
+                if stop - n_saved >= _BLOCK:
+                    save_pending()
+        finally:  # a broken file or Ctrl+C must not cost what was computed before
+            save_pending()
 
     def _write_block(self, keys: Sequence[FileKey | str], features: Rows) -> None:
         # A name of its own, because two processes may write at once.

@@ -55,6 +55,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
       0..255 or float in [0, 1];
     - a table, shape (n, n_features), for a backbone that takes rows.
 
+    Torch tensors are taken as arrays.
+
     Parameters
     ----------
     backbone : str, nn.Module or callable, default="resnet18"
@@ -243,7 +245,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         OSError
             If weights cannot be downloaded or the file of weights is not there.
         """
-        _, spec = read_inputs(self, X)
+        _, spec = read_inputs(self, _without_tensors(X))
         device = resolve_device(self.device)
         cuda = [device] if device.type == "cuda" else []
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -268,8 +270,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like
-            As in `fit`. Images may have another height and width, unless
-            ``image_size=None``, and be files, uint8 or float.
+            As in `fit`. Images may be files, uint8 or float. They may have another
+            height and width, unless ``image_size=None`` and `fit` saw arrays.
 
         Returns
         -------
@@ -281,13 +283,17 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         dalmax_sk.images.ImageReadError
             If image files cannot be read; all of them together.
         ValueError
-            If X is of another form than in `fit`, or float images leave [0, 1] while
-            ``mean`` or ``std`` is the backbone's own.
+            If X is of another form than in `fit` or holds images of a size that is
+            refused (files are named), or float images leave [0, 1] while ``mean`` or
+            ``std`` is the backbone's own.
         """
         check_is_fitted(self)
+        X = _without_tensors(X)
         source = self._read(X)
         self.module_.to(resolve_device(self.device))
         paths = as_paths(X)
+        if paths is not None and not self.input_spec_.resize:
+            _check_sizes(paths, self.input_spec_.shape[1:])
         with progress.logged(self.verbose):
             if paths is None:
                 features = self._collect(source)
@@ -322,8 +328,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return source
 
     def _files(self, paths):
-        spec = self.input_spec_
-        return _ImageFiles(paths, spec.shape, resize=spec.resize)
+        return _ImageFiles(paths, self.input_spec_.shape)
 
     def _collect(self, source):
         dtype = np.float64 if self.input_spec_.kind == "table" else np.float32
@@ -369,6 +374,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "std": module.std.tolist(),
             "amp": bool(self.amp),
         }
+        if not spec.resize:  # image_size is None then, and says nothing of the size
+            settings |= {"shape": list(spec.shape), "resize": False}
         name = type(module.net).__name__.lower()
         return FeatureCache(self.cache_dir, name, settings, self.n_features_out_)
 
@@ -394,17 +401,14 @@ class _ImageFiles:
     paths : sequence of n str
     shape : (int, int, int)
         Channels, height and width as the net sees them.
-    resize : bool
-        Whether the net enlarges images smaller than that; False does it here.
     """
 
     in_memory = False
 
-    def __init__(self, paths, shape, *, resize):
+    def __init__(self, paths, shape):
         self.paths = paths
         self.mode = "grey" if shape[0] == 1 else "rgb"
         self.size = shape[1:]
-        self.resize = resize
         # Four bytes a pixel, once images of several sizes are brought to one.
         self.values_per_sample = 4 * math.prod(shape)
 
@@ -427,7 +431,7 @@ class _ImageFiles:
         def decode(path):
             own = common_image_size([path])
             too_large = any(a > b for a, b in zip(own, self.size, strict=True))
-            size = self.size if too_large or not self.resize else None
+            size = self.size if too_large else None
             return decode_image(path, image_size=size, mode=self.mode)
 
         return list(threads.map(decode, paths))
@@ -438,6 +442,35 @@ class _ImageFiles:
         if pixels.shape[2:] == self.size:
             return pixels
         return interpolate(pixels, self.size, mode="bilinear", antialias=True)
+
+
+def _without_tensors(X):
+    """X, as an array if it is a torch tensor."""
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach().cpu()
+    # NumPy has no bfloat16
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def _check_sizes(paths, size):
+    """Raise ValueError if files are not of this height and width, naming them."""
+    others = []
+    for path in dict.fromkeys(paths):
+        try:
+            own = common_image_size([path])
+        except ImageReadError:  # decoding it says so, of all broken files together
+            continue
+        if own != tuple(size):
+            others.append(f"{os.fspath(path)!r} has {own[0]}×{own[1]}")
+    if others:
+        more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+        raise ValueError(
+            f"X holds {len(others):,} image file(s) of another size than the "
+            f"{size[0]}×{size[1]} pixels (height × width) of the arrays that this "
+            f"ImageEmbedder was fitted on: {', '.join(others[:5])}{more}. Set "
+            "image_size= to resize images, or give files of that size."
+        )
 
 
 def _count_features(module, shape):

@@ -178,15 +178,46 @@ def test_without_image_size_images_stay_as_they_are(paths, mixed_paths):
     assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"differ in size.*set image_size="):
         embedder(image_size=None).fit(mixed_paths)
-    # fitted on files or on arrays, files of other sizes become as large as those
-    arrays = embedder(image_size=None).fit(x.permute(0, 2, 3, 1).numpy())
-    for model in (embedder(image_size=None).fit(paths), arrays):
-        for small in (mixed_paths[:1], mixed_paths):
-            seen = model.transform([*small, *paths])
-            assert_allclose(seen[len(small) :], expected, rtol=1e-5, atol=1e-6)
-    resized = decode_image(mixed_paths[5], image_size=(8, 9))[None]
+    # fitted on files, files of other sizes become as large as those
+    model = embedder(image_size=None).fit(paths)
+    for small in (mixed_paths[:1], mixed_paths):
+        seen = model.transform([*small, *paths])
+        assert_allclose(seen[len(small) :], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fitted_on_arrays_without_image_size_other_files_are_refused(
+    paths, mixed_paths, tmp_path
+):
+    images = np.stack([decode_image(path) for path in paths])  # (n, 8, 9, 3)
+    model = embedder(image_size=None, cache_dir=tmp_path / "features").fit(images)
+    expected = model.transform(images)
+    assert_allclose(model.transform(paths), expected, rtol=1e-5, atol=1e-6)
+    # two of the eleven are of 8×9
+    with pytest.raises(ValueError, match=r"9 image file\(s\).*8×9 pixels") as caught:
+        model.transform(mixed_paths)
+    message = str(caught.value)
+    assert f"{mixed_paths[1]!r} has 30×31" in message
+    assert "and 4 more. Set image_size=" in message
+    assert f"{mixed_paths[0]!r}" not in message
+    # broken files are named as such, whatever their size
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageReadError, match=r"bad\.png"):
+        model.transform([*paths, str(tmp_path / "bad.png")])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.float32, torch.float64, torch.bfloat16]
+)
+def test_torch_tensors_are_arrays(dtype):
+    X = torch.randint(0, 256, (3, 8, 9, 3), generator=torch.Generator().manual_seed(0))
+    X = X.to(dtype) if dtype == torch.uint8 else (X / 255).to(dtype).requires_grad_()
+    array = X.detach().to(torch.uint8 if dtype == torch.uint8 else torch.float64)
+    expected = embedder().fit_transform(array.numpy())
+    assert_allclose(embedder().fit_transform(X), expected, rtol=1e-4, atol=1e-5)
+    rows = torch.arange(6.0).reshape(2, 3)
+    layer = nn.Linear(3, 2)
     assert_allclose(
-        arrays.transform(mixed_paths[5:6]), arrays.transform(resized), rtol=1e-5
+        embedder(layer).fit_transform(rows), embedder(layer).fit_transform(rows.numpy())
     )
 
 
@@ -555,6 +586,50 @@ def test_cached_features_equal_computed_ones(paths, tmp_path, computed, monkeypa
     again = cached(tmp_path).fit(paths).transform(paths[order])
     assert_array_equal(again, model.transform(paths)[order])
     assert len(computed) == 10
+
+
+def test_an_error_keeps_what_was_computed(paths, tmp_path, computed, monkeypatch):
+    monkeypatch.setattr("dalmax_sk._batches._READ_FILES", 2)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    model = cached(tmp_path, batch_size=2).fit(paths)
+    with pytest.raises(ImageReadError):
+        model.transform([*paths[:6], str(tmp_path / "bad.png"), *paths[6:]])
+    folder = only(tmp_path / "features", "*")
+    assert len(json.loads(only(folder, "block-*.json").read_text())["files"]) == 6
+    computed.clear()
+    expected = plain_loop(paths, net())
+    assert_allclose(model.transform(paths), expected, rtol=1e-5, atol=1e-6)
+    assert sorted(computed) == [f"{i}.png" for i in range(6, 10)]
+
+
+def test_the_size_of_arrays_makes_another_entry(paths, tmp_path):
+    # one folder for each size that a fit on arrays saw, though image_size is None
+    sizes = (8, 9), (9, 8)
+    model = cached(tmp_path, image_size=None)
+    for size in sizes:
+        file = write(tmp_path / f"{size[0]}.png", *size, 0)
+        model.fit(np.zeros((2, *size, 3), dtype=np.uint8)).transform([file])
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_the_key_of_a_cache_with_image_size_stays(paths, tmp_path):
+    # features that took hours must be found again by later versions
+    cached(tmp_path).fit(paths).transform(paths)
+    settings = json.loads(
+        (only(tmp_path / "features", "*") / "settings.json").read_text()
+    )
+    assert settings["image_size"] == [SIZE, SIZE]
+    assert sorted(settings) == [
+        "amp",
+        "backbone",
+        "format",
+        "image_size",
+        "mean",
+        "n_channels",
+        "net",
+        "std",
+        "weights_sha256",
+    ]
 
 
 def test_repeated_files_are_computed_once(paths, tmp_path, computed):

@@ -15,6 +15,7 @@ from dalmax_sk.evaluation._label_counts import labels_to_reach, saved_labels
 from dalmax_sk.evaluation._paired_tests import (
     adjust_p_values,
     paired_p_value,
+    seeds_after_step_down,
     seeds_to_decide,
     significance_level,
 )
@@ -94,6 +95,9 @@ def difference_columns(
         columns["more_seeds"][i] = seeds_to_decide(
             differences[i], level, wording.power, wording.test, MAX_MORE_SEEDS
         )
+    columns["more_seeds"][others] = seeds_after_step_down(
+        columns["more_seeds"][others], p_values, wording.correction
+    )
     return columns
 
 

@@ -52,8 +52,8 @@ def saved_labels(labels: np.ndarray, baseline_labels: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of float of shape (n,)
-        ``-inf`` where only the strategy, ``inf`` where only the baseline, NaN where
-        neither reaches the target.
+        ``inf`` where only the strategy reaches the target, ``-inf`` where only the
+        baseline does, NaN where neither does.
     """
     neither = np.isinf(labels) & np.isinf(baseline_labels)
     return np.where(neither, np.nan, baseline_labels - np.where(neither, 0.0, labels))

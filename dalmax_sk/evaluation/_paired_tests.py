@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 from scipy import stats
 
-__all__ = ["adjust_p_values", "paired_p_value", "seeds_to_decide", "significance_level"]
+__all__ = [
+    "adjust_p_values",
+    "paired_p_value",
+    "seeds_after_step_down",
+    "seeds_to_decide",
+    "significance_level",
+]
 
 # Up to this number of seeds all sign flips are tried (2**14 = 16384).
 _MAX_EXACT = 14
@@ -28,7 +34,8 @@ def paired_p_value(
         ``"t"``: Student's paired test. ``"permutation"``: flips of the differences'
         signs, statistic the sum. ``"wilcoxon"``: the same on signed ranks, zeros
         left out. Up to 14 seeds all flips are tried, so the p-value is exact; with
-        more, `n_resamples` flips are drawn.
+        more, `n_resamples` flips are drawn, and it is at least
+        ``1 / (n_resamples + 1)``.
     n_resamples : int, default=9999
         Number of drawn flips.
     random_state : RandomState
@@ -159,20 +166,55 @@ def seeds_to_decide(
     Returns
     -------
     float
-        A whole number, at least 1; ``inf`` if it is more than `max_more`, NaN if the
-        differences do not vary.
+        A whole number, at least 1; ``inf`` if it is more than `max_more`. NaN if the
+        differences are all 0, or with ``"t"`` all equal: flips find equal differences
+        as soon as there are enough seeds.
     """
     n = len(differences)
     mean, spread = differences.mean(), differences.std(ddof=1)
-    if np.ptp(differences) <= 1e-12 * max(1.0, np.abs(differences).max()):
-        return np.nan
+    noise = 1e-12 * max(1.0, np.abs(differences).max())
     seeds = np.arange(n + 1, n + max_more + 1)
-    effect = abs(mean) / spread
-    critical = stats.t.isf(alpha / 2, seeds - 1)
-    # P(T > critical) for noncentral T; the tail beyond -critical would be a
-    # significant difference in the wrong direction, which decides nothing rightly
-    found = stats.nct.sf(critical, seeds - 1, effect * np.sqrt(seeds)) >= power
+    if np.ptp(differences) <= noise:
+        if test == "t" or abs(mean) <= noise:
+            return np.nan
+        found = np.ones(len(seeds), dtype=bool)
+    else:
+        effect = abs(mean) / spread
+        critical = stats.t.isf(alpha / 2, seeds - 1)
+        # P(T > critical) for noncentral T; the tail beyond -critical would be a
+        # significant difference in the wrong direction, which decides nothing rightly
+        found = stats.nct.sf(critical, seeds - 1, effect * np.sqrt(seeds)) >= power
     if test != "t":
         # of 2**seeds flips, two are the most extreme
         found &= 2.0 ** (1 - seeds) <= alpha
     return float(seeds[np.argmax(found)] - n) if found.any() else np.inf
+
+
+def seeds_after_step_down(
+    more_seeds: np.ndarray, p_values: np.ndarray, correction: str | None
+) -> np.ndarray:
+    """Return how many more seeds decide, if smaller p-values must be decided first.
+
+    Holm's procedure tests a p-value only after it has rejected all smaller ones, so
+    that none is decided before those are.
+
+    Parameters
+    ----------
+    more_seeds : ndarray of float of shape (m,)
+        What :func:`seeds_to_decide` returned for each undecided one; NaN elsewhere.
+    p_values : ndarray of float of shape (m,)
+        As in :func:`adjust_p_values`.
+    correction : {"holm", "bonferroni"} or None
+        As there. Only Holm's steps down.
+
+    Returns
+    -------
+    ndarray of float of shape (m,)
+        NaN where `more_seeds` is.
+    """
+    if correction != "holm":
+        return more_seeds
+    order = np.argsort(np.where(np.isnan(p_values), 1.0, p_values), kind="stable")
+    after = np.empty_like(more_seeds)
+    after[order] = np.fmax.accumulate(more_seeds[order])
+    return np.where(np.isnan(more_seeds), np.nan, after)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dalmax_sk.evaluation._resampling import too_few_seeds
+
 __all__ = ["MAX_MORE_SEEDS", "Wording"]
 
 # Beyond this number of seeds nobody runs an experiment; the sentence says so.
@@ -140,8 +142,8 @@ class Wording:
         more = row["more_seeds"]
         if np.isnan(more):
             if abs(row["aubc_difference"]) <= 1e-12:
-                return "Both curves are the same at all seeds."
-            return "Without variation between seeds nothing can be tested."
+                return "Both areas are the same at all seeds."
+            return "Without variation between seeds there is no t-test."
         excludes_zero = row["difference_low"] > 0 or row["difference_high"] < 0
         remark = ""
         if excludes_zero and row["p_value"] < 1 - self.confidence_level:
@@ -171,7 +173,7 @@ class Wording:
             return f"It does not reach {target} within {self.last:,} labels."
         reached = f"It reaches {target} with {labels:,.0f} labels"
         if labels <= self.first:
-            reached = f"It is at {target} from the first {labels:,.0f} labels on"
+            reached = f"It is at {target} with the first {labels:,.0f} labels already"
         if math.isinf(saved):
             return (
                 f"{reached}; {self.baseline} does not within {self.last:,}, so at "
@@ -189,7 +191,9 @@ class Wording:
     def _saving_interval(self, row: Mapping[str, Any]) -> str:
         low, high = row["saving_low"], row["saving_high"]
         if np.isnan(low):
-            return "too few seeds for an interval"
+            # with more resamples of as many seeds there may be one
+            few = too_few_seeds(row["n_seeds"], self.confidence_level)
+            return f"too few {'seeds' if few else 'resamples'} for an interval"
         name = f"{100 * self.confidence_level:g} % interval"
         if 0 <= low and np.isfinite(high):
             return f"{name} {low:,.0f} to {high:,.0f} fewer"

@@ -54,21 +54,23 @@ class Comparison:
         - ``p_value`` of the paired test, ``p_adjusted`` after the correction;
         - ``verdict``: ``"better"``, ``"worse"``, ``"undecided"`` or ``"baseline"``;
         - ``more_seeds``: about how many more seeds would decide an undecided one, if
-          the difference stays what it is (``inf``: more than 1,000; NaN: decided, or
-          without variation);
+          the differences stay what they are (``inf``: more than 1,000; NaN: decided, or
+          nothing to test). With Holm's correction no fewer than what strategies of
+          smaller p-values need, for it decides in that order;
         - ``labels_to_target``: labels with which the mean curve first reaches the
           target (``inf``: not reached), interval ``labels_low``, ``labels_high``;
         - ``label_saving``: labels saved against the baseline (``inf``: only the
           strategy reaches the target, ``-inf``: only the baseline, NaN: neither),
           interval ``saving_low``, ``saving_high``; ``saving_ratio``: saved labels over
           the baseline's, NaN where not finite. The intervals of labels are NaN with
-          too few seeds for them (at 95 %: fewer than five);
+          too few seeds (at 95 %: fewer than five) or resamples for them;
         - ``mean_rank`` over the seeds, 1 is best;
         - ``fit_seconds``, ``query_seconds``: means a round.
 
         What compares with the baseline is NaN in its own row.
     penalty_matrix : pandas.DataFrame
-        Entry (i, j): share of the budgets after the initial set at which i beats j.
+        Entry (i, j): share of the budgets at which i beats j. The first budget does not
+        count if it is round 0 of every run: the initial set, which all share.
     penalty : pandas.Series
         For each strategy the mean of its column over the others: how often it is
         beaten. Lower is better.
@@ -238,7 +240,8 @@ def compare(
         Paired test of the areas. Student's needs differences that are roughly normal;
         the other two do not, but with n seeds their p-value cannot be less than
         ``2 / 2**n``: 0.0625 with five seeds, so they need six to find anything at 95 %,
-        and more once corrected.
+        and more once corrected. Above 14 seeds their flips of signs are drawn,
+        `n_bootstrap` of them, and the smallest p-value is ``1 / (n_bootstrap + 1)``.
     correction : {"holm", "bonferroni"} or None, default="holm"
         For as many tests as there are strategies besides the baseline, so that the
         chance of *any* false "better" or "worse" is at most ``1 - confidence_level``.
@@ -247,8 +250,9 @@ def compare(
     power : float in [0.5, 1), default=0.8
         With which chance ``more_seeds`` would decide.
     n_bootstrap : int, default=9999
-        Bootstrap resamples of the seeds, at least 199. All ``n**n`` resamples are taken
-        if they are no more than that (five seeds: 3,125).
+        Bootstrap resamples of the seeds, at least 199, and flips of signs with more
+        than 14 seeds. All ``n**n`` resamples are taken if they are no more than that
+        (five seeds: 3,125).
     on_unequal : {"raise", "intersect"}, default="raise"
         What to do if strategies do not have the same runs or budgets: raise, or take
         the runs (split and seed) that all strategies have, and the budgets that all
@@ -278,10 +282,10 @@ def compare(
     Intervals are bootstrap intervals over the seeds, corrected for small numbers of
     them [1]_: the plain percentile and BCa intervals cover only some 84 % where 95 % is
     meant with five seeds. The correction of the p-values is Holm's [2]_. The penalty
-    matrix follows [3]_, except that the initial set is left out, where paired
-    strategies are equal by construction. Friedman's test and Nemenyi's critical
-    difference follow [4]_ with seeds in the place of data sets: they speak of new seeds
-    on this data set, not of new data sets.
+    matrix follows [3]_, except that the initial set (round 0 of all runs) is left out,
+    where paired strategies are equal by construction. Friedman's test and Nemenyi's
+    critical difference follow [4]_ with seeds in the place of data sets: they speak of
+    new seeds on this data set, not of new data sets.
 
     References
     ----------
@@ -343,6 +347,8 @@ def compare(
         correction=correction,
         n_comparisons=len(names) - 1,
     )
+    first = curves.frame[curves.frame["n_labeled"] == budgets[0]]
+    n_shared = int((first["round"] == 0).all())  # budgets at which all are equal
     ranks = rank_rows(areas.T)  # (S, k)
     difference = critical_difference(len(names), len(seeds), 1 - confidence_level)
     columns: dict[str, Any] = {
@@ -358,7 +364,7 @@ def compare(
     return Comparison(
         table=ordered(pd.DataFrame(columns)),
         penalty_matrix=pd.DataFrame(
-            pairwise_wins(scores[:, :, 1:], confidence_level), names, names
+            pairwise_wins(scores[:, :, n_shared:], confidence_level), names, names
         ),
         ranks=pd.DataFrame(
             ranks[:, by_rank],

@@ -204,6 +204,22 @@ def test_penalty_leaves_out_the_initial_set():
     assert_allclose(comparison.penalty["badge"], 0)
 
 
+def test_penalty_keeps_a_first_budget_that_is_no_initial_set():
+    scores = np.full((2, 3, 3), 0.5)
+    scores[1] += np.array([0.1, 0.0, 0.0]) + np.array([0, 0.01, 0.02])[:, None]
+    curves = from_scores(scores)
+    assert compare(curves).penalty_matrix.loc["badge", "random_sampling"] == 0
+    later = BudgetCurves(curves.frame.assign(round=curves.frame["round"] + 1))
+    found = compare(later).penalty_matrix.loc["badge", "random_sampling"]
+    assert_allclose(found, 1 / 3)
+    # one run that was there a round later is enough
+    mixed = curves.frame.copy()
+    one = (mixed["strategy"] == "badge") & (mixed["seed"] == 2)
+    mixed.loc[one, "round"] += 1
+    found = compare(BudgetCurves(mixed)).penalty_matrix.loc["badge", "random_sampling"]
+    assert_allclose(found, 1 / 3)
+
+
 def test_ranks_and_groups():
     curves = make_curves((0.0, 0.1, 0.05, -0.1), noise=0.001)
     comparison = compare(curves)
@@ -291,8 +307,62 @@ def test_differences_without_variation():
     scores[2] += 0.01
     comparison = compare(from_scores(scores))
     assert comparison.table["verdict"].tolist().count("undecided") == 2
-    assert "Both curves are the same at all seeds" in comparison.verdicts["badge"]
-    assert "nothing can be tested" in comparison.verdicts["core_set_selection"]
+    assert "Both areas are the same at all seeds" in comparison.verdicts["badge"]
+    assert "there is no t-test" in comparison.verdicts["core_set_selection"]
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
+def test_equal_differences_need_seeds_for_tests_of_signs(test):
+    scores = 0.5 + 0.1 * np.arange(3) + np.zeros((2, 5, 1))
+    scores[1] += 0.01
+    comparison = compare(from_scores(scores), test=test)
+    # 2 / 2**6 is the first below 0.05
+    assert row_of(comparison, "badge")["more_seeds"] == 1
+    assert "about 1 more seed would decide it" in comparison.verdicts["badge"]
+    scores = np.concatenate([scores, scores[:, :1]], axis=1)
+    decided = compare(from_scores(scores), test=test)
+    assert row_of(decided, "badge")["verdict"] == "better"
+
+
+def test_equal_areas_of_other_curves_are_not_called_equal_curves():
+    scores = np.array([[0.6, 0.6, 0.6], [0.5, 0.6, 0.7]])[:, None] + np.zeros((4, 1))
+    sentence = compare(from_scores(scores)).verdicts["badge"]
+    assert "Both areas are the same" in sentence
+    assert "curves" not in sentence
+
+
+def test_a_target_reached_at_first_and_lost_again():
+    base = np.array([0.6, 0.4, 0.7]) + np.arange(5)[:, None] / 1000
+    comparison = compare(from_scores(np.stack([base, base - [0, 0.05, 0]])), target=0.5)
+    sentence = comparison.verdicts["badge"]
+    assert "It is at 50.0 % with the first 100 labels already" in sentence
+    assert "labels on" not in sentence
+
+
+def test_more_seeds_follow_holms_order():
+    # property: of undecided strategies none needs fewer seeds than one before it
+    rng = np.random.RandomState(1)
+    lower = 0
+    for _ in range(40):
+        areas = 0.6 + rng.normal(0, 0.01, size=(5, 5))
+        areas[1:] += np.array([0.02, 0.019, 0.018, 0.017])[:, None]
+        columns = difference_columns(areas, 0, WEIGHTS, WORDING, 199, rng)
+        order = np.argsort(columns["p_value"][1:])
+        more = columns["more_seeds"][1:][order]
+        more = more[~np.isnan(more)]
+        assert (more[1:] >= more[:-1]).all()
+        lower += len(more) > 1 and more[0] == more[1]
+    assert lower > 0  # the order did matter
+
+
+def test_few_resamples_have_no_interval_of_labels():
+    comparison = compare(make_curves((0.0, 0.06), n_seeds=6), n_bootstrap=199)
+    row = row_of(comparison, "badge")
+    ends = ["labels_low", "labels_high", "saving_low", "saving_high"]
+    assert row[ends].isna().all()
+    assert "%; too few resamples for an interval)" in comparison.verdicts["badge"]
+    enough = compare(make_curves((0.0, 0.06), n_seeds=6), n_bootstrap=999)
+    assert row_of(enough, "badge")[ends].notna().all()
 
 
 def test_no_number_of_seeds_decides_nothing():
