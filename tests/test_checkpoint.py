@@ -1,6 +1,10 @@
 """A run that was stopped anywhere goes on as if it never had been."""
 
 import json
+import os
+import subprocess
+import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,9 +12,13 @@ import pytest
 import sklearn
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.metrics import make_scorer
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from dalmax_sk import ActiveLearningClassifier, progress
+from dalmax_sk._checkpoint import describe_value, fingerprint_data
+from dalmax_sk.stopping import AllOf, Budget
 from dalmax_sk.strategies import CoreSet, QueryStrategy, RandomSampling
 
 TIMES = ("fit_seconds", "query_seconds", "eval_seconds", "peak_bytes")
@@ -318,6 +326,139 @@ def test_other_data_are_refused(table, tmp_path):
         make(tmp_path).fit(X + 1, y)
     with pytest.raises(ValueError, match="disagree about the labels of rows"):
         make(tmp_path).fit(X, np.roll(y, 1))
+
+
+@pytest.mark.parametrize("order", ["F", "strided", "one row", "memmap", "metadata"])
+def test_the_order_in_memory_is_no_content(tmp_path, order):
+    X = np.random.RandomState(0).rand(6, 4)
+    other = np.asfortranarray(X)
+    if order == "strided":
+        other = np.repeat(X, 2, axis=1)[:, ::2]
+    elif order == "one row":
+        other, X = np.repeat(X, 2, axis=0)[::2][:1], X[:1].copy()
+    elif order == "memmap":
+        np.save(tmp_path / "X.npy", X)
+        other = np.load(tmp_path / "X.npy", mmap_mode="r")
+    elif order == "metadata":
+        X, other = {"weights": X}, {"weights": other}
+    assert fingerprint_data(X) == fingerprint_data(other)
+    if order != "metadata":
+        assert fingerprint_data(X) != fingerprint_data(X + 1)
+        assert fingerprint_data(X) != fingerprint_data(X.reshape(-1))
+
+
+def closing_over(n):
+    return lambda n_round: n
+
+
+def test_other_functions_are_refused(table, tmp_path):
+    X, y = table
+    make(tmp_path, query_size=lambda n_round: 10).fit(X, y)
+    make(tmp_path, query_size=lambda n_round: 10).fit(X, y)
+    with pytest.raises(ValueError, match=r"query_size was .*<lambda>#.*, now"):
+        make(tmp_path, query_size=lambda n_round: 9).fit(X, y)
+
+
+def test_functions_inside_of_estimators_are_told_apart(table, tmp_path):
+    X, y = table
+
+    def model(function):
+        return make_pipeline(FunctionTransformer(function), LogisticRegression())
+
+    make(tmp_path, estimator=model(lambda X: 2 * X)).fit(X, y)
+    make(tmp_path, estimator=model(lambda X: 2 * X)).fit(X, y)
+    with pytest.raises(ValueError, match="functiontransformer__func was"):
+        make(tmp_path, estimator=model(lambda X: 3 * X)).fit(X, y)
+
+
+class Scaled:
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, n_round):
+        return self.function(n_round)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda r: 5, lambda r: 6),
+        (lambda r: min(r, 5), lambda r: max(r, 5)),
+        (lambda r, n=5: n, lambda r, n=6: n),
+        (lambda r, *, n=5: n, lambda r, *, n=6: n),
+        (lambda r: [5 for _ in r], lambda r: [6 for _ in r]),
+        (closing_over(5), closing_over(6)),
+        (closing_over(closing_over(5)), closing_over(closing_over(6))),
+        (partial(max, 5), partial(max, 6)),
+        (partial(lambda r: 5), partial(lambda r: 6)),
+        (Scaled(lambda r: 5), Scaled(lambda r: 6)),
+        (Scaled(lambda r: 5).__call__, Scaled(lambda r: 6).__call__),
+        (make_scorer(lambda y, p: 5), make_scorer(lambda y, p: 6)),
+        ([lambda r: 5], [lambda r: 6]),
+        ({"a": lambda r: 5}, {"a": lambda r: 6}),
+        (AllOf([lambda h: 5]), AllOf([lambda h: 6])),
+        (AllOf([Budget(5)]), AllOf([Budget(6)])),
+    ],
+)
+def test_what_differs_is_described_differently(one, other):
+    assert describe_value(one) == describe_value(one)
+    assert describe_value(one) != describe_value(other)
+    assert "0x" not in describe_value(one)
+
+
+def test_recursive_things_are_described():
+    def again(n):
+        return again(n - 1) if n else 0
+
+    items = [again]
+    items.append(items)
+    assert describe_value(items) == describe_value(items)
+    assert "again#" in describe_value(items)
+
+
+@pytest.mark.parametrize("value", [None, 1.5, "a", [1, "a"], (1,), {"a": [2]}, int])
+def test_plain_values_are_their_repr(value):
+    assert describe_value(value) == repr(value)
+
+
+DESCRIBING = """
+import sys
+junk = [object() for _ in range(int(sys.argv[1]))]
+from dalmax_sk._checkpoint import describe_value
+from dalmax_sk.stopping import AllOf, Budget
+
+def outer(names):
+    def inner(n, extra={"b", "a", "c"}):
+        return [name for name in names if name in {"x", "y", "z"}] or outer
+    return inner
+
+rule = AllOf([Budget(5), lambda history: len(history) > 9])
+print(describe_value([rule, outer({"p", "q", "r"}), outer, {"k", "l", "m"}]))
+"""
+
+
+def test_descriptions_are_the_same_in_every_process(tmp_path):
+    (tmp_path / "describing.py").write_text(DESCRIBING)
+    found = {
+        subprocess.run(
+            [sys.executable, str(tmp_path / "describing.py"), str(1000 * number)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": str(number)},
+        ).stdout
+        for number in range(1, 4)
+    }
+    assert len(found) == 1
+    assert "Budget(n_labels=5)" in found.pop()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"[]", b'{"format"'])
+def test_a_spoiled_file_is_no_checkpoint(table, tmp_path, content):
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(ValueError, match="is not a checkpoint of dalmax_sk"):
+        make(tmp_path).fit(*table)
+    assert (tmp_path / "state.json").read_bytes() == content
 
 
 @pytest.mark.parametrize(

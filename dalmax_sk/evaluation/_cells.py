@@ -10,6 +10,7 @@ import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from dalmax_sk._checkpoint import Checkpoint, fingerprint_params
+from dalmax_sk._checkpoint import Checkpoint, SpoiledStateError, fingerprint_params
 from dalmax_sk._sklearn_compat import safe_indexing
 
 __all__ = [
@@ -120,6 +121,20 @@ class CellCheckpoint(Checkpoint, os.PathLike[str]):
         super().__init__(directory)
         self._directory = directory
         self._written = time.monotonic()
+
+    def read(self, expected: Mapping[str, Any]) -> Any:
+        """Return the stored state, or None if there is none or it is spoiled."""
+        try:
+            return super().read(expected)
+        except SpoiledStateError as error:
+            warnings.warn(
+                f"{self.path} is spoiled ({error.__cause__!r}), maybe by a crash. It "
+                "is deleted, and its run begins anew.",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.path.unlink()
+            return None
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Keep the state, unless the one before is hardly older."""

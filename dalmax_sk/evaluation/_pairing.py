@@ -16,7 +16,8 @@ def paired_scores(
     """Return strategies, seeds (S,), budgets (B,), scores (k, S, B), their curves."""
     names = curves.strategies
     if baseline not in names:
-        close = difflib.get_close_matches(baseline, names, n=1)
+        # a strategy alone can be no baseline
+        close = difflib.get_close_matches(baseline, names if len(names) > 1 else [], 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
             f"The baseline {baseline!r} is not among the results, which have "
@@ -68,9 +69,24 @@ def _runs_of(curves: BudgetCurves) -> dict[str, set[tuple[int, int]]]:
 
 
 def _common_part(curves: BudgetCurves) -> BudgetCurves:
-    """Return the runs that all strategies have, at the budgets that these runs have."""
+    """Return the runs that all strategies have, at the budgets that these runs have.
+
+    Seeds without a split that other seeds have are left out: an experiment that was
+    interrupted ends in the middle of a seed.
+    """
     frame = curves.frame
     common = set.intersection(*_runs_of(curves).values())
+    splits = {split for split, _ in common}
+    whole = {
+        seed for _, seed in common if all((split, seed) in common for split in splits)
+    }
+    if common and not whole:
+        raise ValueError(
+            f"No seed has all the splits {_join(sorted(splits))}: the strategies have "
+            f"only (split, seed) {_join(sorted(common))} in common. Run what is "
+            "missing."
+        )
+    common = {run for run in common if run[1] in whole}
     kept = [
         run in common
         for run in zip(frame["split"].tolist(), frame["seed"].tolist(), strict=True)
@@ -93,7 +109,8 @@ def _check_same_runs(curves: BudgetCurves) -> None:
     for name, own in runs.items():
         seeds = sorted(every_seed - {seed for _, seed in own})
         if seeds:
-            lacking.append(f"{name!r} lacks seeds {_join(seeds)}")
+            word = "seed" if len(seeds) == 1 else "seeds"
+            lacking.append(f"{name!r} lacks {word} {_join(seeds)}")
         # splits lacking of a seed that is there
         rest = sorted(run for run in every - own if run[1] not in seeds)
         if rest:

@@ -12,7 +12,11 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_consistent_length, get_tags
 
-from dalmax_sk._checkpoint import fingerprint_data, fingerprint_params
+from dalmax_sk._checkpoint import (
+    describe_value,
+    fingerprint_data,
+    fingerprint_params,
+)
 from dalmax_sk._rounds import derive_seed, set_missing_seeds
 from dalmax_sk._setup import find_classes, given_classes
 from dalmax_sk._sklearn_compat import check_method_params, num_samples
@@ -150,6 +154,7 @@ def make_learner(
                 f"The ActiveLearningClassifier has {listed(own)}; budget_curve takes "
                 "labels from y, and keeps its states beside results=. Set them to None."
             )
+        _check_stopping(learner.stopping)
         learner.set_params(scoring=learner.scoring if scoring is None else scoring)
     else:
         learner = ActiveLearningClassifier(estimator, scoring=scoring, **given)
@@ -162,6 +167,34 @@ def make_learner(
     if given_classes(learner.classes, learner.estimator) is None:
         learner.set_params(classes=find_classes(y, None, None))
     return learner
+
+
+def _check_stopping(stopping: Any) -> None:
+    """Raise ValueError if labels of the test fold would decide when a run ends."""
+    from dalmax_sk.stopping import ForecastRule, PerformancePlateau, TargetScore
+
+    readers = (ForecastRule, PerformancePlateau, TargetScore)
+    found = [rule for rule in _single_rules(stopping) if isinstance(rule, readers)]
+    if found:
+        raise ValueError(
+            f"stopping holds {listed(found)}, which reads scores, and the scores of "
+            "budget_curve are those of the test fold: its labels would decide when a "
+            "run ends, and the curve would be chosen by what it reports. Take the rule "
+            "out, and see in the curves where a score is reached (compare(..., "
+            "target=...)); or stop by labels (Budget) or by the pool "
+            "(StabilizingPredictions, OverallUncertainty and others)."
+        )
+
+
+def _single_rules(stopping: Any) -> list[Any]:
+    """Return the rules inside of lists and of AllOf."""
+    from dalmax_sk.stopping import AllOf
+
+    if isinstance(stopping, AllOf):
+        return _single_rules(stopping.rules)
+    if isinstance(stopping, list | tuple):
+        return [single for rule in stopping for single in _single_rules(rule)]
+    return [stopping]
 
 
 # --------------------------------------------------------------------------- the folds
@@ -243,7 +276,8 @@ def describe_experiment(
         del settings[name]
     # a checkpoint may go on with other ones; a finished run may not
     settings |= {
-        name: repr(getattr(learner, name)) for name in ("n_rounds", "stopping")
+        name: describe_value(getattr(learner, name))
+        for name in ("n_rounds", "stopping")
     }
     return {
         "X": fingerprint_data(X),
@@ -251,7 +285,7 @@ def describe_experiment(
         "n_samples": num_samples(X),
         "splits": joblib.hash([(fold.train, fold.test) for fold in folds]),
         "n_splits": len(folds),
-        "metadata": joblib.hash([dict(fold.params) for fold in folds]),
+        "metadata": joblib.hash([fingerprint_data(dict(f.params)) for f in folds]),
         "learner": settings,
         "steps": {} if steps is None else fingerprint_params(steps),
         "versions": {

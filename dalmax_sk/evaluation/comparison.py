@@ -255,8 +255,8 @@ def compare(
         (five seeds: 3,125).
     on_unequal : {"raise", "intersect"}, default="raise"
         What to do if strategies do not have the same runs or budgets: raise, or take
-        the runs (split and seed) that all strategies have, and the budgets that all
-        these runs have.
+        the runs (split and seed) that all strategies have, without the seeds that then
+        lack a split which another seed has, and the budgets that all these runs have.
     random_state : int, RandomState instance or None, default=0
         Source of the resamples.
 
@@ -269,8 +269,8 @@ def compare(
     ------
     ValueError
         If the baseline or metric is not among the results, nothing is left to compare
-        with it, there is one seed only, strategies differ in runs or budgets, or scores
-        are not finite.
+        with it, there is one seed only, strategies differ in runs or budgets, scores
+        are not finite, or all are fractions and the target is above 1.
 
     See Also
     --------
@@ -329,13 +329,21 @@ def compare(
         curves, baseline, metric, on_unequal
     )
     metric = curves.metrics[0] if metric is None else metric
+    is_fraction = bool(scores.min() >= 0 and scores.max() <= 1)
+    if is_fraction and target is not None and target > 1:
+        hint = f" Did you mean {target / 100:g}?" if target <= 100 else ""
+        raise ValueError(
+            f"target={target:g} is no score that {metric} could reach: the scores lie "
+            f"between {scores.min():.4g} and {scores.max():.4g}, as fractions of 1."
+            f"{hint}"
+        )
     random_state = check_random_state(random_state)
     weights = resample_weights(len(seeds), n_bootstrap, random_state)
     areas = np.stack([area_under_budget_curve(budgets, of) for of in scores])  # (k, S)
     base = names.index(baseline)
     wording = Wording(
         metric=metric,
-        is_fraction=bool(scores.min() >= 0 and scores.max() <= 1),
+        is_fraction=is_fraction,
         baseline=baseline,
         target=float(scores[base, :, -1].mean() if target is None else target),
         target_is_final=target is None,

@@ -1,7 +1,7 @@
 """The results of an experiment: scores of strategies at growing numbers of labels."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Self
@@ -347,10 +347,12 @@ class BudgetCurves:
         frame = self.frame
         if strategies is not None:
             names = [strategies] if isinstance(strategies, str) else list(strategies)
+            _check_some("strategies", names, self.strategies)
             check_known("strategies", names, self.strategies)
             frame = pd.concat([self._of(name) for name in dict.fromkeys(names)])
         if seeds is not None:
             wanted = list(seeds)
+            _check_some("seeds", wanted, self.seeds)
             check_known("seeds", wanted, self.seeds)
             frame = frame[frame["seed"].isin(wanted)]
         if max_labels is not None:
@@ -443,3 +445,11 @@ class BudgetCurves:
             metric = self.metrics[0]
         check_known("metric", [metric], self.metrics)
         return PREFIX + metric
+
+
+def _check_some(what: str, wanted: Sequence[object], known: Sequence[object]) -> None:
+    if not wanted:
+        raise ValueError(
+            f"{what} is empty, which leaves nothing; give at least one of "
+            f"{listed([repr(name) for name in known], 30)}, or None to keep all."
+        )

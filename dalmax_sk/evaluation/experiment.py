@@ -91,8 +91,10 @@ def budget_curve(
     For every split of the data, every seed and every strategy, an
     :class:`~dalmax_sk.ActiveLearningClassifier` runs on the training fold and is scored
     on the test fold after each round. The labels of the training fold are hidden from
-    it and revealed as it asks for them; those of the test fold are only scored on. All
-    strategies share splits, seeds and initial sets, so their results are paired.
+    it and revealed as it asks for them; those of the test fold are only scored on. (A
+    function or rule of your own given as the learner's `stopping` could read these
+    scores; it should not.) All strategies share splits, seeds and initial sets, so
+    their results are paired.
 
     Parameters
     ----------
@@ -100,9 +102,12 @@ def budget_curve(
         What to train. A classifier, a pipeline that ends in one, or None (the learner's
         default) is fitted on the labelled rows of each round. An
         :class:`~dalmax_sk.ActiveLearningClassifier` brings its own settings; its
-        `strategy` and `random_state` are replaced. The steps of a pipeline that ends in
-        such a learner are fitted once for each split, on the rows of the training fold
-        **without their labels**.
+        `strategy` and `random_state` are replaced, and stopping rules that read scores
+        (:class:`~dalmax_sk.stopping.TargetScore`,
+        :class:`~dalmax_sk.stopping.PerformancePlateau`,
+        :class:`~dalmax_sk.stopping.ForecastRule`) are refused. The steps of a pipeline
+        that ends in such a learner are fitted once for each split, on the rows of the
+        training fold **without their labels**.
     X : array-like of shape (n_samples, ...)
         Image paths (1-D), images (3-D or 4-D) or a table (2-D).
     y : array-like of shape (n_samples,)
@@ -170,8 +175,10 @@ def budget_curve(
     The run of one cell can be repeated by itself with
     ``learner.set_params(strategy=..., random_state=seed).fit(X[train], y[train])``.
 
-    Strategies of one split and seed come together and splits of one seed, so that what
-    an interrupted experiment leaves is still paired.
+    Strategies of one split and seed come together and splits of one seed, so that
+    nearly all of what an interrupted experiment leaves is paired. The seeds that it was
+    at may lack strategies or splits; :func:`compare` leaves those out with
+    ``on_unequal="intersect"``.
 
     Examples
     --------

@@ -20,6 +20,13 @@ from sklearn.preprocessing import StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier, progress
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
+from dalmax_sk.stopping import (
+    AllOf,
+    Budget,
+    ForecastRule,
+    PerformancePlateau,
+    TargetScore,
+)
 from dalmax_sk.strategies import CoreSet, QueryStrategy, UncertaintySampling
 
 SIZES = {"n_initial": 8, "query_size": 5, "n_rounds": 2}
@@ -284,6 +291,37 @@ def test_a_learner_brings_its_settings(table):
     learner.set_params(oracle=len, checkpoint_dir="x")
     with pytest.raises(ValueError, match="has oracle, checkpoint_dir; budget_curve"):
         budget_curve(learner, X, y, **kwargs)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
+@pytest.mark.parametrize(
+    ("make_rule", "name"),
+    [
+        (lambda m: TargetScore(0.9, m), "TargetScore"),
+        (lambda m: PerformancePlateau(m), "PerformancePlateau"),
+        (lambda m: ForecastRule(0.9, metric=m), "ForecastRule"),
+        (lambda m: [Budget(30), TargetScore(0.9, m)], "TargetScore"),
+        (lambda m: [AllOf([Budget(9), PerformancePlateau(m)])], "PerformancePlateau"),
+    ],
+)
+def test_rules_that_read_the_test_fold_are_refused(table, make_rule, name, metric):
+    learner = ActiveLearningClassifier(
+        LogisticRegression(), stopping=make_rule(metric), **SIZES
+    )
+    message = rf"stopping holds {name}\(.*test fold: .*Take the rule out"
+    with pytest.raises(ValueError, match=message):
+        budget_curve(
+            learner, *table, strategies=["random_sampling"], scoring=["accuracy"]
+        )
+
+
+def test_other_rules_stop_runs(table):
+    rules = [Budget(13), AllOf([lambda history: False])]
+    learner = ActiveLearningClassifier(LogisticRegression(), stopping=rules, **SIZES)
+    curves = budget_curve(
+        learner, *table, strategies=["random_sampling"], cv=2, seeds=2
+    )
+    assert_array_equal(curves.budgets(), [8, 13])
 
 
 class Recorder(TransformerMixin, BaseEstimator):

@@ -31,6 +31,10 @@ NAMES = ["random_sampling", "badge", "core_set_selection", "typi_clust", "bait"]
 
 def make_curves(gains=(0.0, 0.03), *, n_seeds=5, n_budgets=6, noise=0.01, seed=0):
     """Curves of strategies that differ by `gains` at the end, paired by seed."""
+    return from_scores(make_scores(gains, n_seeds, n_budgets, noise, seed))
+
+
+def make_scores(gains=(0.0, 0.03), n_seeds=5, n_budgets=6, noise=0.01, seed=0):
     rng = np.random.RandomState(seed)
     shape = (len(gains), n_seeds, n_budgets)
     rise = 1 - np.exp(-np.arange(n_budgets) / 2)  # (B,)
@@ -38,7 +42,7 @@ def make_curves(gains=(0.0, 0.03), *, n_seeds=5, n_budgets=6, noise=0.01, seed=0
     scores = scores + rng.normal(0, 0.02, (n_seeds, 1))  # what a seed has in common
     scores = scores + rng.normal(0, noise, shape)
     scores[:, :, 0] = scores[:1, :, 0]  # one initial set
-    return from_scores(scores)
+    return scores
 
 
 def from_scores(scores, names=None, metric="accuracy"):
@@ -415,6 +419,9 @@ def test_missing_baseline_is_refused():
         compare(curves, "bagde")
     with pytest.raises(ValueError, match=r"have 'random_sampling', 'badge'\.$"):
         compare(curves, "xyz")
+    # a strategy alone is no baseline either
+    with pytest.raises(ValueError, match=r"which have 'margin_sampling'\.$"):
+        compare(from_scores(make_scores((0.0,)), ["margin_sampling"]))
     with pytest.raises(ValueError, match="nothing to compare"):
         compare(curves.select(["badge"]), "badge")
     with pytest.raises(ValueError, match=r"metric 'recall' .* have 'accuracy'"):
@@ -426,7 +433,7 @@ def test_unequal_seeds_are_refused_or_left_out():
     lacking = (frame["strategy"] == "badge") & frame["seed"].isin([1, 4])
     lacking |= (frame["strategy"] == "random_sampling") & (frame["seed"] == 5)
     curves = BudgetCurves(frame[~lacking])
-    lacks = r"'random_sampling' lacks seeds 5; 'badge' lacks seeds 1, 4\."
+    lacks = r"'random_sampling' lacks seed 5; 'badge' lacks seeds 1, 4\."
     with pytest.raises(ValueError, match=f"{lacks}.*intersect"):
         compare(curves)
     comparison = compare(curves, on_unequal="intersect")
@@ -446,6 +453,34 @@ def test_unequal_splits_are_refused():
         compare(curves)
     comparison = compare(curves, on_unequal="intersect")
     pd.testing.assert_frame_equal(comparison.table, compare(BudgetCurves(frame)).table)
+
+
+def interrupted(runs, n_splits=2):
+    """Curves of two strategies that both have only these (split, seed)."""
+    frame = make_curves(n_seeds=4).frame
+    frames = [frame.assign(split=split) for split in range(n_splits)]
+    frame = pd.concat(frames)
+    keys = zip(frame["split"], frame["seed"], strict=True)
+    return BudgetCurves(frame[[key in runs for key in keys]])
+
+
+def test_seeds_with_unequal_splits_are_left_out():
+    # an experiment that was cut off: seed 3 has the first split only
+    runs = {(split, seed) for split in range(2) for seed in range(4)} - {(1, 3)}
+    curves = interrupted(runs)
+    with pytest.raises(ValueError, match="seed 3 lacks 1"):
+        compare(curves)
+    comparison = compare(curves, on_unequal="intersect")
+    assert comparison.ranks.index.tolist() == [0, 1, 2]
+    expected = compare(curves.select(seeds=[0, 1, 2]))
+    pd.testing.assert_frame_equal(comparison.table, expected.table)
+
+
+def test_no_seed_with_all_splits_is_refused():
+    curves = interrupted({(0, 0), (1, 1), (0, 2), (1, 3)})
+    message = r"No seed has all the splits 0, 1: .*\(0, 0\), \(0, 2\), \(1, 1\), "
+    with pytest.raises(ValueError, match=message):
+        compare(curves, on_unequal="intersect")
 
 
 def test_unequal_budgets_are_refused_or_left_out():
@@ -470,6 +505,21 @@ def test_nothing_in_common_is_refused():
         compare(BudgetCurves(other_labels), on_unequal="intersect")
     with pytest.raises(ValueError, match=r"only \[100\] labels in common"):
         compare(make_curves().select(max_labels=100))
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [(90, r" Did you mean 0\.9\?$"), (1.5, "0.015"), (200, r"fractions of 1\.$")],
+)
+def test_a_target_in_percent_of_fractions_is_refused(target, hint):
+    with pytest.raises(ValueError, match=f"target={target} .*lie between 0.*{hint}"):
+        compare(make_curves(), target=target)
+
+
+def test_a_target_above_all_scores_is_no_error():
+    assert np.isinf(row_of(compare(make_curves(), target=1), "badge").labels_to_target)
+    percent = from_scores(100 * make_scores())
+    assert compare(percent, target=90).target == 90
 
 
 def test_scores_that_are_not_finite_are_refused():

@@ -99,6 +99,8 @@ def test_select():
     ("choice", "message"),
     [
         ({"strategies": ["bald"]}, "strategies: 'bald' not among the results"),
+        ({"strategies": []}, "strategies is empty.* one of 'random_sampling', 'badge'"),
+        ({"seeds": []}, "seeds is empty.* one of 0, 1, 2, or None to keep all"),
         ({"seeds": [7]}, "seeds: 7 not among the results, which have 0, 1, 2"),
         ({"max_labels": 3}, "max_labels=3 leaves nothing: the curves begin at 10"),
     ],

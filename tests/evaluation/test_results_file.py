@@ -15,10 +15,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 
-from dalmax_sk import progress
+from dalmax_sk import ActiveLearningClassifier, progress
 from dalmax_sk._checkpoint import Checkpoint
 from dalmax_sk._locks import FileLock
 from dalmax_sk.evaluation import BudgetCurves, _cells, budget_curve
+from dalmax_sk.stopping import AllOf, Budget
 from dalmax_sk.strategies import UncertaintySampling
 
 MEASURED = ["fit_seconds", "query_seconds", "score_seconds", "peak_bytes"]
@@ -416,6 +417,51 @@ def test_states_of_another_experiment_are_not_used(table, tmp_path, monkeypatch)
     X, y = table
     curves = experiment(X + 1, y, path, estimator=Stops())
     assert_same(curves, experiment(X + 1, y, None, estimator=Stops()))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"format": 1, "ru'])
+def test_a_spoiled_state_begins_its_run_anew(table, tmp_path, monkeypatch, content):
+    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    path = tmp_path / "results.jsonl"
+    Stops.countdown, Stops.error = 3, RuntimeError
+    with pytest.raises(RuntimeError):
+        experiment(*table, path, estimator=Stops())
+    Stops.countdown = None
+    (state,) = tmp_path.glob("results.jsonl.cells/*/state.json")
+    state.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"state\.json is spoiled .* begins anew"):
+        curves = experiment(*table, path, estimator=Stops())
+    assert_same(curves, experiment(*table, None, estimator=Stops()))
+    assert [file.name for file in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_functions_as_stopping_rules_are_known_again(table, tmp_path):
+    def run(most):
+        # every call makes other function objects
+        learner = ActiveLearningClassifier(
+            LogisticRegression(),
+            n_initial=8,
+            query_size=lambda n_round: 5,
+            n_rounds=2,
+            stopping=AllOf([lambda history: len(history) > most, Budget(90)]),
+        )
+        sizes = dict.fromkeys(("n_initial", "query_size", "n_rounds"))
+        path = tmp_path / "results.jsonl"
+        return experiment(*table, path, estimator=learner, **sizes)
+
+    first = run(2)
+    again, n_runs = count_runs(run, 2)
+    assert n_runs == 0
+    assert_same(first, again)
+    with pytest.raises(ValueError, match=r"stopping was AllOf\(.*, now AllOf\("):
+        run(1)
+
+
+def test_data_in_another_memory_order_are_the_same(finished):
+    X, y, path, curves = finished
+    again, n_runs = count_runs(experiment, np.asfortranarray(X), y, path)
+    assert n_runs == 0
+    assert_same(curves, again)
 
 
 def test_nothing_finished_yet(table, tmp_path):
