@@ -102,7 +102,9 @@ def compare_strategies(
         folder.check_free(overwrite=overwrite)
     else:
         check_keys(stored, folder.path / "run.json", _EXPECTED)
-    settings = _settings(given, stored, resume=resume, folder=folder.path)
+    # wherever the folder lies by now
+    placed = {**given, "dir_results": results}
+    settings = _settings(placed, stored, resume=resume, folder=folder.path)
     settings = _with_baseline(settings, screen)
     with screen.watch():
         data = list_run_data(
@@ -116,6 +118,7 @@ def compare_strategies(
         )
         screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
+        screen.say_short_pool(settings, len(data.train.paths) - n_initial)
         folder.lock()
         try:
             if overwrite:
@@ -165,6 +168,7 @@ def _with_baseline(settings: CompareSettings, screen: Screen) -> CompareSettings
             problems.append(f"{flag}: {error}")
     if problems:
         raise UsageError("\n".join(problems))
+    settings = replace(settings, types=_without_doubles(settings, screen))
     if settings.baseline not in settings.types:
         screen.say(f"{settings.baseline} is added: the others are compared with it")
         settings = replace(settings, types=[settings.baseline, *settings.types])
@@ -174,6 +178,21 @@ def _with_baseline(settings: CompareSettings, screen: Screen) -> CompareSettings
             "one strategy to compare with it."
         )
     return settings
+
+
+def _without_doubles(settings: CompareSettings, screen: Screen) -> list[str]:
+    """Return the names with one for each strategy; of two the baseline's stays."""
+    found: dict[str, str] = {}
+    if settings.baseline in settings.types:
+        found[repr(get_strategy(settings.baseline))] = settings.baseline
+    kept = []
+    for name in settings.types:
+        first = found.setdefault(repr(get_strategy(name)), name)
+        if first == name:
+            kept.append(name)
+        else:
+            screen.warn(f"{name} and {first} are one strategy; it runs as {first}.")
+    return kept
 
 
 class _Experiment:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.output_folder import listed
 from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
 from dalmax_sk.images.decode import ImageMode
@@ -119,6 +120,7 @@ def list_run_data(
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
     train = load_image_paths(dir_train)
+    _check_names(train.data)
     class_names = list(train.target_names)
     names = np.array(class_names)
     split = Split(Path(train.directory), train.data, names[train.target])
@@ -128,7 +130,24 @@ def list_run_data(
 def list_split(directory: str, class_names: Sequence[str]) -> Split:
     """List the images of a folder that has to have exactly these classes."""
     bunch = load_image_paths(directory, class_names=class_names)
+    _check_names(bunch.data)
     return Split(Path(bunch.directory), bunch.data, np.array(class_names)[bunch.target])
+
+
+def _check_names(paths: Sequence[str]) -> None:
+    """Raise UsageError for names that no file of the results could hold."""
+    bad = [path for path in paths if not _is_utf8(path)]
+    if bad:
+        shown = listed([os.fsencode(path).decode("utf-8", "replace") for path in bad])
+        raise UsageError(
+            f"{len(bad)} image files have names that are not UTF-8 (each � stands for "
+            f"a byte that is not): {shown}. Rename them, for instance with convmv."
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    # the file system's undecodable bytes come as lone surrogates
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> None:

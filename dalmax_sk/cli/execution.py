@@ -61,7 +61,7 @@ def execute(
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
         screen.err.print("")
-        screen.warn(f"interrupted. {after_interrupt(given)}")
+        screen.warn(f"interrupted. {after_interrupt(given)}", always=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except Exception as error:
         if debug or not is_mendable(error):

@@ -25,6 +25,7 @@ from dalmax_sk import progress
 
 if TYPE_CHECKING:  # the data need torch, and --help does not
     from dalmax_sk.cli.data import RunData
+    from dalmax_sk.cli.settings import LoopSettings
     from dalmax_sk.cli.strategy_table import StrategyEntry
 
 __all__ = ["Screen"]
@@ -78,8 +79,16 @@ class Screen:
             for path, reason in split.skipped:
                 self.warn(f"skipped {path}: {reason}")
 
-    def warn(self, text: str) -> None:
-        """Write one line that deserves attention to stderr."""
+    def say_short_pool(self, settings: "LoopSettings", n_pool: int) -> None:
+        """Write that the images run out before the rounds, if they do."""
+        text = settings.describe_short_pool(n_pool)
+        if text is not None:
+            self.warn(text)
+
+    def warn(self, text: str, *, always: bool = False) -> None:
+        """Write one line that deserves attention to stderr; if quiet, only `always`."""
+        if self.quiet and not always:
+            return
         self.err.print(f"[yellow]Note:[/] {escape(text)}")
 
     def fail(self, text: str) -> None:

@@ -120,7 +120,7 @@ class LoopSettings(ModelSettings):
     refit: str = "scratch"
 
     # settings that may differ from those of the run that is gone on with
-    _changeable: ClassVar[tuple[str, ...]] = ()
+    _changeable: ClassVar[tuple[str, ...]] = ("dir_results",)
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any]) -> Self:
@@ -213,6 +213,25 @@ class LoopSettings(ModelSettings):
             if name not in cls._changeable and config[name] != value
         ]
 
+    def describe_short_pool(self, n_pool: int) -> str | None:
+        """Return in words that the images run out before the rounds, or None.
+
+        Parameters
+        ----------
+        n_pool : int
+            Images that start unlabelled.
+        """
+        wanted = self.iterations * self.query_size
+        if wanted <= n_pool:
+            return None
+        n_rounds = -(-n_pool // self.query_size)
+        last = n_pool - max(0, n_rounds - 1) * self.query_size
+        return (
+            f"{self.iterations} rounds of {self.query_size} ask for {wanted} images "
+            f"and {n_pool} start unlabelled: the run ends after round {n_rounds}, "
+            f"whose batch is {last}."
+        )
+
     def resolve_n_initial(self, n_train: int) -> int:
         """Return the size of the initial set for `n_train` training images.
 
@@ -284,6 +303,7 @@ class CompareSettings(LoopSettings):
 
     # More strategies and seeds can be added to an experiment.
     _changeable: ClassVar[tuple[str, ...]] = (
+        "dir_results",
         "types",
         "seeds",
         "baseline",

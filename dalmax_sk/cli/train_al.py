@@ -54,7 +54,7 @@ def train_al(
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.settings.check_flags` returns them.
+        The flags, as :func:`~dalmax_sk.cli.checks.check_flags` returns them.
     resume : bool
         Go on with the run in the folder, or begin one if there is none.
     overwrite : bool
@@ -83,7 +83,11 @@ def train_al(
     else:
         folder.check_unused()
     if stored is not None:
-        settings = Settings.from_run(stored["config"], given)
+        settings = Settings.from_run(
+            # wherever the folder lies by now
+            stored["config"],
+            {**given, "dir_results": settings.dir_results},
+        )
         if stored["status"] == "finished":
             screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
             return
@@ -101,7 +105,7 @@ def train_al(
         )
         screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
-        _say_short_pool(settings, len(data.train.paths) - n_initial, screen)
+        screen.say_short_pool(settings, len(data.train.paths) - n_initial)
         folder.lock()
         try:
             if overwrite:
@@ -110,18 +114,6 @@ def train_al(
             run.execute(_make_learner(settings, strategy, data, folder, n_initial))
         finally:
             folder.unlock()
-
-
-def _say_short_pool(settings: Settings, n_pool: int, screen: Screen) -> None:
-    wanted = settings.iterations * settings.query_size
-    if wanted > n_pool:
-        n_rounds = -(-n_pool // settings.query_size)
-        last = n_pool - max(0, n_rounds - 1) * settings.query_size
-        screen.warn(
-            f"{settings.iterations} rounds of {settings.query_size} ask for {wanted} "
-            f"images and {n_pool} start unlabelled: the run ends after round "
-            f"{n_rounds}, whose batch is {last}."
-        )
 
 
 def _make_learner(

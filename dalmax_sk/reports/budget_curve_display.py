@@ -71,6 +71,9 @@ class BudgetCurveDisplay(FigureDisplay):
         Draw the others thin and grey, in one entry of the legend.
     band_name : str, default=None
         What the shaded bands show; stands below the legend.
+    limits_of_curves : bool, default=False
+        Let the curves alone set the range of the axis: bands of two seeds are so wide
+        that the curves would be flat lines between them. The bands are cut off.
 
     Attributes
     ----------
@@ -117,6 +120,7 @@ class BudgetCurveDisplay(FigureDisplay):
         relative: bool = False,
         highlight: Sequence[str] | None = None,
         band_name: str | None = None,
+        limits_of_curves: bool = False,
     ) -> None:
         self.curves = curves
         self.score_name = score_name
@@ -125,6 +129,7 @@ class BudgetCurveDisplay(FigureDisplay):
         self.relative = relative
         self.highlight = highlight
         self.band_name = band_name
+        self.limits_of_curves = limits_of_curves
 
     @classmethod
     def from_estimator(
@@ -231,6 +236,9 @@ class BudgetCurveDisplay(FigureDisplay):
                 f"There is one seed only, so there is no spread to shade: band={band!r}"
                 " needs two at least. Pass band=None."
             )
+        metric = curves.metrics[0] if metric is None else metric
+        scores = curves.frame[f"score_{metric}"]
+        is_fraction = bool(scores.min() >= 0 and scores.max() <= 1)
         lines = {}
         for name in wanted:
             if name == relative_to:
@@ -241,10 +249,11 @@ class BudgetCurveDisplay(FigureDisplay):
                     curves, name, relative_to, metric, seeds, budgets
                 )
             low, high = _band(values, band, confidence_level)
+            if is_fraction and low is not None and high is not None:
+                # few seeds make wide bands; no mean of fractions lies outside of that
+                floor = 0.0 if relative_to is None else -1.0
+                low, high = np.clip(low, floor, 1.0), np.clip(high, floor, 1.0)
             lines[name] = BudgetCurve(budgets, values.mean(axis=0), low, high)
-        metric = curves.metrics[0] if metric is None else metric
-        scores = curves.frame[f"score_{metric}"]
-        is_fraction = bool(scores.min() >= 0 and scores.max() <= 1)
         baseline = "random_sampling" if "random_sampling" in wanted else None
         names = {
             "ci": f"Band: {100 * confidence_level:g} % interval of the mean",
@@ -260,6 +269,7 @@ class BudgetCurveDisplay(FigureDisplay):
             band_name=None
             if band is None
             else f"{names[band]},\n{len(curves.seeds)} seeds",
+            limits_of_curves=len(curves.seeds) < 3,
         )
 
     def plot(self, ax: Axes | None = None) -> Self:
@@ -298,6 +308,11 @@ class BudgetCurveDisplay(FigureDisplay):
             (self.lines_[name],) = ax.plot(
                 budgets, scale * np.asarray(curve.scores), label=name, **style
             )
+        if self.limits_of_curves:
+            ends = np.concatenate([line.get_ydata() for line in ax.lines])
+            low, high = np.nanmin(ends), np.nanmax(ends)
+            room = 0.25 * (high - low) or 0.01 * scale
+            ax.set_ylim(low - room, high + room)
         self._label(ax)
         self._add_legend(ax)
         return self

@@ -220,3 +220,22 @@ def test_a_damaged_record_is_explained(compare, folder):
         result = compare(flags)
         assert result.exit_code == 2, result.output
         assert "it: config, total_seconds, data.train.sha256, " in result.stderr
+
+
+def test_two_names_of_one_strategy(compare, folder):
+    # properties: it runs once, under the first name; a pool that ends early is told of
+    flags = "--types core_set,core_set_selection --seeds 1 --query-size 40"
+    result = compare(flags)
+    assert result.exit_code == 0, result.output
+    assert "core_set_selection and core_set are one strategy" in result.stderr
+    assert record_of(folder)["config"]["types"] == ["random_sampling", "core_set"]
+    assert "start unlabelled: the run ends after round 1" in result.stderr
+    # a folder that was moved is the same comparison
+    moved = folder.parent.with_name("moved")
+    folder.parent.rename(moved)
+    words = f"--resume --dir-results {shlex.quote(str(moved))}"
+    result = compare(words, quick=False, data=False)
+    assert result.exit_code == 0, result.output
+    assert "run " not in result.stdout
+    assert record_of(moved / "compare")["config"]["dir_results"] == str(moved)
+    assert not folder.exists()

@@ -197,3 +197,7 @@ def test_a_walk_through_the_commands(images, tmp_path):
     run("report results")
     assert (tmp_path / "results" / "report.html").is_file()
     assert (tmp_path / "results" / "final_accuracy.txt").is_file()
+
+
+def test_strategies_are_listed_when_quiet_too(dalmax):
+    assert "margin_sampling" in dalmax("strategies", "--quiet").stdout

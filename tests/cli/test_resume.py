@@ -297,3 +297,14 @@ def test_sigint(images, run_cli, run_folder, snapshot, uninterrupted):
     assert time.monotonic() - started < 60
     assert run_cli("--resume").exit_code == 0
     assert snapshot(run_folder) == uninterrupted
+
+
+def test_a_moved_folder_is_the_same_run(run_cli, run_folder, tmp_path):
+    # property: where the results lie is no setting of the run
+    assert run_cli().exit_code == 0
+    moved = tmp_path / "moved"
+    (tmp_path / "results").rename(moved)
+    result = run_cli(f"--resume --dir-results {shlex.quote(str(moved))}")
+    assert result.exit_code == 0, result.output
+    assert "is finished; nothing is left to do" in result.stdout
+    assert not run_folder.exists()

@@ -210,6 +210,24 @@ def test_no_rounds_at_all(run_cli, run_folder):
     assert len(read_run(run_folder)["rounds"]) == 1
 
 
+def test_quiet_hides_notes(run_cli, images):
+    (images / "train/grass/broken.png").write_bytes(b"")
+    result = run_cli("--quiet --on-bad-image skip --query-size 40")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_names_that_are_no_utf_8_are_named(run_cli, run_folder, images):
+    try:
+        (images / "train/grass/0.png").rename(images / "train/grass/\udce9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    result = run_cli()
+    assert result.exit_code == 2
+    assert "1 image files have names that are not UTF-8" in result.stderr
+    assert "grass/\ufffd.png" in result.stderr
+    assert not run_folder.exists()
+
+
 def test_quiet_is_quiet(run_cli):
     result = run_cli("--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")

@@ -305,3 +305,29 @@ def test_names_of_the_diagram_are_apart_and_inside(n_strategies, n_seeds):
 def test_ranks_of_another_number_are_refused():
     with pytest.raises(ValueError, match=r"shape \(2,\); 3 strategies"):
         CriticalDifferenceDisplay([1, 2], list("abc"), 1.0, []).plot()
+
+
+@pytest.mark.parametrize("relative_to", [None, "s0"])
+def test_bands_of_two_seeds_stay_within_what_can_be(relative_to):
+    # properties: no fraction below 0 or above 1, and curves that can be told apart
+    rows = [
+        (f"s{i}", seed, n, value)
+        for i in range(2)
+        for seed in range(2)
+        for n, value in ((10, 0.1 + 0.5 * seed + 0.1 * i), (20, 0.9 - 0.6 * seed * i))
+    ]
+    frame = pd.DataFrame(rows, columns=["strategy", "seed", "n_labeled", "value"])
+    frame["round"] = frame["n_labeled"] // 10 - 1
+    frame = frame.assign(split=0, score_accuracy=frame.pop("value"))
+    display = BudgetCurveDisplay.from_curves(
+        BudgetCurves(frame), relative_to=relative_to
+    )
+    lowest = 0.0 if relative_to is None else -1.0
+    for curve in display.curves.values():
+        assert np.min(curve.low) >= lowest
+        assert np.max(curve.high) <= 1.0
+    display.plot()
+    drawn = np.concatenate([line.get_ydata() for line in display.ax_.lines])
+    low, high = display.ax_.get_ylim()
+    assert low < drawn.min() < drawn.max() < high
+    assert high - low <= 1.6 * np.ptp(drawn)

@@ -30,4 +30,5 @@ def _work(given: dict[str, Any], *, screen: Screen) -> None:
         table = [entry.to_dict() for entry in entries]
         typer.echo(dumps(table, indent=2, ensure_ascii=False))
     else:
-        screen.show_strategies(entries, SYMBOLS)
+        # the table is all there is to it, so --quiet does not take it away
+        Screen(quiet=False).show_strategies(entries, SYMBOLS)
