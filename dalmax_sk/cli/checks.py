@@ -47,7 +47,6 @@ _AT_LEAST = {
     "image_size": (1, "pixels"),
     "epochs": (1, "epochs a training"),
     "train_batch_size": (1, "images a step"),
-    "predict_batch_size": (1, "images a step"),
 }
 
 

@@ -25,6 +25,7 @@ from dalmax_sk.reports import (
     write_results_page,
     write_run_page,
 )
+from dalmax_sk.reports.page.comparison_page import _interval
 from dalmax_sk.reports.page.data import gather_run, share_of_images
 from dalmax_sk.reports.page.formats import file_size, fraction, number, seconds
 from dalmax_sk.reports.page.images import MissingImage, thumbnail
@@ -538,6 +539,11 @@ def test_the_files_inside_a_comparison(tmp_path):
 
 
 # -------------------------------------------------------------------------------- words
+
+
+def test_an_interval_without_ends_is_one_dash():
+    assert _interval("–", "–") == "–"
+    assert plain(_interval("1", "–")) == "1 to –"
 
 
 def test_numbers_in_words():

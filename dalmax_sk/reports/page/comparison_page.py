@@ -286,6 +286,8 @@ def _numbers(comparison: Comparison) -> list[Content]:
 
 
 def _interval(low: str, high: str) -> str:
+    if low == high == "–":
+        return "–"
     return f"{low} to {high}".replace(" ", "\N{NO-BREAK SPACE}")
 
 

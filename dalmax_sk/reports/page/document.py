@@ -283,7 +283,6 @@ def table(
     rows: Sequence[Sequence[Cell]],
     *,
     sortable: bool = False,
-    caption: str | None = None,
 ) -> Markup:
     """Return a table.
 
@@ -296,8 +295,6 @@ def table(
         the value, None last.
     sortable : bool, default=False
         Let readers with a script engine sort by a click on a heading.
-    caption : str, default=None
-        What the table holds, for those who cannot see where it stands.
 
     Returns
     -------
@@ -316,7 +313,6 @@ def table(
     body = [element("tr", [_cell(cell) for cell in row]) for row in rows]
     whole = element(
         "table",
-        element("caption", caption, class_="note") if caption else None,
         element("thead", head),
         element("tbody", [[row, BREAK] for row in body]),
         class_="sortable" if sortable else "plain",
