@@ -66,7 +66,7 @@ def execute(
     except Exception as error:
         if debug or not is_mendable(error):
             raise
-        if path is not None and given == {}:
+        if path is not None and given == {} and str(path) not in str(error):
             error.add_note(f"(Flags were read from {path} as well.)")
         screen.fail(_message(error))
         raise typer.Exit(EXIT_USAGE) from error

@@ -164,3 +164,10 @@ def test_quiet_from_the_file(dalmax, write):
     assert result.stdout == ""
     result = dalmax("train-al", "--config", write("debug = true\ntype = 'no such'"))
     assert isinstance(result.exception, ValueError)
+
+
+def test_the_file_is_named_once(dalmax, write):
+    path = write("no_such_flag = 1")
+    result = dalmax("train-al", "--config", path)
+    assert result.exit_code == 2
+    assert result.stderr.count(str(path)) == 1
