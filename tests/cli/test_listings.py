@@ -153,11 +153,15 @@ def test_flags_have_two_spellings_everywhere(dalmax, command):
     # property: --dir_results and --dir-results are one flag in every command
     text = dalmax(command, "--help").stdout
     assert "--config" in text
-    for flag in ("--on_bad_image", "--on-bad-image"):
-        if "--on-bad-image" not in text:
-            break
-        result = dalmax(command, flag, "x")
-        assert "--on-bad-image must be one of error, skip" in result.stderr
+    flag, wrong, message, given = (
+        ("max-images", "-1", "--max-images must be", ["."])
+        if command == "report"
+        else ("on-bad-image", "x", "--on-bad-image must be one of error, skip", [])
+    )
+    assert f"--{flag}" in text
+    for spelling in (flag, flag.replace("-", "_")):
+        result = dalmax(command, *given, f"--{spelling}", wrong)
+        assert message in result.stderr
 
 
 def test_help_loads_nothing_heavy(tmp_path):
