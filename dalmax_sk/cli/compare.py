@@ -8,7 +8,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from dalmax_sk._atomic import replacing
@@ -36,7 +35,7 @@ from dalmax_sk.reports import (
     write_comparison_page,
     write_run_json,
 )
-from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
+from dalmax_sk.reports._drawing import write_pdf
 from dalmax_sk.strategies import get_strategy
 
 __all__ = ["KIND", "compare_strategies"]
@@ -292,7 +291,7 @@ class _Experiment:
         path, screen = self._folder.path, self._screen
         self._folder.clear_but(_RESULTS, "run.json")
         curves.to_csv(path / "curves.csv")
-        _write_pdf(BudgetCurveDisplay.from_curves(curves), path / "curves.pdf")
+        write_pdf(BudgetCurveDisplay.from_curves(curves), path / "curves.pdf")
         found: Comparison | BudgetCurves = curves
         if len(curves.seeds) > 1:
             found = self._compare(curves)
@@ -319,11 +318,11 @@ class _Experiment:
         comparison = compare(curves, baseline, target=self._settings.target)
         comparison.to_csv(path)
         difference = BudgetCurveDisplay.from_curves(curves, relative_to=baseline)
-        _write_pdf(difference, path / "difference.pdf")
+        write_pdf(difference, path / "difference.pdf")
         penalty = PenaltyMatrixDisplay.from_comparison(comparison)
-        _write_pdf(penalty, path / "penalty_matrix.pdf")
+        write_pdf(penalty, path / "penalty_matrix.pdf")
         ranks = CriticalDifferenceDisplay.from_comparison(comparison)
-        _write_pdf(ranks, path / "critical_difference.pdf")
+        write_pdf(ranks, path / "critical_difference.pdf")
         return comparison
 
     def _write_record(self, status: str) -> None:
@@ -331,9 +330,3 @@ class _Experiment:
         seconds = self._seconds_before + time.perf_counter() - self._started
         self._record["total_seconds"] = round(seconds, 3)
         write_run_json(self._record, self._folder.path)
-
-
-def _write_pdf(display: Any, path: Path) -> None:
-    with matplotlib.rc_context(FILE_STYLE), replacing(path) as part:
-        figure = display.plot().figure_
-        save_figure(figure, part, file_format="pdf", name=path.name)

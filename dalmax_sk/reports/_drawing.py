@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
-__all__ = ["FILE_STYLE", "save_figure"]
+from dalmax_sk._atomic import replacing
+
+__all__ = ["FILE_STYLE", "save_figure", "write_pdf"]
 
 logger = logging.getLogger("dalmax_sk")
 
@@ -54,6 +57,14 @@ def save_figure(
             metadata=_METADATA.get(file_format),
         )
     _pass_on(caught, name)
+
+
+def write_pdf(display: Any, path: Path) -> Path:
+    """Plot a display and write its figure as PDF, all or nothing."""
+    with matplotlib.rc_context(FILE_STYLE), replacing(path) as part:
+        figure = display.plot().figure_
+        save_figure(figure, part, file_format="pdf", name=path.name)
+    return path
 
 
 def _pass_on(caught: Sequence[warnings.WarningMessage], name: str) -> None:

@@ -11,11 +11,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from numpy.typing import ArrayLike
 
-from dalmax_sk._atomic import replacing, write_text
-from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
+from dalmax_sk._atomic import write_text
+from dalmax_sk.reports._drawing import write_pdf
 from dalmax_sk.reports.displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,
@@ -179,7 +178,7 @@ def write_confusion_matrix(
         The file.
     """
     display = ConfusionHeatmapDisplay.from_predictions(y_true, y_pred, labels=labels)
-    return _write_pdf(display, Path(directory) / "confusion_matrix.pdf")
+    return write_pdf(display, Path(directory) / "confusion_matrix.pdf")
 
 
 def write_learning_curve(
@@ -202,7 +201,7 @@ def write_learning_curve(
         The file.
     """
     display = ActiveLearningCurveDisplay.from_history(history, name=name)
-    return _write_pdf(display, Path(directory) / "learning_curve.pdf")
+    return write_pdf(display, Path(directory) / "learning_curve.pdf")
 
 
 def write_training_plots(
@@ -223,21 +222,9 @@ def write_training_plots(
         The two files.
     """
     return [
-        _write_pdf(
+        write_pdf(
             TrainingHistoryDisplay.from_history(history, quantity=quantity),
             Path(directory) / f"training_{quantity}_plot.pdf",
         )
         for quantity in ("accuracy", "loss")
     ]
-
-
-def _write_pdf(
-    display: ActiveLearningCurveDisplay
-    | ConfusionHeatmapDisplay
-    | TrainingHistoryDisplay,
-    path: Path,
-) -> Path:
-    with matplotlib.rc_context(FILE_STYLE), replacing(path) as part:
-        figure = display.plot().figure_
-        save_figure(figure, part, file_format="pdf", name=path.name)
-    return path
