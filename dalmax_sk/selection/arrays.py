@@ -1,9 +1,12 @@
 """The way into and out of the selection kernels: checked tensors, positions.
 
 Every kernel computes with torch tensors, because one code then serves the CPU and the
-GPU; NumPy arrays share their memory with the tensor and are not copied.
+GPU; NumPy arrays share their memory with the tensor and are not copied. That holds for
+arrays that are mapped from a file as well: kernels read those in blocks, through
+`row_blocks` and `take_rows`, or give the pages back themselves with `release_pages`.
 """
 
+import math
 import operator
 import warnings
 from typing import Any
@@ -11,13 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from dalmax_sk._storage import (
+    allocate,
+    is_mapped,
+    release_pages,
+    row_blocks,
+    take_rows,
+)
+
 __all__ = [
     "Array",
     "as_matrix",
     "as_vector",
     "check_count",
     "check_max_memory",
+    "column_means",
+    "is_mapped",
     "positions_like",
+    "release_pages",
+    "row_blocks",
+    "take_rows",
 ]
 
 #: What goes into a kernel and comes out of it.
@@ -27,13 +43,14 @@ Array = np.ndarray | torch.Tensor
 _CHECK_ROWS = 4096
 
 
-def as_matrix(X: Any, name: str) -> torch.Tensor:
+def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
     """Return ``X`` as a finite (n, d) floating-point tensor on its own device.
 
     float32 and float64 stay as they are, half precision becomes float32 (exactly),
-    integers and booleans become float64.
+    integers and booleans become float64. What is mapped from a file stays there; if its
+    type has to change, the copy is a temporary file above ``max_memory`` bytes.
     """
-    tensor = _as_tensor(X, name)
+    tensor = _as_tensor(X, name, max_memory)
     if tensor.ndim != 2:
         raise ValueError(
             f"{name} must be two-dimensional, one row a point, got shape "
@@ -43,10 +60,12 @@ def as_matrix(X: Any, name: str) -> torch.Tensor:
         raise ValueError(f"{name} has no features, got shape {tuple(tensor.shape)}.")
     # A sum is finite only if every term is; it reads the data once and allocates
     # nothing. The exact count is taken only when the sum is not (it may overflow).
-    if not bool(torch.isfinite(tensor.sum())):
+    whole = None if is_mapped(tensor) else max(1, len(tensor))
+    total = sum(tensor[block].sum() for block in row_blocks(tensor, whole))
+    if not math.isfinite(total):
         bad = sum(
-            int((~torch.isfinite(rows)).any(dim=1).sum())
-            for rows in tensor.split(_CHECK_ROWS)
+            int((~torch.isfinite(tensor[block])).any(dim=1).sum())
+            for block in row_blocks(tensor, _CHECK_ROWS)
         )
         if bad:
             raise ValueError(
@@ -67,6 +86,19 @@ def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
     if n_missing:
         raise ValueError(f"{name} holds NaN in {n_missing} of {len(array)} places.")
     return array
+
+
+def column_means(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each column, in the type of ``tensor``, of shape (d,).
+
+    Of what is mapped from a file it is summed in float64, block by block.
+    """
+    if not is_mapped(tensor):
+        return tensor.mean(dim=0)
+    total = torch.zeros(tensor.shape[1], dtype=torch.float64)
+    for block in row_blocks(tensor):
+        total += tensor[block].sum(dim=0, dtype=torch.float64)
+    return (total / len(tensor)).to(tensor.dtype)
 
 
 def check_count(n: Any, available: int, name: str) -> int:
@@ -104,7 +136,7 @@ def positions_like(positions: torch.Tensor | np.ndarray, like: Any) -> Array:
     return tensor.cpu().numpy()
 
 
-def _as_tensor(values: Any, name: str) -> torch.Tensor:
+def _as_tensor(values: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
     """Return ``values`` as a float32 or float64 tensor, sharing memory if it can."""
     if isinstance(values, torch.Tensor):
         if values.is_complex():
@@ -117,6 +149,8 @@ def _as_tensor(values: Any, name: str) -> torch.Tensor:
                 f"{name} must hold real numbers in a dense array, got dtype "
                 f"{array.dtype}."
             )
+        if is_mapped(array):
+            array = _converted_in_blocks(array, name, max_memory)
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             array = array.astype(np.float64)
         if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
@@ -130,3 +164,22 @@ def _as_tensor(values: Any, name: str) -> torch.Tensor:
     if tensor.dtype not in (torch.float32, torch.float64):
         return tensor.to(torch.float32)
     return tensor
+
+
+def _converted_in_blocks(array: np.ndarray, name: str, max_memory: int) -> np.ndarray:
+    """Return a mapped array in a type and layout that torch takes, itself if it can."""
+    wanted = np.dtype(np.float64)
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 4:
+        wanted = np.dtype(np.float32)
+    if array.dtype == wanted and all(stride >= 0 for stride in array.strides):
+        return array
+    out = allocate(
+        array.shape,
+        wanted,
+        max_memory=max_memory,
+        what=f"the entries of {name}, made {wanted} from {array.dtype},",
+    )
+    for block in row_blocks(array):
+        out[block] = array[block]
+        release_pages(out[block])
+    return out
