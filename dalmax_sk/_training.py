@@ -9,6 +9,7 @@ from skorch.callbacks import Callback, EpochTimer
 from skorch.hf import AccelerateMixin
 
 from dalmax_sk import progress
+from dalmax_sk._inference import autocast
 from dalmax_sk.nets import InputClassifier, build_net
 
 __all__ = [
@@ -18,16 +19,9 @@ __all__ = [
     "TrainingData",
     "build_module",
     "epoch_records",
-    "evaluate",
 ]
 
 logger = logging.getLogger("dalmax_sk")
-
-# Numbers in one batch of inputs during inference. On a CPU that is 42 images of
-# 32×32×3, whose feature maps fit the cache (twice as fast as batches of 341); on a GPU
-# 5,461, or 111 of 224×224×3.
-_INFERENCE_VALUES = {"cpu": 2**17, "cuda": 2**24}
-_INFERENCE_BATCH = {"cpu": (4, 1024), "cuda": (4, 8192)}  # smallest, largest
 
 
 def build_module(
@@ -298,62 +292,3 @@ def epoch_records(history):
         | {"seconds": float(row["dur"])}
         for row in history
     ]
-
-
-def autocast(device, enabled):
-    """Context of bfloat16 mixed precision on ``device``, or of nothing."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled)
-
-
-def inference_batch_size(values_per_sample, device):
-    """Return how many samples to look at together when no gradient is needed."""
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    smallest, largest = _INFERENCE_BATCH[kind]
-    return min(largest, max(smallest, _INFERENCE_VALUES[kind] // values_per_sample))
-
-
-def evaluate(module, batches, n_samples, *, amp=False, embeddings=True):
-    """Run the module over batches in evaluation mode.
-
-    Parameters
-    ----------
-    module : InputClassifier
-    batches : iterable of (start, stop, X)
-    n_samples : int
-    amp : bool
-    embeddings : bool
-        Whether the embeddings are wanted as well.
-
-    Returns
-    -------
-    proba : ndarray of shape (n, C), float64
-        Each row sums to 1.
-    embeddings : ndarray of shape (n, d) or None
-    """
-    was_training = module.training
-    module.eval()
-    proba = found = None
-    try:
-        with torch.inference_mode():
-            for start, stop, X in batches:
-                with autocast(X.device, amp):
-                    output = module(X, return_embeddings=embeddings)
-                logits, features = output if embeddings else (output, None)
-                # Soft-max in float64, so that rows sum to 1 as exactly as they can.
-                rows = logits.double().softmax(1).cpu()
-                if proba is None:
-                    proba = rows.new_empty(n_samples, rows.shape[1])
-                proba[start:stop] = rows
-                if embeddings:
-                    if features.dtype == torch.bfloat16:
-                        features = features.float()
-                    if found is None:
-                        shape = (n_samples, features.shape[1])
-                        found = torch.empty(shape, dtype=features.dtype)
-                    found[start:stop] = features
-                if stop - start < n_samples:
-                    progress.report("pool", stop, n_samples)
-    finally:
-        module.train(was_training)
-    return proba.numpy(), None if found is None else found.numpy()

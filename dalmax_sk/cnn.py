@@ -1,12 +1,8 @@
 """CNNClassifier: a neural network that behaves like any scikit-learn classifier."""
 
-import copy
-import functools
-import math
 import os
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.base import (
     BaseEstimator,
@@ -14,59 +10,24 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import EarlyStopping
-from torch import nn
 
-from dalmax_sk import progress
-from dalmax_sk._batches import (
-    Batches,
-    input_statistics,
-    sequential_batches,
-    stage,
+from dalmax_sk._batches import sequential_batches
+from dalmax_sk._cnn_parts import (
+    OPTIMIZERS,
+    SCHEDULES,
+    restore_net,
+    state_to_continue,
+    train_net,
 )
+from dalmax_sk._inference import evaluate, inference_batch_size
 from dalmax_sk._inputs import read_inputs
 from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
-from dalmax_sk._targets import class_weights, encode_labels, stratified_split
-from dalmax_sk._training import (
-    AcceleratedConductor,
-    Conductor,
-    EpochReport,
-    FactorSchedule,
-    TrainingData,
-    build_module,
-    epoch_records,
-    evaluate,
-    inference_batch_size,
-    logger,
-)
-from dalmax_sk.augment import AUGMENTATIONS, get_augmentation
-from dalmax_sk.devices import resolve_device
-from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
-from dalmax_sk.nets.weights import is_weights_file
+from dalmax_sk._targets import encode_labels
+from dalmax_sk._training import epoch_records
+from dalmax_sk.augment import AUGMENTATIONS
 
 __all__ = ["CNNClassifier"]
-
-_OPTIMIZERS = {
-    "adam": (torch.optim.Adam, {}),
-    "adamw": (torch.optim.AdamW, {}),
-    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-}
-
-
-def _cosine(done):
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _one_cycle(done, warm_up=0.3):
-    """Rise from 1/25 to 1 over ``warm_up`` of the training, then fall to nearly 0."""
-    if done < warm_up:
-        return 1 / 25 + (1 - 1 / 25) * done / warm_up
-    return max(_cosine((done - warm_up) / (1 - warm_up)), 1e-4)
-
-
-_SCHEDULES = {"cosine": _cosine, "one_cycle": _one_cycle}
 
 
 class CNNClassifier(
@@ -232,8 +193,8 @@ class CNNClassifier(
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "optimizer": [StrOptions(set(_OPTIMIZERS)), callable],
-        "lr_schedule": [StrOptions({"constant", *_SCHEDULES}), callable],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr_schedule": [StrOptions({"constant", *SCHEDULES}), callable],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), None],
         "augment": ["boolean", StrOptions(set(AUGMENTATIONS)), callable],
@@ -351,42 +312,9 @@ class CNNClassifier(
         """
         source, y, spec = read_inputs(self, X, y)
         y_index, classes = encode_labels(y, self.classes, type(self).__name__)
-        start_state = self._state_to_continue(spec, classes)
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        accelerator = self._make_accelerator()
-        if accelerator:
-            from accelerate.utils import broadcast_object_list
-
-            # Without a random_state each process would draw its own.
-            (seed,) = broadcast_object_list([seed])
-        device = resolve_device(accelerator.device if accelerator else self.device)
-        cuda = [device] if device.type == "cuda" else []
-        with progress.logged(self.verbose), torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(seed)
-            data = self._make_data(source, y_index, spec, device, accelerator)
-            mean, std = self._get_normalization(data.train, spec, start_state)
-            weight = class_weights(self.class_weight, y_index, classes)
-            if weight is not None and spec.kind == "image":
-                weight = weight.float()
-            net = self._make_net(
-                spec,
-                len(classes),
-                mean=mean,
-                std=std,
-                weights=None if start_state is not None else self.weights,
-                device=device,
-                accelerator=accelerator,
-                criterion__weight=weight,
-                callbacks=self._make_callbacks(data),
-            )
-            net.train(data, start_state)
-        net.release(device)
-        self.net_ = net
-        self.classes_ = classes
-        self.input_spec_ = spec
-        self.history_ = epoch_records(net.history)
-        self.n_iter_ = len(self.history_)
-        return self
+        start_state = state_to_continue(self, spec, classes)
+        net = train_net(self, source, y_index, spec, classes, start_state)
+        return self._become(net, classes, spec, epoch_records(net.history))
 
     def predict_proba(self, X):
         """Class probabilities.
@@ -496,166 +424,12 @@ class CNNClassifier(
             embeddings=embeddings,
         )
 
-    def _state_to_continue(self, spec, classes):
-        """Return the weights that a warm start goes on from, or None."""
-        if not self.warm_start or not hasattr(self, "net_"):
-            return None
-        if not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                "warm_start=True cannot go from the classes "
-                f"{self.classes_.tolist()!r} to {classes.tolist()!r}. Pass "
-                "classes= with all of them, or warm_start=False."
-            )
-        if spec != self.input_spec_:
-            raise ValueError(
-                f"warm_start=True cannot go from {self.input_spec_} to {spec}. Give X "
-                "in the same form, or pass warm_start=False."
-            )
-        return self.module_.state_dict()
-
-    def _make_accelerator(self):
-        if self.device != "multi":
-            return None
-        try:
-            from accelerate import Accelerator
-        except ImportError as error:
-            raise ImportError(
-                "device='multi' needs Hugging Face Accelerate: "
-                'pip install "dalmax_sk[accelerate]".'
-            ) from error
-        return Accelerator(mixed_precision="bf16" if self.amp else "no")
-
-    def _make_data(self, source, y_index, spec, device, accelerator):
-        augment = get_augmentation(self.augment)
-        if augment is not None and spec.kind == "table":
-            raise ValueError(
-                f"augment={self.augment!r} changes images, but X is a table. Pass "
-                "augment=False."
-            )
-        rows, valid_rows = torch.arange(len(source)), None
-        if self.early_stopping:
-            rows, valid_rows = stratified_split(y_index, self.validation_fraction)
-        make = functools.partial(
-            Batches,
-            stage(source, device),
-            y=y_index.to(device),
-            device=device,
-        )
-        share = (
-            (accelerator.process_index, accelerator.num_processes)
-            if accelerator
-            else (0, 1)
-        )
-        train = make(
-            rows=rows,
-            batch_size=self.batch_size,
-            shuffle=True,
-            augment=augment,
-            share=share,
-        )
-        if valid_rows is None:
-            return TrainingData(train)
-        batch_size = inference_batch_size(source.values_per_sample, device)
-        return TrainingData(train, make(rows=valid_rows, batch_size=batch_size))
-
-    def _get_normalization(self, train, spec, start_state):
-        """Mean and standard deviation to standardise inputs by, float64."""
-        if start_state is not None:
-            return start_state["mean"].cpu(), start_state["std"].cpu()
-        by_name = self.weights is not None and not is_weights_file(self.weights)
-        if self.normalize == "train" or (self.normalize == "auto" and not by_name):
-            return input_statistics(train.source, train.rows)
-        if spec.kind == "table" or spec.shape[0] not in (1, 3):
-            raise ValueError(
-                "ImageNet's mean and standard deviation are for images of 3 channels "
-                f"(or 1); X has the shape {spec.shape} for each sample. Pass "
-                "normalize='train'."
-            )
-        if spec.dtype == "float" and train.source.in_memory:
-            low, high = (float(edge) for edge in train.source.data.aminmax())
-            if low < 0 or high > 1:
-                raise ValueError(
-                    f"X holds floats from {low:g} to {high:g}; for ImageNet's mean and "
-                    "standard deviation they must lie in [0, 1]. Scale them, give "
-                    "uint8 images, or pass normalize='train'."
-                )
-        mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
-        std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
-        if spec.shape[0] == 1:
-            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
-        return mean, std
-
-    def _make_callbacks(self, data):
-        callbacks = [("report", EpochReport())]
-        if self.lr_schedule != "constant":
-            factor = _SCHEDULES.get(self.lr_schedule, self.lr_schedule)
-            n_batches = data.train.n_batches * self.max_epochs
-            callbacks.append(("lr_schedule", FactorSchedule(factor, n_batches)))
-        callbacks += copy.deepcopy(list(self.callbacks or []))
-        if self.early_stopping:  # last, so that all see the epoch that it stops after
-            stopping = EarlyStopping(
-                patience=self.patience, load_best=True, sink=logger.info
-            )
-            callbacks.append(("early_stopping", stopping))
-        return callbacks
-
-    def _make_net(
-        self, spec, n_classes, *, mean, std, weights, device, accelerator=None, **kwargs
-    ):
-        """Return the conductor, not yet initialized."""
-        optimizer, options = _OPTIMIZERS.get(self.optimizer, (self.optimizer, {}))
-        if optimizer is not self.optimizer and device.type in ("cpu", "cuda"):
-            options = {**options, "fused": True}
-        if self.weight_decay:
-            options = {**options, "weight_decay": self.weight_decay}
-        kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
-        conductor = Conductor
-        if accelerator is not None:
-            conductor = AcceleratedConductor
-            kwargs["accelerator"] = accelerator
-        return conductor(
-            module=functools.partial(
-                build_module,
-                self.architecture,
-                input_shape=spec.shape,
-                n_classes=n_classes,
-                dropout=self.dropout,
-                weights=weights,
-                mean=mean,
-                std=std,
-                image_size=spec.shape[1:] if spec.resize else None,
-            ),
-            classes=np.arange(n_classes),
-            criterion=nn.CrossEntropyLoss,
-            optimizer=optimizer,
-            lr=self.lr,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            train_split=None,
-            amp=self.amp and spec.kind == "image",
-            compile=self.compile,
-            device=None if accelerator else str(device),
-            verbose=0,
-            **kwargs,
-        )
-
     def _restore(self, state, *, classes, spec, history):
         """Become fitted with the weights ``state`` (for `load_model`)."""
-        device = resolve_device("auto" if self.device == "multi" else self.device)
-        cuda = [device] if device.type == "cuda" else []
-        n_values = spec.shape[0]  # channels or columns
-        with torch.random.fork_rng(devices=cuda):
-            net = self._make_net(
-                spec,
-                len(classes),
-                mean=torch.zeros(n_values),
-                std=torch.ones(n_values),
-                weights=None,
-                device=device,
-            )
-            net.initialize()
-        net.module_.load_state_dict(state)
-        net.release(device)
+        net = restore_net(self, state, spec, len(classes))
+        return self._become(net, classes, spec, history)
+
+    def _become(self, net, classes, spec, history):
         self.net_ = net
         self.classes_ = classes
         self.input_spec_ = spec

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_param_validation
 from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
 from torch import nn
 
-from dalmax_sk import progress
+from dalmax_sk import _inference, progress
 from dalmax_sk._targets import stratified_split
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.nets import NoEmbeddingError, SmallCNN
@@ -99,7 +99,7 @@ def test_results_do_not_depend_on_batches(fitted, digits, monkeypatch):
     X = digits[0]
     expected = fitted.predict_proba_and_embeddings(X)
     monkeypatch.setitem(
-        sys.modules["dalmax_sk._training"]._INFERENCE_VALUES, "cpu", 64 * 7
+        _inference._INFERENCE_VALUES, "cpu", 64 * 7
     )
     found = fitted.predict_proba_and_embeddings(X)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
@@ -224,7 +224,7 @@ def test_progress_is_reported(fitted, digits, monkeypatch):
     names = ["lr", "seconds", "train_accuracy", "train_loss"]
     assert seen == [("epoch", 1, 2, names), ("epoch", 2, 2, names)]
     seen.clear()
-    values = sys.modules["dalmax_sk._training"]._INFERENCE_VALUES
+    values = _inference._INFERENCE_VALUES
     monkeypatch.setitem(values, "cpu", 64 * 150)
     with progress.listen(listener):
         fitted.predict(digits[0])

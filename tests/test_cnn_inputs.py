@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dalmax_sk import _batches, _training
+from dalmax_sk import _batches, _inference
 from dalmax_sk._inputs import channel_axis_of
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.images import (
@@ -228,7 +228,7 @@ def test_paths_in_many_batches(image_folder, monkeypatch):
     X, y = load_image_paths(image_folder / "train", return_X_y=True)
     clf = classifier().fit(X, y)
     expected = clf.predict_proba(X)
-    monkeypatch.setitem(_training._INFERENCE_VALUES, "cpu", 7 * 8 * 8 * 3)
+    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 7 * 8 * 8 * 3)
     monkeypatch.setattr(_batches, "_READ_FILES", 30)
     np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
 

@@ -1,0 +1,282 @@
+"""What a fit of CNNClassifier is put together from, as its parameters ask for it.
+
+Each function takes the classifier for its parameters and changes nothing in it.
+"""
+
+import copy
+import functools
+import math
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from dalmax_sk import progress
+from dalmax_sk._batches import Batches, input_statistics, stage
+from dalmax_sk._inference import inference_batch_size
+from dalmax_sk._targets import class_weights, stratified_split
+from dalmax_sk._training import (
+    AcceleratedConductor,
+    Conductor,
+    EpochReport,
+    FactorSchedule,
+    TrainingData,
+    build_module,
+    logger,
+)
+from dalmax_sk.augment import get_augmentation
+from dalmax_sk.devices import resolve_device
+from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
+from dalmax_sk.nets.weights import is_weights_file
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "restore_net",
+    "state_to_continue",
+    "train_net",
+]
+
+OPTIMIZERS = {
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+}
+
+
+def _cosine(done):
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _one_cycle(done, warm_up=0.3):
+    """Rise from 1/25 to 1 over ``warm_up`` of the training, then fall to nearly 0."""
+    if done < warm_up:
+        return 1 / 25 + (1 - 1 / 25) * done / warm_up
+    return max(_cosine((done - warm_up) / (1 - warm_up)), 1e-4)
+
+
+SCHEDULES = {"cosine": _cosine, "one_cycle": _one_cycle}
+
+
+def state_to_continue(clf, spec, classes):
+    """Return the weights that a warm start goes on from, or None."""
+    if not clf.warm_start or not hasattr(clf, "net_"):
+        return None
+    if not np.array_equal(classes, clf.classes_):
+        raise ValueError(
+            f"warm_start=True cannot go from the classes {clf.classes_.tolist()!r} to "
+            f"{classes.tolist()!r}. Pass classes= with all of them, or "
+            "warm_start=False."
+        )
+    if spec != clf.input_spec_:
+        raise ValueError(
+            f"warm_start=True cannot go from {clf.input_spec_} to {spec}. Give X in "
+            "the same form, or pass warm_start=False."
+        )
+    return clf.module_.state_dict()
+
+
+def train_net(clf, source, y_index, spec, classes, start_state):
+    """Return the conductor with the net that it has trained.
+
+    Parameters
+    ----------
+    clf : CNNClassifier
+    source : TensorSource or FileSource
+    y_index : Tensor of shape (n,), int64
+        Positions of the labels in ``classes``.
+    spec : InputSpec
+    classes : ndarray of shape (n_classes,)
+    start_state : dict of Tensor or None
+        Weights to go on from.
+    """
+    seed = check_random_state(clf.random_state).randint(2**31 - 1)
+    accelerator = _make_accelerator(clf)
+    if accelerator:
+        from accelerate.utils import broadcast_object_list
+
+        # Without a random_state each process would draw its own.
+        (seed,) = broadcast_object_list([seed])
+    device = resolve_device(accelerator.device if accelerator else clf.device)
+    with progress.logged(clf.verbose), _own_random_state(device):
+        torch.manual_seed(seed)
+        data = _make_data(clf, source, y_index, spec, device, accelerator)
+        mean, std = _get_normalization(clf, data.train, spec, start_state)
+        weight = class_weights(clf.class_weight, y_index, classes)
+        if weight is not None and spec.kind == "image":
+            weight = weight.float()
+        net = _make_net(
+            clf,
+            spec,
+            len(classes),
+            mean=mean,
+            std=std,
+            weights=None if start_state is not None else clf.weights,
+            device=device,
+            accelerator=accelerator,
+            criterion__weight=weight,
+            callbacks=_make_callbacks(clf, data),
+        )
+        net.train(data, start_state)
+    net.release(device)
+    return net
+
+
+def restore_net(clf, state, spec, n_classes):
+    """Return a conductor whose net has the weights ``state``, as after a training."""
+    device = resolve_device("auto" if clf.device == "multi" else clf.device)
+    n_values = spec.shape[0]  # channels or columns
+    with _own_random_state(device):
+        net = _make_net(
+            clf,
+            spec,
+            n_classes,
+            mean=torch.zeros(n_values),
+            std=torch.ones(n_values),
+            weights=None,
+            device=device,
+        )
+        net.initialize()
+    net.module_.load_state_dict(state)
+    net.release(device)
+    return net
+
+
+def _own_random_state(device):
+    """Context in which torch draws without touching the random states outside."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _make_accelerator(clf):
+    """Return Accelerate's accelerator for ``device="multi"``, else None."""
+    if clf.device != "multi":
+        return None
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise ImportError(
+            "device='multi' needs Hugging Face Accelerate: "
+            'pip install "dalmax_sk[accelerate]".'
+        ) from error
+    return Accelerator(mixed_precision="bf16" if clf.amp else "no")
+
+
+def _make_data(clf, source, y_index, spec, device, accelerator):
+    """Return the TrainingData of one fit, as near to the device as memory allows."""
+    augment = get_augmentation(clf.augment)
+    if augment is not None and spec.kind == "table":
+        raise ValueError(
+            f"augment={clf.augment!r} changes images, but X is a table. Pass "
+            "augment=False."
+        )
+    rows, valid_rows = torch.arange(len(source)), None
+    if clf.early_stopping:
+        rows, valid_rows = stratified_split(y_index, clf.validation_fraction)
+    make = functools.partial(
+        Batches,
+        stage(source, device),
+        y=y_index.to(device),
+        device=device,
+    )
+    share = (
+        (accelerator.process_index, accelerator.num_processes)
+        if accelerator
+        else (0, 1)
+    )
+    train = make(
+        rows=rows,
+        batch_size=clf.batch_size,
+        shuffle=True,
+        augment=augment,
+        share=share,
+    )
+    if valid_rows is None:
+        return TrainingData(train)
+    batch_size = inference_batch_size(source.values_per_sample, device)
+    return TrainingData(train, make(rows=valid_rows, batch_size=batch_size))
+
+
+def _get_normalization(clf, train, spec, start_state):
+    """Mean and standard deviation to standardise inputs by, float64."""
+    if start_state is not None:
+        return start_state["mean"].cpu(), start_state["std"].cpu()
+    by_name = clf.weights is not None and not is_weights_file(clf.weights)
+    if clf.normalize == "train" or (clf.normalize == "auto" and not by_name):
+        return input_statistics(train.source, train.rows)
+    if spec.kind == "table" or spec.shape[0] not in (1, 3):
+        raise ValueError(
+            "ImageNet's mean and standard deviation are for images of 3 channels "
+            f"(or 1); X has the shape {spec.shape} for each sample. Pass "
+            "normalize='train'."
+        )
+    if spec.dtype == "float" and train.source.in_memory:
+        low, high = (float(edge) for edge in train.source.data.aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"X holds floats from {low:g} to {high:g}; for ImageNet's mean and "
+                "standard deviation they must lie in [0, 1]. Scale them, give "
+                "uint8 images, or pass normalize='train'."
+            )
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64)
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
+    if spec.shape[0] == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return mean, std
+
+
+def _make_callbacks(clf, data):
+    callbacks = [("report", EpochReport())]
+    if clf.lr_schedule != "constant":
+        factor = SCHEDULES.get(clf.lr_schedule, clf.lr_schedule)
+        n_batches = data.train.n_batches * clf.max_epochs
+        callbacks.append(("lr_schedule", FactorSchedule(factor, n_batches)))
+    callbacks += copy.deepcopy(list(clf.callbacks or []))
+    if clf.early_stopping:  # last, so that all see the epoch that it stops after
+        stopping = EarlyStopping(
+            patience=clf.patience, load_best=True, sink=logger.info
+        )
+        callbacks.append(("early_stopping", stopping))
+    return callbacks
+
+
+def _make_net(
+    clf, spec, n_classes, *, mean, std, weights, device, accelerator=None, **kwargs
+):
+    """Return a conductor, not yet initialized."""
+    optimizer, options = OPTIMIZERS.get(clf.optimizer, (clf.optimizer, {}))
+    if optimizer is not clf.optimizer and device.type in ("cpu", "cuda"):
+        options = {**options, "fused": True}
+    if clf.weight_decay:
+        options = {**options, "weight_decay": clf.weight_decay}
+    kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
+    conductor = Conductor
+    if accelerator is not None:
+        conductor = AcceleratedConductor
+        kwargs["accelerator"] = accelerator
+    return conductor(
+        module=functools.partial(
+            build_module,
+            clf.architecture,
+            input_shape=spec.shape,
+            n_classes=n_classes,
+            dropout=clf.dropout,
+            weights=weights,
+            mean=mean,
+            std=std,
+            image_size=spec.shape[1:] if spec.resize else None,
+        ),
+        classes=np.arange(n_classes),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=optimizer,
+        lr=clf.lr,
+        max_epochs=clf.max_epochs,
+        batch_size=clf.batch_size,
+        train_split=None,
+        amp=clf.amp and spec.kind == "image",
+        compile=clf.compile,
+        device=None if accelerator else str(device),
+        verbose=0,
+        **kwargs,
+    )
