@@ -9,6 +9,8 @@ distances and to tell which few pairs have to be evaluated exactly.
 import numpy as np
 import torch
 
+from dalmax_sk.selection.arrays import is_mapped, release_pages, take_rows
+
 __all__ = [
     "block_shape",
     "bound_nearest",
@@ -17,6 +19,7 @@ __all__ = [
     "expanded_squares",
     "plain_squares",
     "products_are_float32",
+    "rows_at",
 ]
 
 # The largest tile of a distance matrix: wide enough for a matrix product to run at full
@@ -41,6 +44,18 @@ def block_shape(n_features: int, itemsize: int, max_memory: int) -> tuple[int, i
     ):
         rows, columns = max(1, rows // 2), max(1, columns // 2)
     return rows, columns
+
+
+def rows_at(points: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return ``points[index]``, without keeping pages of a mapped file resident."""
+    if not is_mapped(points) or not len(index):
+        return points[index]
+    first, last = int(index.min()), int(index.max())
+    if last - first >= 4 * len(index):
+        return take_rows(points, index)
+    rows = points[index]
+    release_pages(points[first : last + 1])
+    return rows
 
 
 def centred(
@@ -155,7 +170,7 @@ def bound_nearest(
         other_norms = (shifted_others * shifted_others).sum(dim=1)
         shifted_others *= -2.0
         for at, bound in zip(index.split(rows), bounds.split(rows), strict=True):
-            shifted = centred(pool[at], origin, torch.float32)
+            shifted = centred(rows_at(pool, at), origin, torch.float32)
             norms = (shifted * shifted).sum(dim=1)
             part = tile[: len(at) * len(others)].view(len(at), len(others))
             torch.mm(shifted, shifted_others.T, out=part)
@@ -188,7 +203,7 @@ def exact_nearest(
     for others in centers.to(torch.float64).split(columns):
         shifted_others = centred(others, origin, torch.float64)
         for at, best in zip(index.split(rows), nearest.split(rows), strict=True):
-            points = pool[at].to(torch.float64)
+            points = rows_at(pool, at).to(torch.float64)
             squares, margin = expanded_squares(
                 centred(points, origin, torch.float64), shifted_others
             )

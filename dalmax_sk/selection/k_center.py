@@ -9,6 +9,7 @@ first pass, one matrix product.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,21 @@ from dalmax_sk.selection.arrays import (
     as_matrix,
     check_count,
     check_max_memory,
+    column_means,
     positions_like,
+    row_blocks,
 )
 from dalmax_sk.selection.distances import (
     block_shape,
     bound_nearest,
     centred,
     exact_nearest,
-    expanded_squares,
-    plain_squares,
     products_are_float32,
+    rows_at,
 )
+from dalmax_sk.selection.farthest_first import greedy_on_cpu, greedy_on_device
 
-__all__ = ["as_centers", "check_range", "k_center_greedy"]
+__all__ = ["NearestCenters", "as_centers", "check_range", "k_center_greedy"]
 
 # Candidates that the greedy runs on between two looks at the whole pool: at least,
 # at most (their pairwise distances take 32 MB), and times the number of picks.
@@ -42,8 +45,33 @@ _WORKING_SET_PER_PICK = 2
 # Above this share of the current best squared distance, float32 bounds are too loose to
 # tell who may be next, and exact values are computed instead.
 _LOOSE = 0.01
-# Picks that a GPU makes between two synchronisations with the host.
-_DEVICE_STEPS = 64
+
+
+@dataclass
+class NearestCenters:
+    """What is known of each point's distance to the nearest of some centres.
+
+    Attributes
+    ----------
+    bound : ndarray of shape (n,), float64
+        At least the exact squared distance to the nearest of the first ``upto``
+        centres; infinite if nothing is known.
+    upto : ndarray of shape (n,), integer
+        How many centres ``bound`` takes account of, in the order of the centres.
+    exact : ndarray of shape (n,), bool
+        Whether ``bound`` is that distance itself.
+    """
+
+    bound: np.ndarray
+    upto: np.ndarray
+    exact: np.ndarray
+
+    @classmethod
+    def unknown(cls, n: int) -> "NearestCenters":
+        """Return the state of n points of which nothing is known: 13 bytes each."""
+        return cls(
+            np.full(n, np.inf), np.zeros(n, dtype=np.int32), np.zeros(n, dtype=bool)
+        )
 
 
 def k_center_greedy(
@@ -54,6 +82,7 @@ def k_center_greedy(
     random_state: Any = None,
     max_memory: int = 2**30,
     return_distances: bool = False,
+    nearest: NearestCenters | None = None,
 ) -> Array | tuple[Array, Array, float]:
     """Pick n points, each the farthest from all centres so far.
 
@@ -82,6 +111,10 @@ def k_center_greedy(
         numbers a point. The picks do not depend on it.
     return_distances : bool, default=False
         Whether to return the distances as well.
+    nearest : NearestCenters, default=None
+        What is known of the distances to `centers` from an earlier call with the same
+        points and with the first of these centres; brought up to date in place, so that
+        a call pays for the centres that are new. The picks do not depend on it.
 
     Returns
     -------
@@ -100,13 +133,16 @@ def k_center_greedy(
     ------
     ValueError
         If `X` or `centers` are not two-dimensional, finite, and of equal width, or hold
-        values whose squared distances overflow, or if `n` is not an integer from 1 to
-        n_pool.
+        values whose squared distances overflow, if `n` is not an integer from 1 to
+        n_pool, or if `nearest` is of another number of points or of more centres.
 
     Notes
     -----
     Ties are exact: two squared distances are equal, or they are not. Distances that are
     equal in exact arithmetic but not in float64 are no ties.
+
+    An `X` that is mapped from a file (:class:`numpy.memmap`) is read in blocks and
+    never copied whole; resident memory stays at the blocks and about 50 bytes a row.
 
     References
     ----------
@@ -125,14 +161,16 @@ def k_center_greedy(
     >>> k_center_greedy(X, 2, centers=[[0.0]], return_distances=True)
     (array([3, 2]), array([10.,  4.]), 1.0)
     """
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
+    n = check_count(n, len(pool), "X")
     labeled = as_centers(centers, pool)
-    check_range(pool, labeled)
+    largest = check_range(pool, labeled)
+    if nearest is not None:
+        _check_nearest(nearest, len(pool), len(labeled))
 
     rng = None if random_state is None else check_random_state(random_state)
-    traversal = _FarthestFirst(pool, labeled, n, rng, max_memory)
+    traversal = _FarthestFirst(pool, labeled, n, rng, max_memory, largest, nearest)
     if len(labeled) == 0:
         first = rng.randint(len(pool)) if rng is not None else traversal.most_central()
         traversal.add(first, np.inf)
@@ -162,18 +200,23 @@ def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
     return tensor.to(pool.device)
 
 
-def _magnitude(pool: torch.Tensor, labeled: torch.Tensor) -> float:
-    """Return the largest absolute value in either."""
-    return max(
-        float(torch.linalg.vector_norm(part, torch.inf))
+def _check_nearest(nearest: NearestCenters, n_pool: int, n_centers: int) -> None:
+    sizes = len(nearest.bound), len(nearest.upto), len(nearest.exact)
+    if set(sizes) != {n_pool} or nearest.upto.max() > n_centers:
+        raise ValueError(
+            f"nearest holds {sizes[0]} points and up to {int(nearest.upto.max())} "
+            f"centres, but X has {n_pool} rows and there are {n_centers} centers; it "
+            "must come from the same points and from the first of these centers."
+        )
+
+
+def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> float:
+    """Refuse values whose squared distances are infinite; return the largest value."""
+    largest = max(
+        float(torch.linalg.vector_norm(part[block], torch.inf))
         for part in (pool, labeled)
-        if len(part)
+        for block in row_blocks(part)
     )
-
-
-def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> None:
-    """Refuse values whose squared distances are infinite in float64."""
-    largest = _magnitude(pool, labeled)
     # |x - c| is at most twice the largest value in each feature, and the expansion adds
     # up a few such squares.
     limit = np.sqrt(np.finfo(np.float64).max / (16 * pool.shape[1]))
@@ -182,6 +225,7 @@ def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> None:
             f"X or centers hold values as large as {largest:g}, but squared distances "
             f"overflow float64 above {limit:g}. Rescale the features."
         )
+    return largest
 
 
 class _FarthestFirst:
@@ -200,29 +244,31 @@ class _FarthestFirst:
         n: int,
         rng: np.random.RandomState | None,
         max_memory: int,
+        largest: float,
+        known: NearestCenters | None,
     ) -> None:
         device, size = pool.device, len(pool)
+        self.known = known
         self.pool = pool
         self.labeled = labeled
         self.max_memory = max_memory
         self.n_asked = n
         self.picks: list[int] = []
         self.squares: list[float] = []
-        self.bound = torch.full((size,), torch.inf, dtype=torch.float64, device=device)
-        self.upto = torch.zeros(size, dtype=torch.int64, device=device)
-        self.exact = torch.zeros(size, dtype=torch.bool, device=device)
+        known = known or NearestCenters.unknown(size)
+        self.bound = torch.tensor(known.bound, device=device)
+        self.upto = torch.tensor(known.upto, device=device)
+        self.exact = torch.tensor(known.exact, device=device)
         # Ties go to the smallest priority number.
         order = np.arange(size) if rng is None else rng.permutation(size)
         self.priority = torch.from_numpy(order).to(device)
         self.working_size = _working_set_size(n, pool.shape[1], max_memory)
 
-        mean = pool.mean(dim=0)
+        mean = column_means(pool)
         # Any origin is correct; the mean of huge float32 values may overflow.
         self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
         # Beyond that size float32 squares may overflow.
-        self.use_float32 = (
-            products_are_float32(device) and _magnitude(pool, labeled) < 1e12
-        )
+        self.use_float32 = products_are_float32(device) and largest < 1e12
 
     @property
     def n_centers(self) -> int:
@@ -231,8 +277,17 @@ class _FarthestFirst:
     def most_central(self) -> int:
         """Return the candidate nearest to the pool's mean, ties by priority."""
         everyone = torch.arange(len(self.pool), device=self.pool.device)
+        # In blocks, so that it is the same whether the pool is mapped from a file.
+        total = sum(
+            self.pool[block].sum(dim=0, dtype=torch.float64)
+            for block in row_blocks(self.pool)
+        )
         squares = exact_nearest(
-            self.pool, everyone, self.origin[None], self.origin, self.max_memory
+            self.pool,
+            everyone,
+            (total / len(self.pool))[None],
+            self.origin,
+            self.max_memory,
         )
         nearest = (squares == squares.min()).nonzero().squeeze(1)
         return int(nearest[self.priority[nearest].argmin()])
@@ -250,6 +305,8 @@ class _FarthestFirst:
         while len(self.picks) < n:
             members, outside, outside_priority = self._working_set()
             self._refresh(members, exactly=True)
+            if not self.picks:
+                self._hand_on()
             n_before = len(self.picks)
             chosen, squares, bound = self._greedy(
                 members, n - n_before, outside, outside_priority
@@ -269,6 +326,13 @@ class _FarthestFirst:
             # A picked candidate's bound is minus infinity, which `best` may be as well.
             rivals = (self.bound >= best) & (self.bound > -torch.inf)
             self._refresh(rivals.nonzero().squeeze(1))
+
+    def _hand_on(self) -> None:
+        """Note what is known now, as long as there are no centres but the labelled."""
+        if self.known is not None:
+            self.known.bound[:] = self.bound.cpu().numpy()
+            self.known.upto[:] = self.upto.cpu().numpy()
+            self.known.exact[:] = self.exact.cpu().numpy()
 
     def _working_set(self) -> tuple[torch.Tensor, float, int]:
         """Choose the candidates with the largest bounds, equal ones by priority.
@@ -323,7 +387,8 @@ class _FarthestFirst:
                         self.pool, part, centers, self.origin, self.max_memory
                     )
                     largest_margin = max(largest_margin, margin)
-                    self.exact[part] = False
+                    # A distance stays exact if these centres are certainly farther.
+                    self.exact[part] &= squares - 2 * margin >= self.bound[part]
                 self.bound[part] = torch.minimum(self.bound[part], squares)
         self.upto[index] = self.n_centers
         if largest_margin > _LOOSE * float(self.bound.max()):
@@ -337,7 +402,8 @@ class _FarthestFirst:
         picks = self.picks[max(0, start - len(self.labeled)) :]
         columns = block_shape(self.pool.shape[1], 8, self.max_memory)[1]
         for begin in range(0, len(picks), columns):
-            yield self.pool[picks[begin : begin + columns]]
+            part = torch.tensor(picks[begin : begin + columns], dtype=torch.int64)
+            yield rows_at(self.pool, part.to(self.pool.device))
 
     def _greedy(
         self,
@@ -360,92 +426,11 @@ class _FarthestFirst:
         bound : torch.Tensor of shape (n_members,), float64
             The members' squared distances afterwards, minus infinity if picked.
         """
-        points = self.pool[members].to(torch.float64)  # (w, d)
-        greedy = _greedy_on_cpu if points.device.type == "cpu" else _greedy_on_device
+        points = rows_at(self.pool, members).to(torch.float64)  # (w, d)
+        greedy = greedy_on_cpu if points.device.type == "cpu" else greedy_on_device
         ahead = self.priority[members] < outside_priority
         shifted = centred(points, self.origin, torch.float64)
         return greedy(points, shifted, self.bound[members], n, outside, ahead)
-
-
-def _greedy_on_cpu(
-    points: torch.Tensor,
-    shifted: torch.Tensor,
-    bound: torch.Tensor,
-    n: int,
-    outside: float,
-    ahead: torch.Tensor,
-) -> tuple[list[int], list[float], torch.Tensor]:
-    """Pick one at a time; evaluate exactly only what the new centre may come nearer to.
-
-    The pairwise distances of the working set come from one matrix product; they and
-    their margin rule out nearly all of a pick's pairs. NumPy, because its calls cost
-    less than torch's on arrays of this size.
-    """
-    squares, margin = expanded_squares(shifted, shifted)  # (w, w), (w,)
-    reach, margins = squares.numpy(), margin.numpy()
-    rows, current, first = points.numpy(), bound.numpy().copy(), ahead.numpy()
-    chosen: list[int] = []
-    values: list[float] = []
-    while len(chosen) < n:
-        pick = int(current.argmax())  # the first of equals: members are by priority
-        value = float(current[pick])
-        if not (value > outside or (value == outside and first[pick])):
-            break
-        chosen.append(pick)
-        values.append(value)
-        current[pick] = -np.inf
-        near = np.flatnonzero(reach[pick] <= current + margins)
-        difference = rows[near] - rows[pick]
-        exact = np.square(difference, out=difference).sum(axis=1)
-        current[near] = np.minimum(current[near], exact)
-    return chosen, values, torch.from_numpy(current)
-
-
-def _greedy_on_device(
-    points: torch.Tensor,
-    shifted: torch.Tensor,
-    bound: torch.Tensor,
-    n: int,
-    outside: float,
-    ahead: torch.Tensor,
-) -> tuple[list[int], list[float], torch.Tensor]:
-    """Pick many at a time without asking the device, then keep the picks that are sure.
-
-    All distances are evaluated exactly: a GPU does that faster than it answers which
-    ones could be skipped.
-    """
-    chosen: list[int] = []
-    values: list[float] = []
-    current = bound.clone()
-    steps = torch.zeros(_DEVICE_STEPS, dtype=torch.int64, device=points.device)
-    found = torch.zeros(_DEVICE_STEPS, dtype=bound.dtype, device=points.device)
-    while len(chosen) < n:
-        n_steps = min(_DEVICE_STEPS, n - len(chosen))
-        before = current.clone()
-        for step in range(n_steps):
-            pick = current.argmax(dim=0, keepdim=True)  # (1,), the first of equals
-            steps[step], found[step] = pick[0], current[pick[0]]
-            _add_center(points, current, pick)
-        sure = (found > outside) | ((found == outside) & ahead[steps])
-        doubtful = (~sure[:n_steps]).nonzero()
-        n_sure = int(doubtful[0]) if len(doubtful) else n_steps
-        chosen += steps[:n_sure].tolist()
-        values += found[:n_sure].tolist()
-        if n_sure < n_steps:
-            current = before
-            for step in range(n_sure):
-                _add_center(points, current, steps[step : step + 1])
-            break
-    return chosen, values, current
-
-
-def _add_center(
-    points: torch.Tensor, current: torch.Tensor, pick: torch.Tensor
-) -> None:
-    """Shrink ``current`` (w,) by the new centre ``pick`` (1,), in place."""
-    exact = plain_squares(points, points[pick].squeeze(0))
-    torch.minimum(current, exact, out=current)
-    current.index_fill_(0, pick, -torch.inf)
 
 
 def _working_set_size(n: int, n_features: int, max_memory: int) -> int:
