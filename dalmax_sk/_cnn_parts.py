@@ -15,10 +15,10 @@ from torch import nn
 
 from dalmax_sk import progress
 from dalmax_sk._batches import Batches, input_statistics, stage
+from dalmax_sk._distributed import AcceleratedConductor
 from dalmax_sk._inference import inference_batch_size
 from dalmax_sk._targets import class_weights, stratified_split
 from dalmax_sk._training import (
-    AcceleratedConductor,
     Conductor,
     EpochReport,
     FactorSchedule,
