@@ -27,7 +27,7 @@ def inference_batch_size(values_per_sample, device):
     return min(largest, max(smallest, _INFERENCE_VALUES[kind] // values_per_sample))
 
 
-def iter_outputs(module, batches, *, amp=False, embeddings=True):
+def iter_outputs(module, batches, *, amp=False, embeddings=True, n_samples=None):
     """Run the module over batches in evaluation mode.
 
     Parameters
@@ -38,6 +38,8 @@ def iter_outputs(module, batches, *, amp=False, embeddings=True):
     amp : bool
     embeddings : bool
         Whether the embeddings are wanted as well.
+    n_samples : int or None
+        Rows of all batches together; the progress is reported if it is given.
 
     Yields
     ------
@@ -63,6 +65,8 @@ def iter_outputs(module, batches, *, amp=False, embeddings=True):
                         features = features.float()
                     features = features.cpu().numpy()
             yield start, stop, proba, features
+            if n_samples is not None and stop - start < n_samples:
+                progress.report("pool", stop, n_samples)
     finally:
         module.train(was_training)
 
@@ -86,7 +90,9 @@ def evaluate(module, batches, n_samples, *, amp=False, embeddings=True):
     embeddings : ndarray of shape (n, d) or None
     """
     proba = found = None
-    outputs = iter_outputs(module, batches, amp=amp, embeddings=embeddings)
+    outputs = iter_outputs(
+        module, batches, amp=amp, embeddings=embeddings, n_samples=n_samples
+    )
     for start, stop, rows, features in outputs:
         if proba is None:
             proba = np.empty((n_samples, rows.shape[1]))
@@ -95,6 +101,4 @@ def evaluate(module, batches, n_samples, *, amp=False, embeddings=True):
         proba[start:stop] = rows
         if embeddings:
             found[start:stop] = features
-        if stop - start < n_samples:
-            progress.report("pool", stop, n_samples)
     return proba, found

@@ -20,7 +20,7 @@ from dalmax_sk._cnn_parts import (
     state_to_continue,
     train_net,
 )
-from dalmax_sk._inference import evaluate, inference_batch_size
+from dalmax_sk._inference import evaluate, inference_batch_size, iter_outputs
 from dalmax_sk._inputs import read_inputs
 from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk._targets import encode_labels
@@ -382,6 +382,47 @@ class CNNClassifier(
             float32 for images, float64 for tables.
         """
         return self._evaluate(X, embeddings=True)
+
+    def iter_predictions(self, X, embeddings=True):
+        """Class probabilities and embeddings, some rows at a time.
+
+        What `predict_proba_and_embeddings` returns, for data whose results are not to
+        be in memory all at once.
+
+        Parameters
+        ----------
+        X : array-like
+            As in `predict_proba`; checked at the call.
+        embeddings : bool, default=True
+            Whether the embeddings are wanted as well.
+
+        Yields
+        ------
+        start, stop : int
+            Which rows of X these are; in order, without gaps.
+        proba : ndarray of shape (stop - start, n_classes), float64
+        embeddings : ndarray of shape (stop - start, d) or None
+            float32 for images, float64 for tables.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from dalmax_sk import CNNClassifier
+        >>> X, y = np.eye(4), [0, 1, 0, 1]
+        >>> clf = CNNClassifier(max_epochs=1, random_state=0, device="cpu").fit(X, y)
+        >>> for start, stop, proba, embeddings in clf.iter_predictions(X):
+        ...     print(start, stop, proba.shape, embeddings.shape)
+        0 4 (4, 2) (4, 64)
+        """
+        check_is_fitted(self)
+        source = read_inputs(self, X, spec=self.input_spec_)
+        return iter_outputs(
+            self.module_,
+            self._batches(source),
+            amp=self.net_.amp,
+            embeddings=embeddings,
+            n_samples=len(source),
+        )
 
     def iter_batches(self, X, batch_size=None):
         """Go through X in batches that ``module_`` takes.
