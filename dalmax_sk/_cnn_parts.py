@@ -17,6 +17,7 @@ from dalmax_sk import progress
 from dalmax_sk._batches import Batches, input_statistics, stage
 from dalmax_sk._distributed import AcceleratedConductor
 from dalmax_sk._inference import inference_batch_size
+from dalmax_sk._rounds import derive_seed
 from dalmax_sk._targets import class_weights, stratified_split
 from dalmax_sk._training import (
     Conductor,
@@ -26,6 +27,7 @@ from dalmax_sk._training import (
     build_module,
     logger,
 )
+from dalmax_sk._warm_start import WarmStart, check_shrink_perturb
 from dalmax_sk.augment import get_augmentation
 from dalmax_sk.devices import resolve_device
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
@@ -93,6 +95,10 @@ def train_net(clf, source, y_index, spec, classes, start_state):
         Weights to go on from.
     """
     seed = check_random_state(clf.random_state).randint(2**31 - 1)
+    shrink_perturb = check_shrink_perturb(clf.shrink_perturb)
+    if start_state is not None and shrink_perturb is not None:
+        # An int gives every fit the same seed, and so every round the same noise.
+        seed = derive_seed(seed, clf.n_fits_)
     accelerator = _make_accelerator(clf)
     if accelerator:
         from accelerate.utils import broadcast_object_list
@@ -119,7 +125,11 @@ def train_net(clf, source, y_index, spec, classes, start_state):
             criterion__weight=weight,
             callbacks=_make_callbacks(clf, data),
         )
-        net.train(data, start_state)
+        start = None
+        if start_state is not None:
+            given = isinstance(clf.architecture, nn.Module)
+            start = WarmStart(start_state, shrink_perturb, fresh_is_random=not given)
+        net.train(data, start)
     net.release(device)
     return net
 

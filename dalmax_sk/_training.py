@@ -73,7 +73,7 @@ class Conductor(NeuralNetClassifier):
     def __init__(self, *args, amp=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.amp = amp
-        self._start_state = None
+        self._warm_start = None
 
     @property
     def _default_callbacks(self):
@@ -87,14 +87,8 @@ class Conductor(NeuralNetClassifier):
 
     def initialize_module(self):
         super().initialize_module()
-        if self._start_state is not None:
-            try:
-                self.module_.load_state_dict(self._start_state)
-            except RuntimeError as error:
-                raise ValueError(
-                    "warm_start=True: the present weights do not fit the architecture, "
-                    f"which has changed since the last fit. {error}"
-                ) from error
+        if self._warm_start is not None:
+            self._warm_start.load_into(self.module_)
         return self
 
     def release(self, device):
@@ -129,18 +123,18 @@ class Conductor(NeuralNetClassifier):
             logits = super().infer(x, **fit_params)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
 
-    def train(self, data, start_state=None):
+    def train(self, data, warm_start=None):
         """Initialize and run all epochs; an interrupt from the keyboard is raised.
 
         Parameters
         ----------
         data : TrainingData
-        start_state : dict of Tensor or None, default=None
+        warm_start : WarmStart or None, default=None
             Weights to start from in place of fresh ones.
         """
-        self._start_state = start_state
+        self._warm_start = warm_start
         self.initialize()
-        self._start_state = None
+        self._warm_start = None
         self.notify("on_train_begin", X=data, y=None)
         try:
             self.fit_loop(data)

@@ -1,0 +1,136 @@
+"""How a net goes on from weights it has: as they are, or shrunk and perturbed."""
+
+from collections.abc import Iterator
+from numbers import Real
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["WarmStart", "check_shrink_perturb"]
+
+
+def check_shrink_perturb(value):
+    """Return (shrink, noise) as floats, or None.
+
+    Raises
+    ------
+    ValueError
+        If it is no pair of numbers in [0, 1] and [0, inf), or (0, 0).
+    """
+    if value is None:
+        return None
+    if isinstance(value, tuple | list) and len(value) == 2:
+        shrink, noise = value
+        if _is_number(shrink) and _is_number(noise):
+            shrink, noise = float(shrink), float(noise)
+            if 0 <= shrink <= 1 and noise >= 0 and shrink + noise > 0:
+                return shrink, noise
+    raise ValueError(
+        f"shrink_perturb must be None or a pair (shrink, noise) such as (0.4, 0.1), "
+        f"shrink in [0, 1] and noise in [0, inf), not both 0; got {value!r}."
+    )
+
+
+def _is_number(value):
+    return (
+        isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
+    )
+
+
+class WarmStart:
+    """Weights that a fresh net goes on from.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        State of the net as the last fit left it.
+    shrink_perturb : (float, float) or None
+        What is made of it, see :class:`~dalmax_sk.CNNClassifier`.
+    fresh_is_random : bool, default=True
+        Whether the parameters of a net just built are drawn at random; otherwise (the
+        architecture is a module, which is copied) its layers are asked to draw anew.
+    """
+
+    def __init__(self, state, shrink_perturb=None, fresh_is_random=True):
+        self.state = state
+        self.shrink_perturb = shrink_perturb
+        self.fresh_is_random = fresh_is_random
+
+    def load_into(self, module):
+        """Give ``module``, which was just built, the weights to start from.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not fit the module, or a layer cannot draw new ones.
+        """
+        fresh = None
+        if self.shrink_perturb is not None:
+            if not self.fresh_is_random:
+                _draw_anew(module)
+            fresh = {
+                name: value.detach().clone()
+                for name, value in _trainable_values(module)
+            }
+        try:
+            module.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise ValueError(
+                "warm_start=True: the present weights do not fit the architecture, "
+                f"which has changed since the last fit. {error}"
+            ) from error
+        if fresh is not None:
+            _mix(module, fresh, *self.shrink_perturb)
+
+
+def _mix(module, fresh, shrink, noise):
+    """Make parameters ``shrink · present + noise · fresh``; take the fresh buffers."""
+    with torch.no_grad():
+        for name, value in _trainable_values(module):
+            if isinstance(value, nn.Parameter):
+                value.mul_(shrink).add_(fresh[name], alpha=noise)
+            else:
+                value.copy_(fresh[name])
+
+
+def _trainable_values(module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield parameters that are trained, and buffers, except those of frozen parts.
+
+    A part is frozen if it has parameters and none of them is trained: its buffers
+    (running statistics) belong to weights that stay as they are.
+    """
+    frozen = [
+        f"{name}." for name, part in module.named_modules() if name and _is_frozen(part)
+    ]
+    for name, value in module.named_parameters():
+        if value.requires_grad:
+            yield name, value
+    for name, value in module.named_buffers():
+        if not name.startswith(tuple(frozen)):
+            yield name, value
+
+
+def _is_frozen(part):
+    trained = [value.requires_grad for value in part.parameters()]
+    return bool(trained) and not any(trained)
+
+
+def _draw_anew(module):
+    """Initialise every trained layer at random, as it was when it was constructed."""
+    for name, layer in module.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if not any(value.requires_grad for value in own):
+            continue
+        reset = getattr(layer, "reset_parameters", None) or getattr(
+            layer, "_reset_parameters", None
+        )
+        if reset is None:
+            raise ValueError(
+                "shrink_perturb adds the weights of a fresh random net, but the layer "
+                f"{name!r} ({type(layer).__name__}) of the architecture has no "
+                "reset_parameters() to draw them by. Give it that method, or give "
+                "architecture as a function f(input_shape, n_classes) that builds a "
+                "new net."
+            )
+        reset()
