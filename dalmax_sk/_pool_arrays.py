@@ -2,9 +2,16 @@
 
 import numpy as np
 
+from dalmax_sk._storage import (
+    allocate,
+    is_mapped,
+    release_pages,
+    row_blocks,
+    take_rows,
+)
 from dalmax_sk.head import LinearHead
 
-__all__ = ["check_arrays"]
+__all__ = ["check_arrays", "sliced"]
 
 # name -> number of axes
 _AXES = {
@@ -14,15 +21,19 @@ _AXES = {
     "labeled_proba": 2,
     "samples": 3,
 }
+# What a sum of probabilities may differ from 1 by.
+_TOLERANCE = 1e-3
 
 
-def check_arrays(*, head, y_labeled, classes, **arrays):
+def check_arrays(*, head, y_labeled, classes, max_memory, **arrays):
     """Validate arrays that speak of one pool.
 
     Parameters
     ----------
     head : tuple of (weight, bias) or None
     y_labeled, classes : array-like or None
+    max_memory : int
+        Bytes above which an array that has to be made is a temporary file.
     **arrays : array-like or None
         ``proba``, ``embeddings``, ``labeled_embeddings``, ``labeled_proba`` and
         ``samples``.
@@ -36,7 +47,7 @@ def check_arrays(*, head, y_labeled, classes, **arrays):
     classes : ndarray of shape (C,) or None
     """
     given = {
-        name: _as_floats(array, name, _AXES[name])
+        name: _as_floats(array, name, _AXES[name], max_memory)
         for name, array in arrays.items()
         if array is not None
     }
@@ -63,8 +74,8 @@ def check_arrays(*, head, y_labeled, classes, **arrays):
         if name in given
     }
     if head is not None:
-        weight, bias = _as_floats(head[0], "head[0]", 2), head[1]
-        bias = _as_floats(bias, "head[1]", 1).astype(np.float64)
+        weight = _as_floats(head[0], "head[0]", 2, max_memory)
+        bias = _as_floats(head[1], "head[1]", 1, max_memory).astype(np.float64)
         widths["head"] = len(weight)
         if len(bias) != len(weight):
             raise ValueError(f"head has {len(weight)} rows and {len(bias)} biases.")
@@ -81,7 +92,7 @@ def check_arrays(*, head, y_labeled, classes, **arrays):
         unknown = np.setdiff1d(y_labeled, classes)[:5].tolist()
         raise ValueError(f"y_labeled holds {unknown}, classes are {classes.tolist()}.")
     if head is not None:
-        given |= _with_head(given, weight.astype(np.float64), bias)
+        given |= _with_head(given, weight.astype(np.float64), bias, max_memory)
     return given, next(iter(sizes.values())), y_labeled, classes
 
 
@@ -108,7 +119,7 @@ def _check_labeled(given, y_labeled):
         raise ValueError(f"Numbers of labelled samples differ: {sizes}.")
 
 
-def _with_head(given, weight, bias):
+def _with_head(given, weight, bias, max_memory):
     """Return the quantities that a given head adds."""
     if "embeddings" not in given or given["embeddings"].shape[1] != weight.shape[1]:
         shape = given["embeddings"].shape if "embeddings" in given else None
@@ -117,9 +128,21 @@ def _with_head(given, weight, bias):
         )
     head = LinearHead(weight, bias, np.arange(len(weight)), len(weight))
     found = {"head": head, "decision": head}
+    embeddings = given["embeddings"]
     if "proba" not in given:
-        found["proba"] = head.proba(given["embeddings"])
-    elif not np.allclose(given["proba"], head.proba(given["embeddings"]), atol=2e-2):
+        found["proba"] = allocate(
+            (len(embeddings), len(weight)),
+            np.float64,
+            max_memory=max_memory,
+            what=f"the probabilities of {len(embeddings):,} candidates",
+        )
+        for block in row_blocks(embeddings):
+            found["proba"][block] = head.proba(embeddings[block])
+            release_pages(found["proba"][block])
+    elif not all(
+        np.allclose(given["proba"][block], head.proba(embeddings[block]), atol=2e-2)
+        for block in row_blocks(embeddings)
+    ):
         raise ValueError("proba are not the soft-max of head on embeddings.")
     labeled = given.get("labeled_embeddings")
     if "labeled_proba" not in given and labeled is not None:
@@ -127,22 +150,76 @@ def _with_head(given, weight, bias):
     return found
 
 
-def _as_floats(array, name, ndim):
+def sliced(array, positions, kind, max_memory):
+    """Return the candidates at `positions` of an array of all of them.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...), or (K, n, C) if `kind` is "samples"
+    positions : ndarray of int of shape (k,)
+    kind : {"proba", "embeddings", "samples"}
+    max_memory : int
+        Bytes above which the result is a temporary file if `array` is one.
+
+    Returns
+    -------
+    ndarray
+        A copy.
+    """
+    if not is_mapped(array):
+        return array[:, positions] if kind == "samples" else array[positions]
+    shape = (len(positions), *array.shape[1:])
+    if kind == "samples":
+        shape = (len(array), len(positions), *array.shape[2:])
+    what = f"the {kind} of {len(positions):,} candidates"
+    out = allocate(shape, array.dtype, max_memory=max_memory, what=what)
+    parts = zip(out, array, strict=True) if kind == "samples" else [(out, array)]
+    for to, whole in parts:
+        for block in row_blocks(to):
+            to[block] = take_rows(whole, positions[block])
+    return out
+
+
+def _as_floats(array, name, ndim, max_memory):
     """Return `array` as finite floats with `ndim` axes; float32 stays."""
     array = np.asarray(array)
-    if array.dtype != np.float32:
-        array = array.astype(np.float64)
+    if array.dtype not in (np.float32, np.float64):
+        array = _as_float64(array, name, max_memory)
     if array.ndim != ndim:
         raise ValueError(f"{name} has {array.ndim} axes, expected {ndim}.")
-    if not np.isfinite(array).all():
+    if not all(np.isfinite(block).all() for block in _blocks(array)):
         raise ValueError(f"{name} contains NaN or infinite values.")
     return array
 
 
+def _as_float64(array, name, max_memory):
+    """Return a copy in float64; what is mapped is copied in blocks."""
+    if not is_mapped(array):
+        return array.astype(np.float64)
+    what = f"the entries of {name}, made float64 from {array.dtype},"
+    out = allocate(array.shape, np.float64, max_memory=max_memory, what=what)
+    for block in row_blocks(array):
+        out[block] = array[block]
+        release_pages(out[block])
+    return out
+
+
+def _blocks(array):
+    """Go through an array in blocks, along its second axis if it has three."""
+    for part in array if array.ndim == 3 else [array]:
+        for block in row_blocks(part):
+            yield part[block]
+
+
 def _check_probabilities(proba, name):
-    if proba.size and proba.min() < 0:
-        raise ValueError(f"{name} contains negative values, the least {proba.min()}.")
-    totals = proba.sum(axis=-1)
-    if not np.allclose(totals, 1, atol=1e-3):
-        worst = totals.flat[np.argmax(abs(totals - 1))]
+    """Refuse what is negative or does not sum to 1 over the last axis (the classes)."""
+    least, worst = 0.0, 1.0
+    for block in _blocks(proba):
+        least = min(least, block.min(initial=0.0))
+        totals = block.sum(axis=-1)
+        found = totals[np.argmax(abs(totals - 1))]
+        worst = found if abs(found - 1) > abs(worst - 1) else worst
+    if least < 0:
+        raise ValueError(f"{name} contains negative values, the least {least}.")
+    if abs(worst - 1) > _TOLERANCE:
         raise ValueError(f"{name} must sum to 1 over the classes; one sums to {worst}.")

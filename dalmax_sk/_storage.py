@@ -33,6 +33,7 @@ __all__ = [
 _RELEASE_BYTES = 32 * 2**20
 # A block of rows, where whoever reads has no wish of its own.
 _BLOCK_BYTES = 16 * 2**20
+_ROUND_ROWS = 256
 # Touching one row brings in its neighbourhood: Linux maps so much around a fault.
 _FAULT_BYTES = 64 * 2**10
 # What is written at once where blocks of a file cannot be reserved.
@@ -153,8 +154,13 @@ def release_pages(array: Any) -> None:
 
 
 def rows_within(array: Any, n_bytes: int = _BLOCK_BYTES) -> int:
-    """Return how many rows of an array or tensor take at most `n_bytes`, at least 1."""
-    return max(1, n_bytes // max(1, _row_bytes(array)))
+    """Return how many rows of an array or tensor take about `n_bytes`, at least 1.
+
+    Many rows are a multiple of 256: a matrix product of a block then gives a row the
+    same bits as a product of all.
+    """
+    n_rows = max(1, n_bytes // max(1, _row_bytes(array)))
+    return n_rows if n_rows < _ROUND_ROWS else n_rows // _ROUND_ROWS * _ROUND_ROWS
 
 
 def row_blocks(array: Any, n_rows: int | None = None) -> Iterator[slice]:
@@ -323,7 +329,7 @@ def _extent(array: Any) -> tuple[int, int]:
         strides = array.strides
     else:
         address = array.data_ptr()
-        strides = [size * stride for stride in array.stride()]
+        strides = tuple(size * stride for stride in array.stride())
     if 0 in array.shape:
         return address, address
     steps = [(n - 1) * step for n, step in zip(array.shape, strides, strict=True)]

@@ -6,93 +6,25 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from dalmax_sk._pipelines import last_step, transformed
-from dalmax_sk._pool_arrays import check_arrays
+from dalmax_sk._pool_arrays import check_arrays, sliced
+from dalmax_sk._pool_evaluation import (
+    align_columns,
+    embedding_token,
+    evaluate_rows,
+    name_of,
+    rows_of,
+)
+from dalmax_sk._pool_needs import MissingCapabilityError, missing
 from dalmax_sk._sklearn_compat import num_samples, safe_indexing
 from dalmax_sk.head import find_head
-from dalmax_sk.images import as_paths
 
 __all__ = ["MissingCapabilityError", "Pool", "align_columns"]
 
 DEFAULT_MAX_MEMORY = 2**30
 # candidates on which a head is compared with the estimator it comes from
 _N_CHECKED = 32
-
-_EMBEDDING_SOURCES = (
-    "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
-    "before the classifier yield a 2-D array, or Pool.from_arrays({}=...)"
-)
-# need -> (what it is, how to get it); the words of the one error a user sees
-_NEEDS = {
-    "proba": (
-        "class probabilities",
-        "an estimator with predict_proba (wrap one without it in "
-        "CalibratedClassifierCV) or Pool.from_arrays(proba=...)",
-    ),
-    "labeled_proba": (
-        "class probabilities of the labelled samples",
-        "an estimator with predict_proba (wrap one without it in "
-        "CalibratedClassifierCV) or Pool.from_arrays(labeled_proba=...)",
-    ),
-    "embeddings": (
-        "embeddings (one feature vector a candidate)",
-        _EMBEDDING_SOURCES.format("embeddings"),
-    ),
-    "labeled_embeddings": (
-        "embeddings of the labelled samples",
-        _EMBEDDING_SOURCES.format("labeled_embeddings"),
-    ),
-    "samples": (
-        "samples from a posterior over models, of shape (K, n, C)",
-        "a CNNClassifier with dropout, an ensemble such as RandomForestClassifier, a "
-        "LogisticRegression (Laplace), or Pool.from_arrays(samples=...)",
-    ),
-    "head": (
-        "the linear layer that turns embeddings into probabilities by a soft-max",
-        "CNNClassifier, LogisticRegression, or Pool.from_arrays(head=(weight, bias))",
-    ),
-    "decision": (
-        "a linear decision function of the embeddings",
-        "CNNClassifier, a linear model with coef_ and intercept_ such as "
-        "LogisticRegression or LinearSVC, or Pool.from_arrays(head=(weight, bias))",
-    ),
-    "network": (
-        "a neural network to differentiate",
-        "CNNClassifier, alone or as the last step of a Pipeline",
-    ),
-    "rows": (
-        "the samples themselves, to fit models on",
-        "a Pool made with an estimator and X, not from arrays",
-    ),
-}
-
-
-class MissingCapabilityError(ValueError):
-    """A strategy needs a quantity that the estimator in its pool cannot give."""
-
-
-def align_columns(values, seen_classes, classes, fill=0.0):
-    """Spread columns of the classes an estimator saw over the full class list.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n, n_seen)
-        One column for each entry of `seen_classes`.
-    seen_classes : ndarray of shape (n_seen,)
-        Sorted class labels the estimator was fitted on; a subset of `classes`.
-    classes : ndarray of shape (n_classes,)
-        Sorted class labels wanted.
-    fill : float, default=0.0
-        Value of the columns of classes never seen.
-
-    Returns
-    -------
-    ndarray of shape (n, n_classes)
-    """
-    if len(seen_classes) == len(classes):
-        return values
-    aligned = np.full((len(values), len(classes)), fill, dtype=values.dtype)
-    aligned[:, np.searchsorted(classes, seen_classes)] = values
-    return aligned
+# what one pass of the estimator gives, of candidates or labelled samples
+_EVALUATED = ("proba", "embeddings")
 
 
 class Pool:
@@ -115,11 +47,16 @@ class Pool:
     random_state : int, RandomState instance or None, default=None
         Source of all randomness of a query on this pool.
     max_memory : int, default=1 GiB
-        Bytes that the temporary blocks of a selection may take.
+        Bytes that the temporary blocks of a selection may take. A quantity of the
+        candidates that is larger goes to a temporary file, which is mapped into memory;
+        it follows ``TMPDIR`` and is gone with the pool.
     classes : array-like of shape (C,), default=None
         The full list of classes, sorted. None takes ``estimator.classes_``.
     candidate_indices : array-like of int of shape (n,), default=None
         Rows of `X` that may be picked. None means every row that is not labelled.
+    kept : object, default=None
+        What the learner carries from one round to the next for strategies that can go
+        on from their last query.
 
     Attributes
     ----------
@@ -129,6 +66,9 @@ class Pool:
         A strategy may leave scalars about its query here (CoreSet its covering
         radius); the learner copies them into the round's record, except under the names
         that a record has anyway.
+    kept : object or None
+        As given. What depends on embeddings may be taken from it only while
+        :attr:`embedding_token` is what it was.
 
     See Also
     --------
@@ -155,6 +95,7 @@ class Pool:
         *,
         classes=None,
         candidate_indices=None,
+        kept=None,
     ):
         self._estimator = estimator
         self._X = X
@@ -168,13 +109,14 @@ class Pool:
         if classes is None and estimator is not None:
             classes = estimator.classes_
         self.classes = None if classes is None else np.asarray(classes)
-        self._finish(random_state, max_memory)
+        self._finish(random_state, max_memory, kept)
 
-    def _finish(self, random_state, max_memory):
+    def _finish(self, random_state, max_memory, kept=None):
         self._seed = check_random_state(random_state).randint(2**31 - 1)
         self._model_seed = _derive(self._seed, 2)
         self.max_memory = max_memory
         self.info = {}
+        self.kept = kept
         self._given = frozenset()
         self._cache = {}
 
@@ -229,7 +171,13 @@ class Pool:
         ValueError
             If no quantity is given, shapes do not agree, values are not finite, or
             probabilities are negative or do not sum to 1.
+
+        Notes
+        -----
+        Arrays mapped from files (``np.load(..., mmap_mode="r")``) are not copied: they
+        are checked and read in blocks.
         """
+        max_memory = DEFAULT_MAX_MEMORY if max_memory is None else max_memory
         given, n_candidates, y_labeled, classes = check_arrays(
             proba=proba,
             embeddings=embeddings,
@@ -239,6 +187,7 @@ class Pool:
             head=head,
             y_labeled=y_labeled,
             classes=classes,
+            max_memory=max_memory,
         )
         pool = cls.__new__(cls)
         pool._estimator = pool._X = None
@@ -249,9 +198,7 @@ class Pool:
         for name in ("labeled_embeddings", "labeled_proba"):
             n_labeled = len(given[name]) if name in given else n_labeled
         pool._labeled_indices = np.arange(n_labeled)
-        pool._finish(
-            random_state, DEFAULT_MAX_MEMORY if max_memory is None else max_memory
-        )
+        pool._finish(random_state, max_memory)
         pool._given = frozenset(given)
         pool._cache = given
         return pool
@@ -280,10 +227,8 @@ class Pool:
         pool._cache = {}
         for key, value in self._cache.items():
             kind = key[0] if isinstance(key, tuple) else key
-            if kind in ("proba", "embeddings"):
-                pool._cache[key] = value[positions]
-            elif kind == "samples":
-                pool._cache[key] = value[:, positions]
+            if kind in ("proba", "embeddings", "samples"):
+                pool._cache[key] = sliced(value, positions, kind, self.max_memory)
             elif kind != "network":  # which goes through the candidates
                 pool._cache[key] = value
         return pool
@@ -336,6 +281,16 @@ class Pool:
         so that a slice of what was computed is what the subset would have computed.
         """
         return np.random.RandomState(self._model_seed)
+
+    @property
+    def embedding_token(self):
+        """What is equal in two rounds of a run iff no sample's embedding has changed.
+
+        None if they may have changed, or nothing is known of them.
+        """
+        if self._X is None:
+            return None
+        return embedding_token(self._estimator, self._X)
 
     @property
     def proba(self):
@@ -413,7 +368,8 @@ class Pool:
         """Return the candidates' rows of X, as the estimator takes them."""
         if self._X is None:
             raise self.missing(owner, "rows")
-        return safe_indexing(self._X, self.indices)
+        whose = f"the rows of {len(self):,} candidates"
+        return rows_of(self._X, self.indices, self.max_memory, whose)
 
     def labeled(self, owner="This strategy"):
         """Return the labelled rows of X, as the estimator takes them."""
@@ -444,16 +400,20 @@ class Pool:
             wanted |= {"proba", "embeddings"}  # one pass for them and for its check
         if self._X is None and wanted - {"samples"}:
             raise self.missing(owner, min(wanted))
-        here = wanted & {"proba", "embeddings"}
-        if here:
-            X = safe_indexing(self._X, self.indices)
-            self._cache.update(self._evaluate(X, here, owner))
-        there = {name for name in wanted if name.startswith("labeled_")}
-        if there:
-            X = safe_indexing(self._X, self._labeled_indices)
-            kinds = {name.removeprefix("labeled_") for name in there}
-            found = self._evaluate(X, kinds, owner, prefix="labeled_")
-            self._cache.update({f"labeled_{k}": array for k, array in found.items()})
+        for prefix, rows in (("", self.indices), ("labeled_", self._labeled_indices)):
+            here = {need for need in _EVALUATED if prefix + need in wanted}
+            if here:
+                found = evaluate_rows(
+                    self._estimator,
+                    self._X,
+                    rows,
+                    here,
+                    classes=self.classes,
+                    max_memory=self.max_memory,
+                    owner=owner,
+                    prefix=prefix,
+                )
+                self._cache |= {prefix + need: found[need] for need in here}
         if "samples" in wanted:
             self._cache["samples"] = self.sample_proba(owner=owner)
         for name in ("head", "decision", "network"):
@@ -477,13 +437,9 @@ class Pool:
         MissingCapabilityError
         """
         if who is None:
-            who = (
-                "these arrays" if self._X is None else _name(last_step(self._estimator))
-            )
-        what, remedy = _NEEDS[need]
-        return MissingCapabilityError(
-            f"{owner} needs {what}, and {who} cannot give them. What works: {remedy}."
-        )
+            final = last_step(self._estimator)
+            who = "these arrays" if self._X is None else name_of(final)
+        return missing(owner, need, who)
 
     def _get(self, quantity):
         self.prepare([quantity])
@@ -492,41 +448,6 @@ class Pool:
     def _split(self, X):
         """Return the classifier itself and X as the steps before it hand it on."""
         return last_step(self._estimator), transformed(self._estimator, X)
-
-    def _evaluate(self, X, needs, owner, prefix=""):
-        """Return {need: array} for the rows `X` from one pass of the estimator."""
-        if self._estimator is None:
-            if "proba" in needs:
-                raise self.missing(
-                    owner, f"{prefix}proba", "a pool without a fitted estimator"
-                )
-            return {"embeddings": self._inputs_as_embeddings(X, owner, prefix)}
-        final, X = self._split(X)
-        found = {}
-        if "proba" in needs and not hasattr(final, "predict_proba"):
-            raise self.missing(owner, f"{prefix}proba")
-        if hasattr(final, "predict_proba_and_embeddings"):
-            if needs == {"proba", "embeddings"}:
-                proba, embeddings = final.predict_proba_and_embeddings(X)
-                found = {"proba": proba, "embeddings": embeddings}
-            elif "proba" in needs:
-                found = {"proba": final.predict_proba(X)}
-            else:
-                found = {"embeddings": final.transform(X)}
-        else:
-            if "embeddings" in needs:
-                found["embeddings"] = self._inputs_as_embeddings(X, owner, prefix)
-            if "proba" in needs:
-                found["proba"] = final.predict_proba(X)
-        for kind, array in found.items():
-            _check_finite(array, kind, _name(final))
-        if "proba" in found:
-            found["proba"] = align_columns(
-                np.asarray(found["proba"], dtype=np.float64),
-                final.classes_,
-                self.classes,
-            )
-        return found
 
     def _make_head(self, owner):
         """Return the head, after a look at whether it gives the probabilities."""
@@ -543,8 +464,8 @@ class Pool:
             raise self.missing(
                 owner,
                 "head",
-                f"{_name(last_step(self._estimator))}, whose probabilities are not the "
-                "soft-max of a linear map,",
+                f"{name_of(last_step(self._estimator))}, whose probabilities are not "
+                "the soft-max of a linear map,",
             )
         return head
 
@@ -578,54 +499,6 @@ class Pool:
             columns=np.searchsorted(self.classes, final.classes_),
         )
 
-    def _inputs_as_embeddings(self, X, owner, prefix):
-        """Take the inputs of a plain classifier as its embeddings."""
-        if hasattr(X, "toarray"):
-            size = X.shape[0] * X.shape[1] * X.dtype.itemsize
-            if size > self.max_memory:
-                raise MissingCapabilityError(
-                    f"{owner} needs dense embeddings; making the sparse matrix of "
-                    f"shape {X.shape} dense takes {size:,} bytes, max_memory is "
-                    f"{self.max_memory:,}. Reduce it first, for instance with "
-                    "TruncatedSVD in the Pipeline."
-                )
-            return X.toarray()
-        if as_paths(X) is not None:
-            raise self.missing(
-                owner,
-                f"{prefix}embeddings",
-                f"{_name(self._estimator)} on file paths",
-            )
-        X = np.asarray(X)
-        if X.dtype.kind not in "fiub":
-            try:
-                X = X.astype(np.float64)  # numbers in an array of objects
-            except ValueError as error:  # a TypeError says all by itself
-                who = f"{_name(self._estimator)} on data of type {X.dtype}"
-                raise self.missing(owner, f"{prefix}embeddings", who) from error
-        # images given to a plain classifier: one row of pixels an image
-        return X.reshape(len(X), int(np.prod(X.shape[1:])))
-
-
-def _check_finite(array, kind, who):
-    """Stop before a strategy ranks by the answers of a model that has diverged."""
-    array = np.asarray(array)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if array.dtype.kind != "f" or np.isfinite(array.sum()):
-            return
-    n_bad = int((~np.isfinite(array)).any(axis=1).sum())
-    if n_bad:  # the sum may overflow without
-        what = "probabilities" if kind == "proba" else "embeddings"
-        raise ValueError(
-            f"{who} has {what} that are NaN or infinite for {n_bad} of {len(array)} "
-            "samples: either X holds such values, or the training diverged (a lower "
-            "learning rate helps)."
-        )
-
 
 def _derive(seed, purpose):
     return int(np.random.SeedSequence([seed, purpose]).generate_state(1)[0])
-
-
-def _name(estimator):
-    return "no estimator" if estimator is None else type(estimator).__name__
