@@ -13,7 +13,10 @@ from dalmax_sk.selection.arrays import (
     as_vector,
     check_count,
     check_max_memory,
+    column_means,
     positions_like,
+    row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.distances import (
     block_shape,
@@ -103,9 +106,9 @@ def k_means_select(
     >>> k_means_select(X, 2, random_state=0)
     array([1, 3])
     """
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
+    n = check_count(n, len(pool), "X")
     weight = _as_weight(sample_weight, pool)
     lloyd, scale = _start(pool, weight, max_memory)
     start = lloyd.plus_plus(n, check_random_state(random_state))
@@ -179,9 +182,9 @@ def k_means_clusters(
     >>> sorted(centers.ravel().tolist()), inertia
     ([0.5, 10.75], 1.625)
     """
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
+    n = check_count(n, len(pool), "X")
     lloyd, scale = _start(pool, _as_weight(sample_weight, pool), max_memory)
     start = lloyd.plus_plus(n, check_random_state(random_state))
     centers, labels, inertia = lloyd.run(start)
@@ -193,7 +196,7 @@ def _start(
     pool: torch.Tensor, weight: torch.Tensor, max_memory: int
 ) -> tuple[Lloyd, float]:
     """Return k-means on relative weights, and what they were divided by."""
-    mean = pool.mean(dim=0)
+    mean = column_means(pool)
     origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
     # Relative, because the scale may not fit the precision of the points.
     scale = weight.max()
@@ -276,7 +279,7 @@ def _nearest_distinct(
     for part, at, own in zip(
         squares.split(rows), positions.split(rows), centers.split(rows), strict=True
     ):
-        points = centred(pool[at], origin, torch.float64)
+        points = centred(take_rows(pool, at), origin, torch.float64)
         part.copy_(plain_squares(points, own.to(torch.float64)))
     return positions, squares
 
@@ -301,10 +304,10 @@ def _shortlist(
         norms = (own * own).sum(dim=1)
         values = torch.empty((len(own), 0), dtype=own.dtype, device=pool.device)
         index = torch.empty((len(own), 0), dtype=torch.int64, device=pool.device)
-        for start in range(0, len(pool), rows):
-            points = centred(pool[start : start + rows], origin, torch.float64)
+        for block in row_blocks(pool, rows):
+            points = centred(pool[block], origin, torch.float64)
             offset = (points * points).sum(dim=1)
-            offset[~free[start : start + rows]] = torch.inf
+            offset[~free[block]] = torch.inf
             squares = torch.addmm(offset, own, points.T, alpha=-2.0)
             if length == 1:
                 value, at = squares.min(dim=1, keepdim=True)
@@ -312,7 +315,7 @@ def _shortlist(
                 width = min(length, len(points))
                 value, at = torch.topk(squares, width, largest=False)
             values = torch.cat([values, value + norms[:, None]], dim=1)
-            index = torch.cat([index, at + start], dim=1)
+            index = torch.cat([index, at + block.start], dim=1)
             best = torch.topk(values, min(length, values.shape[1]), largest=False)
             values, index = best.values, index.gather(1, best.indices)
         found_values.append(values.clamp_min(0.0))

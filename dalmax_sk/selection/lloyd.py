@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dalmax_sk import progress
+from dalmax_sk.selection.arrays import row_blocks, take_rows
 from dalmax_sk.selection.distances import block_shape, centred
 from dalmax_sk.selection.k_means_pp import draw_by_mass
 
@@ -17,6 +18,8 @@ _MAX_ITERATIONS = 100
 # Candidates that k-means++ draws at once, and how many for each centre it keeps.
 _CANDIDATES = 128
 _CANDIDATES_PER_CENTER = 4
+# Vectors of one number a point beside the columns of distances, about.
+_COLUMNS_BESIDES = 6
 
 
 def add_at(total: torch.Tensor, index: torch.Tensor, values: torch.Tensor) -> None:
@@ -58,7 +61,7 @@ class Lloyd:
         )
         norms = (centers * centers).sum(dim=1)
         scaled = centers * -2.0
-        for block in self._blocks():
+        for block in self.blocks():
             points = centred(self.pool[block], self.origin, self.pool.dtype)
             best = torch.full_like(points[:, 0], torch.inf)
             label = torch.zeros_like(best, dtype=torch.int64)
@@ -112,7 +115,8 @@ class Lloyd:
         empty = (totals == 0).nonzero().squeeze(1)
         if len(empty):
             costly = torch.topk(squares, len(empty)).indices
-            means[empty] = centred(self.pool[costly], self.origin, torch.float64)
+            points = take_rows(self.pool, costly)
+            means[empty] = centred(points, self.origin, torch.float64)
         return means
 
     def plus_plus(self, k: int, rng: np.random.RandomState) -> torch.Tensor:
@@ -127,7 +131,7 @@ class Lloyd:
         """
         weight = self.weight.to(self.pool.dtype)
         picks = self._draw(self.weight, 1, rng).tolist()
-        cost = self._columns(picks)[0]  # (n,)
+        cost = self.columns(picks)[0]  # (n,)
         while len(picks) < k:
             cost[picks] = 0.0
             mass = cost.to(torch.float64) * self.weight
@@ -136,22 +140,21 @@ class Lloyd:
                 picks += rng.choice(len(self.pool), k - len(picks)).tolist()
                 break
             candidates = np.unique(self._draw(mass, _CANDIDATES, rng)).tolist()
-            stored, gains = self._first_gains(candidates, cost, weight)
+            columns = _Columns(self, candidates)
+            gains = columns.first_gains(cost, weight)
             fresh = np.zeros(len(gains), dtype=np.int64)
             n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
             for step in range(n_kept):
                 best = int(gains.argmax())
                 while fresh[best] < step:
-                    column = self._column(stored, candidates, best)
-                    gain = (cost - column).clamp_min_(0.0).dot(weight)
+                    gain = (cost - columns.get(best, gains)).clamp_min_(0.0).dot(weight)
                     gains[best], fresh[best] = float(gain), step
                     best = int(gains.argmax())
                 picks.append(candidates[best])
-                column = self._column(stored, candidates, best)
-                torch.minimum(cost, column, out=cost)
+                torch.minimum(cost, columns.get(best, gains), out=cost)
                 gains[best] = -1.0
             progress.report("query", len(picks), k)
-        return centred(self.pool[picks], self.origin, self.pool.dtype)
+        return centred(self._rows(picks), self.origin, self.pool.dtype)
 
     def _draw(
         self, mass: torch.Tensor, n: int, rng: np.random.RandomState
@@ -160,33 +163,49 @@ class Lloyd:
         # On the host: a GPU's cumulative sum is not the same on every call.
         return draw_by_mass(mass.cpu().numpy(), n, rng)
 
-    def _columns(self, index: list[int]) -> torch.Tensor:
+    def columns(self, index: list[int]) -> torch.Tensor:
         """Return the squared distances of the points ``index`` (p,) to all: (p, n)."""
-        own = centred(self.pool[index], self.origin, self.pool.dtype)
+        own = centred(self._rows(index), self.origin, self.pool.dtype)
         norms = (own * own).sum(dim=1, keepdim=True)
         squares = own.new_empty((len(own), len(self.pool)))
-        for block in self._blocks():
+        for block in self.blocks():
             points = centred(self.pool[block], self.origin, self.pool.dtype)
             offset = (points * points).sum(dim=1)
             squares[:, block] = torch.addmm(offset, own, points.T, alpha=-2.0)
         return squares.add_(norms).clamp_min_(0.0)
 
-    def _first_gains(
-        self, index: list[int], cost: torch.Tensor, weight: torch.Tensor
-    ) -> tuple[torch.Tensor | None, np.ndarray]:
-        """Return the columns of all candidates, if memory allows, and their gains.
+    def _rows(self, index: list[int]) -> torch.Tensor:
+        at = torch.tensor(index, dtype=torch.int64, device=self.pool.device)
+        return take_rows(self.pool, at)
 
-        The gain of a candidate is by how much it would lower the weighted ``cost`` (n,)
-        as the next centre.
-        """
-        # A column and, block by block, what it would save.
-        per_column = 2 * len(self.pool) * self.pool.element_size()
-        width = max(1, min(len(index), self.max_memory // per_column))
-        gains = np.empty(len(index))
-        columns = None
-        for start in range(0, len(index), width):
-            columns = self._columns(index[start : start + width])
-            rows = self.block[0]
+    def blocks(self) -> Iterator[slice]:
+        return row_blocks(self.pool, self.block[0])
+
+
+class _Columns:
+    """Squared distances of the candidates of one batch to all points.
+
+    If memory does not allow to hold all columns, the most promising ones are held, and
+    computed together when one of them is missing.
+    """
+
+    def __init__(self, lloyd: Lloyd, index: list[int]) -> None:
+        self.lloyd, self.index = lloyd, index
+        pool = lloyd.pool
+        # All columns that are held, and a few vectors of the same length.
+        column_bytes = len(pool) * pool.element_size()
+        room = lloyd.max_memory // column_bytes - _COLUMNS_BESIDES
+        self.width = max(1, min(len(index), room))
+        self.held: dict[int, int] = {}  # candidate -> row
+        self.rows: torch.Tensor | None = None  # (width, n_pool)
+
+    def first_gains(self, cost: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
+        """Return by how much each candidate would lower the weighted cost (n_pool,)."""
+        gains = np.empty(len(self.index))
+        for start in range(0, len(self.index), self.width):
+            stop = min(start + self.width, len(self.index))
+            columns = self._compute(list(range(start, stop)))
+            rows = self.lloyd.block[0]
             gain = torch.zeros_like(columns[:, 0])
             for part, now, mass in zip(
                 columns.split(rows, dim=1),
@@ -195,16 +214,18 @@ class Lloyd:
                 strict=True,
             ):
                 gain += (now - part).clamp_min_(0.0).mv(mass)
-            gains[start : start + width] = gain.cpu().numpy()
-        return (columns if width == len(index) else None), gains
+            gains[start:stop] = gain.cpu().numpy()
+        return gains
 
-    def _column(
-        self, stored: torch.Tensor | None, index: list[int], which: int
-    ) -> torch.Tensor:
-        """Return the squared distances of the candidate ``index[which]``: (n,)."""
-        return self._columns([index[which]])[0] if stored is None else stored[which]
+    def get(self, which: int, gains: np.ndarray) -> torch.Tensor:
+        """Return the column (n_pool,) of a candidate that has the largest gain."""
+        if which not in self.held:
+            self._compute(np.argsort(-gains, kind="stable")[: self.width].tolist())
+        assert self.rows is not None
+        return self.rows[self.held[which]]
 
-    def _blocks(self) -> Iterator[slice]:
-        rows = self.block[0]
-        for start in range(0, len(self.pool), rows):
-            yield slice(start, min(start + rows, len(self.pool)))
+    def _compute(self, which: list[int]) -> torch.Tensor:
+        self.rows = None  # before there is another: two do not fit
+        self.rows = self.lloyd.columns([self.index[i] for i in which])
+        self.held = {candidate: row for row, candidate in enumerate(which)}
+        return self.rows

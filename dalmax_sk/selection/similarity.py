@@ -12,7 +12,16 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from dalmax_sk.selection.arrays import Array, as_matrix
+from dalmax_sk._storage import allocate
+from dalmax_sk.selection.arrays import (
+    Array,
+    as_matrix,
+    check_max_memory,
+    column_means,
+    is_mapped,
+    release_pages,
+    row_blocks,
+)
 from dalmax_sk.selection.distances import centred, products_are_float32
 
 __all__ = ["BoundedFeatures", "Similarity", "unit_rows"]
@@ -26,16 +35,19 @@ _ROWS = 4096
 
 
 @overload
-def unit_rows(X: torch.Tensor) -> torch.Tensor: ...
+def unit_rows(X: torch.Tensor, *, max_memory: int = ...) -> torch.Tensor: ...
 @overload
-def unit_rows(X: Any) -> Array: ...
-def unit_rows(X: Any) -> Array:
+def unit_rows(X: Any, *, max_memory: int = ...) -> Array: ...
+def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
     """Divide rows by their Euclidean lengths.
 
     Parameters
     ----------
     X : array-like or torch.Tensor of shape (n, d)
         Finite. float32 stays float32; the lengths are computed in float64.
+    max_memory : int, default=2**30
+        A result of more bytes is a temporary file that is mapped into memory, unless
+        `X` is a tensor on another device than the CPU.
 
     Returns
     -------
@@ -49,16 +61,35 @@ def unit_rows(X: Any) -> Array:
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    tensor = as_matrix(X, "X")
-    unit = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-    for rows, out in zip(tensor.split(_ROWS), unit.split(_ROWS), strict=True):
-        wide = rows.to(torch.float64)
+    max_memory = check_max_memory(max_memory)
+    tensor = as_matrix(X, "X", max_memory)
+    unit = new_rows(tensor, len(tensor), max_memory, "unit vectors of the rows of X")
+    for block in row_blocks(tensor, _ROWS):
+        wide = tensor[block].to(torch.float64)
         # Divided by its largest value first, no row overflows or underflows.
         largest = wide.abs().amax(dim=1, keepdim=True)
         wide = wide / torch.where(largest > 0, largest, torch.ones_like(largest))
         length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
-        out.copy_(wide / torch.where(length > 0, length, torch.ones_like(length)))
+        unit[block] = wide / torch.where(length > 0, length, torch.ones_like(length))
+        release_pages(unit[block])
     return unit if isinstance(X, torch.Tensor) else unit.numpy()
+
+
+def new_rows(
+    like: torch.Tensor, n: int, max_memory: int, what: str
+) -> torch.Tensor:
+    """Return (n, d) values to be filled, of the type and on the device of ``like``.
+
+    On the CPU, more than ``max_memory`` bytes are a file that is mapped into memory.
+    """
+    shape = n, *like.shape[1:]
+    if like.device.type != "cpu":
+        return like.new_empty(shape)
+    dtype = torch.empty(0, dtype=like.dtype).numpy().dtype
+    array = allocate(shape, dtype, max_memory=max_memory, what=what)
+    rows = torch.from_numpy(array)
+    is_mapped(array)  # from now on the tensor is known to be a view of the file
+    return rows
 
 
 @dataclass(frozen=True)
@@ -102,14 +133,14 @@ class BoundedFeatures:
     def __init__(
         self, pool: torch.Tensor, similarity: Similarity, max_memory: int
     ) -> None:
-        mean = pool.mean(dim=0)
+        mean = column_means(pool)
         self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
         self.pool = pool
         self.similarity = similarity
         norms = torch.cat(
             [
-                centred(rows, self.origin, torch.float64).square_().sum(dim=1)
-                for rows in pool.split(_ROWS)
+                centred(pool[rows], self.origin, torch.float64).square_().sum(dim=1)
+                for rows in row_blocks(pool, _ROWS)
             ]
         )
         norms /= similarity.scale**2

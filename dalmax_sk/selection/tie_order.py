@@ -5,6 +5,8 @@ import hashlib
 import numpy as np
 import torch
 
+from dalmax_sk.selection.arrays import row_blocks
+
 __all__ = ["TieOrder"]
 
 # Rows copied to the host together.
@@ -41,17 +43,19 @@ class TieOrder:
         size = len(pool)
         key = b"" if rng is None else rng.bytes(16)
         positions = np.arange(size) if rng is None else rng.permutation(size)
-        digests = np.empty(size, dtype="S33")
-        for start in range(0, size, _ROWS):
+        digests = np.empty((size, 2), dtype=np.uint64)
+        for block in row_blocks(pool, _ROWS):
             # Adding 0 turns -0 into 0: they are equal.
-            rows = np.ascontiguousarray((pool[start : start + _ROWS] + 0.0).cpu())
-            digests[start : start + len(rows)] = [
-                hashlib.blake2b(row, digest_size=16, key=key).hexdigest()
-                for row in rows
-            ]
-        ranked = np.lexsort((positions, digests))
+            rows = np.ascontiguousarray((pool[block] + 0.0).cpu())
+            joined = b"".join(
+                hashlib.blake2b(row, digest_size=16, key=key).digest() for row in rows
+            )
+            # As numbers that sort as the bytes do.
+            digests[block] = np.frombuffer(joined, dtype=">u8").reshape(-1, 2)
+        ranked = np.lexsort((positions, digests[:, 1], digests[:, 0]))
+        in_order = digests[ranked]
         self.is_first = np.ones(size, dtype=bool)
-        self.is_first[ranked[1:]] = digests[ranked[1:]] != digests[ranked[:-1]]
+        self.is_first[ranked[1:]] = (in_order[1:] != in_order[:-1]).any(axis=1)
         self.group = np.empty(size, dtype=np.int64)
         self.group[ranked] = np.cumsum(self.is_first[ranked]) - 1
         self.order = np.arange(size)

@@ -14,6 +14,7 @@ from dalmax_sk.selection.arrays import (
     check_count,
     check_max_memory,
     positions_like,
+    take_rows,
 )
 from dalmax_sk.selection.distances import (
     block_shape,
@@ -82,12 +83,12 @@ def typicality(
     >>> typicality([[0.0], [2.0], [3.0], [50.0]], [0, 0, 0, 1], n_neighbors=2)
     array([0.4       , 0.66666667, 0.5       ,        inf])
     """
-    pool = as_matrix(X, "X")
+    max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
     if not isinstance(n_neighbors, int | np.integer) or n_neighbors < 1:
         raise ValueError(
             f"n_neighbors must be an integer of at least 1, got {n_neighbors!r}."
         )
-    max_memory = check_max_memory(max_memory)
     codes = np.zeros(len(pool), np.int64) if labels is None else _as_labels(labels)
     if len(codes) != len(pool):
         raise ValueError(f"labels has {len(codes)} values for {len(pool)} rows of X.")
@@ -200,13 +201,16 @@ def _mean_distances(
     means = torch.zeros(size, dtype=torch.float64, device=pool.device)
     if k == 0:
         return means
+    if pool.element_size() * size * pool.shape[1] <= max_memory // 4:
+        # Read once, and not once for every block of rows.
+        pool, index = take_rows(pool, index), torch.arange(size, device=pool.device)
     # float64, or the nearest neighbours of a dense cluster are a matter of chance.
     rows, columns = block_shape(pool.shape[1], 8, max_memory)
     rows = max(1, min(rows, max_memory // (64 * k)))
-    origin = pool[index[: min(size, rows)]].to(torch.float64).mean(dim=0)
+    origin = take_rows(pool, index[:rows]).to(torch.float64).mean(dim=0)
     for start in range(0, size, rows):
         own = index[start : start + rows]
-        points = centred(pool[own], origin, torch.float64)
+        points = centred(take_rows(pool, own), origin, torch.float64)
         values, found = _nearest_others(pool, index, own, points, origin, k, columns)
         means[start : start + rows] = _resolved(
             pool, own, points, values, found, max_memory
@@ -228,7 +232,7 @@ def _nearest_others(
     found = own.new_empty((len(own), 0))
     norms = (points * points).sum(dim=1, keepdim=True)
     for others in index.split(columns):
-        shifted = centred(pool[others], origin, torch.float64)
+        shifted = centred(take_rows(pool, others), origin, torch.float64)
         squares = torch.addmm(
             (shifted * shifted).sum(dim=1), points, shifted.T, alpha=-2
         )
@@ -258,7 +262,7 @@ def _resolved(
     i, j = (values <= 8.0 * relative * norms + absolute).nonzero(as_tuple=True)
     n_pairs = max(1, max_memory // (64 * pool.shape[1]))
     for i_part, j_part in zip(i.split(n_pairs), j.split(n_pairs), strict=True):
-        one = pool[own[i_part]].to(torch.float64)
-        other = pool[found[i_part, j_part]].to(torch.float64)
+        one = take_rows(pool, own[i_part]).to(torch.float64)
+        other = take_rows(pool, found[i_part, j_part]).to(torch.float64)
         values[i_part, j_part] = plain_squares(one, other)
     return values.clamp_min_(0.0).sqrt_().mean(dim=1)

@@ -176,7 +176,7 @@ class UHerding(QueryStrategy):
         weight = self._weight(pool, rng) if self._has_proba(pool) else None
         sigma = self.sigma
         if sigma == "auto":
-            labeled = _as_compared(pool.labeled_embeddings, self.normalize)
+            labeled = _as_compared(pool, pool.labeled_embeddings, self.normalize)
             sigma = smallest_distance(labeled, max_memory=pool.max_memory)
             sigma = 1.0 if np.isinf(sigma) else sigma
         pool.info["sigma"] = float(sigma)
@@ -225,17 +225,19 @@ class UHerding(QueryStrategy):
         return best_temperature(proba, proba.argmax(axis=1) == pool.y_labeled_codes)
 
 
-def _as_compared(embeddings, normalize):
-    return unit_rows(embeddings) if normalize else embeddings
+def _as_compared(pool, embeddings, normalize):
+    if not normalize:
+        return embeddings
+    return unit_rows(embeddings, max_memory=max(1, pool.max_memory // 4))
 
 
 def herd(pool, n, rng, normalize, **params):
     """Return picks and gains of greedy coverage, the labelled samples as centres."""
     labeled = pool.labeled_embeddings
     positions, gains, coverage = greedy_coverage(
-        _as_compared(pool.embeddings, normalize),
+        _as_compared(pool, pool.embeddings, normalize),
         n,
-        centers=_as_compared(labeled, normalize) if len(labeled) else None,
+        centers=_as_compared(pool, labeled, normalize) if len(labeled) else None,
         random_state=rng,
         max_memory=pool.max_memory,
         return_gains=True,

@@ -6,6 +6,7 @@ import numpy as np
 
 from dalmax_sk._sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import ball_cover, pure_ball_radius, unit_rows
+from dalmax_sk.selection.stacking import stack_rows
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["ProbCover"]
@@ -80,9 +81,10 @@ class ProbCover(QueryStrategy):
 
     def _query(self, pool, n):
         rng = pool.random_state
-        points = np.concatenate([pool.embeddings, pool.labeled_embeddings])
+        room = max(1, pool.max_memory // 4)
+        points = stack_rows(pool.embeddings, pool.labeled_embeddings, room)
         if self.normalize:
-            points = unit_rows(points)
+            points = unit_rows(points, max_memory=room)
         radius = self.radius
         if radius == "auto":
             radius = self._pure_radius(pool, points, rng)

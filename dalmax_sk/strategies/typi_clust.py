@@ -6,6 +6,7 @@ import numpy as np
 
 from dalmax_sk._sklearn_compat import Interval
 from dalmax_sk.selection import clusters_to_visit, k_means_clusters, typicality
+from dalmax_sk.selection.stacking import stack_rows
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["TypiClust"]
@@ -87,9 +88,8 @@ class TypiClust(QueryStrategy):
 
     def _query(self, pool, n):
         labeled = pool.labeled_embeddings
-        everyone = pool.embeddings  # the candidates first, then the labelled
-        if len(labeled):
-            everyone = np.concatenate([everyone, labeled])
+        # the candidates first, then the labelled
+        everyone = stack_rows(pool.embeddings, labeled, pool.max_memory // 4)
         rng = pool.random_state
         n_clusters = min(len(labeled) + n, self.max_clusters, len(everyone))
         clusters, _, inertia = k_means_clusters(
