@@ -132,6 +132,7 @@ class Lloyd:
         weight = self.weight.to(self.pool.dtype)
         picks = self._draw(self.weight, 1, rng).tolist()
         cost = self.columns(picks)[0]  # (n,)
+        columns = _Columns(self)
         while len(picks) < k:
             cost[picks] = 0.0
             mass = cost.to(torch.float64) * self.weight
@@ -140,8 +141,7 @@ class Lloyd:
                 picks += rng.choice(len(self.pool), k - len(picks)).tolist()
                 break
             candidates = np.unique(self._draw(mass, _CANDIDATES, rng)).tolist()
-            columns = _Columns(self, candidates)
-            gains = columns.first_gains(cost, weight)
+            gains = columns.first_gains(candidates, cost, weight)
             fresh = np.zeros(len(gains), dtype=np.int64)
             n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
             for step in range(n_kept):
@@ -163,15 +163,17 @@ class Lloyd:
         # On the host: a GPU's cumulative sum is not the same on every call.
         return draw_by_mass(mass.cpu().numpy(), n, rng)
 
-    def columns(self, index: list[int]) -> torch.Tensor:
+    def columns(
+        self, index: list[int], out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return the squared distances of the points ``index`` (p,) to all: (p, n)."""
         own = centred(self._rows(index), self.origin, self.pool.dtype)
         norms = (own * own).sum(dim=1, keepdim=True)
-        squares = own.new_empty((len(own), len(self.pool)))
+        squares = own.new_empty((len(own), len(self.pool))) if out is None else out
         for block in self.blocks():
             points = centred(self.pool[block], self.origin, self.pool.dtype)
             offset = (points * points).sum(dim=1)
-            squares[:, block] = torch.addmm(offset, own, points.T, alpha=-2.0)
+            torch.addmm(offset, own, points.T, alpha=-2.0, out=squares[:, block])
         return squares.add_(norms).clamp_min_(0.0)
 
     def _rows(self, index: list[int]) -> torch.Tensor:
@@ -183,24 +185,28 @@ class Lloyd:
 
 
 class _Columns:
-    """Squared distances of the candidates of one batch to all points.
+    """Squared distances of the candidates of a batch to all points.
 
     If memory does not allow to hold all columns, the most promising ones are held, and
     computed together when one of them is missing.
     """
 
-    def __init__(self, lloyd: Lloyd, index: list[int]) -> None:
-        self.lloyd, self.index = lloyd, index
-        pool = lloyd.pool
+    def __init__(self, lloyd: Lloyd) -> None:
+        self.lloyd, pool = lloyd, lloyd.pool
+        self.index: list[int] = []
         # All columns that are held, and a few vectors of the same length.
         column_bytes = len(pool) * pool.element_size()
         room = lloyd.max_memory // column_bytes - _COLUMNS_BESIDES
-        self.width = max(1, min(len(index), room))
-        self.held: dict[int, int] = {}  # candidate -> row
-        self.rows: torch.Tensor | None = None  # (width, n_pool)
+        self.width = max(1, min(_CANDIDATES, room, len(pool)))
+        self.held: dict[int, int] = {}  # number of a candidate -> row
+        # Fresh memory costs more than the sums that fill it.
+        self.rows = pool.new_empty((self.width, len(pool)))
 
-    def first_gains(self, cost: torch.Tensor, weight: torch.Tensor) -> np.ndarray:
-        """Return by how much each candidate would lower the weighted cost (n_pool,)."""
+    def first_gains(
+        self, index: list[int], cost: torch.Tensor, weight: torch.Tensor
+    ) -> np.ndarray:
+        """Return by how much each of ``index`` would lower the weighted cost (n,)."""
+        self.index = index
         gains = np.empty(len(self.index))
         for start in range(0, len(self.index), self.width):
             stop = min(start + self.width, len(self.index))
@@ -221,11 +227,9 @@ class _Columns:
         """Return the column (n_pool,) of a candidate that has the largest gain."""
         if which not in self.held:
             self._compute(np.argsort(-gains, kind="stable")[: self.width].tolist())
-        assert self.rows is not None
         return self.rows[self.held[which]]
 
     def _compute(self, which: list[int]) -> torch.Tensor:
-        self.rows = None  # before there is another: two do not fit
-        self.rows = self.lloyd.columns([self.index[i] for i in which])
-        self.held = {candidate: row for row, candidate in enumerate(which)}
-        return self.rows
+        self.held = {number: row for row, number in enumerate(which)}
+        index = [self.index[number] for number in which]
+        return self.lloyd.columns(index, out=self.rows[: len(which)])

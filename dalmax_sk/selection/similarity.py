@@ -75,9 +75,7 @@ def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
     return unit if isinstance(X, torch.Tensor) else unit.numpy()
 
 
-def new_rows(
-    like: torch.Tensor, n: int, max_memory: int, what: str
-) -> torch.Tensor:
+def new_rows(like: torch.Tensor, n: int, max_memory: int, what: str) -> torch.Tensor:
     """Return (n, d) values to be filled, of the type and on the device of ``like``.
 
     On the CPU, more than ``max_memory`` bytes are a file that is mapped into memory.
