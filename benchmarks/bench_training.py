@@ -1,36 +1,48 @@
-"""Training and inference of CNNClassifier against a plain PyTorch loop.
+"""Training and inference of CNNClassifier against loops written by hand.
 
-    python benchmarks/bench_training.py [--net small_cnn] [--batch-size 64 128]
-        [--n-images 2048] [--epochs 3] [--repeats 5] [--data DIR] [--output FILE]
+    python benchmarks/bench_training.py [--data DIR] [--tasks training pool parts ...]
+        [--nets small_cnn cifar_resnet18:16] [--precisions float32 bfloat16]
+        [--threads 1 2] [--batch-sizes 64 128] [--device cuda] [--compile] [--fresh]
 
-The loop is what one writes by hand: tensors, ``torch.randperm``, slices, the same net,
-optimizer and batch size. Contestants take turns within one run and the medians count.
-Also: what image files cost from the second epoch on, against the same pixels as an
-array, and streamed without a cache. ``--data`` names a folder of class folders; without
-it 32×32 PNGs are generated. Prints a table and writes it as CSV under
-benchmarks/results/, the machine, the versions and the command in its header.
+Five tasks, each a table of contestants that take turns in one process:
 
-Images per second of wall time are what a user waits for; images per second of processor
-time, in the next column, hardly change when other programs run beside.
+- ``training``: fits against a tuned PyTorch loop with the same net and precision:
+  channels last, fused Adam, whole batches sliced from a tensor on the device, nothing
+  that waits for the device but once an epoch. Inputs are uint8 and normalised batch by
+  batch, as CNNClassifier does it, or normalised before the clock starts.
+- ``pool``: probabilities and embeddings of a pool, against the same loop's inference
+  with the best of several batch sizes.
+- ``parts``: the tuned loop with one of its tricks switched off, or one more on.
+- ``files``: epochs on image files from the second one on, against plain skorch on
+  torchvision's ``ImageFolder`` with two worker processes.
+- ``samples``: dropout samples and a whole BALD query, against one pool pass.
+
+``--data`` names a folder of class folders; without it JPEGs are generated. Ratios are
+medians over the turns of each turn's ratio to the first contestant's speed. Images a
+second of processor time hardly change when other programs run beside. Rows are written
+to ``training.csv`` as soon as they are measured; a run that was killed goes on, and
+``--fresh`` starts anew.
 """
 
 import argparse
-import csv
-import importlib.metadata
-import os
-import platform
-import shlex
-import sys
+import functools
 import tempfile
 import time
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import nn
+from _plain_loops import (
+    FolderNet,
+    PlainLoop,
+    architecture_of,
+    make_net,
+    normalisation,
+    plain_pool_pass,
+)
+from _rows import Rows, header_lines
+from bench_round import write_images
 
 from dalmax_sk import CNNClassifier, progress
 from dalmax_sk.images import (
@@ -38,66 +50,67 @@ from dalmax_sk.images import (
     load_image_paths,
     set_image_cache_size,
 )
-from dalmax_sk.nets import build_net
+from dalmax_sk.pool import Pool
+from dalmax_sk.strategies import BayesianSampling
 
-N_CLASSES = 10
-SHAPE = (3, 32, 32)
+TASKS = ("training", "pool", "parts", "files", "samples")
+KEY = ("task", "net", "precision", "threads", "batch_size")
 COLUMNS = (
-    "task",
-    "net",
-    "batch_size",
+    *KEY,
     "contestant",
     "images_per_second",
     "images_per_cpu_second",
     "ratio_to_first",
     "cpu_ratio_to_first",
 )
+#: Batches of the hand-written inference, of which the fastest counts.
+POOL_BATCHES = (32, 64, 128, 512, 2048)
+N_SAMPLES = 20
 
 
-def plain_training(X, y, arguments, batch_size, memory_format):
-    """Train a fresh net by a hand-written loop over whole tensors."""
-    net = build_net(arguments.net, input_shape=SHAPE, n_classes=N_CLASSES)
-    net = net.to(X.device, memory_format=memory_format)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    loss_function = nn.CrossEntropyLoss()
-    for _ in range(arguments.epochs):
-        order = torch.randperm(len(X), device=X.device)
-        for start in range(0, len(X), batch_size):
-            rows = order[start : start + batch_size]
-            optimizer.zero_grad()
-            loss_function(net(X[rows]), y[rows]).backward()
-            optimizer.step()
-    return net
+class Images:
+    """Paths, pixels and labels: the first `n` of a shuffled folder."""
+
+    def __init__(self, folder, n):
+        bunch = load_image_paths(folder)
+        rows = np.random.default_rng(0).permutation(len(bunch.data))[:n]
+        self.folder = folder
+        self.paths, self.target = bunch.data[rows], bunch.target[rows]
+        self.pixels = np.asarray(get_image_cache().load(self.paths, image_size=None))
+        self.classes, self.codes = np.unique(self.target, return_inverse=True)
+        self.mean, self.std = normalisation(self.pixels)
+
+    @property
+    def shape(self):
+        height, width, channels = self.pixels.shape[1:]
+        return channels, height, width
 
 
-def plain_inference(net, X, batch_size):
-    """Return probabilities and embeddings by a hand-written loop."""
-    net.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(X), batch_size):
-            features = net.forward_features(X[start : start + batch_size])
-            logits = net.forward_head(features)
-            parts.append((logits.softmax(1).cpu(), features.cpu()))
-    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
+def measure(contestants, repeats, device):
+    """Let the contestants take turns; {name: [(seconds, processor seconds)]}.
 
-
-def measure(contestants, repeats):
-    """Let the contestants take turns; {name: [(seconds, processor seconds)]}."""
+    The clock starts and stops when a GPU has nothing left to do.
+    """
     seconds = {name: [] for name in contestants}
     for repeat in range(repeats + 1):
         for name, call in contestants.items():
+            synchronize(device)
             wall, cpu = time.perf_counter(), time.process_time()
             call()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            synchronize(device)
             found = time.perf_counter() - wall, time.process_time() - cpu
             if repeat:  # the first turn warms up
                 seconds[name].append(found)
     return seconds
 
 
-def rows_of(task, net, batch_size, n_images, seconds):
+def synchronize(device):
+    """Wait for a GPU; nothing to wait for elsewhere."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rows_of(key, n_images, seconds):
     """Turn seconds into rows of the table.
 
     Speeds are medians over the turns; ratios are the medians of each turn's ratio to
@@ -109,100 +122,191 @@ def rows_of(task, net, batch_size, n_images, seconds):
         speeds = n_images / np.median(measured, axis=0)
         ratios = np.median(first / np.array(measured), axis=0)
         values = (
-            task,
-            net,
-            batch_size,
             name,
             *(round(speed) for speed in speeds),
-            *(f"{ratio:.2f}" for ratio in ratios),
+            *(f"{ratio:.3f}" for ratio in ratios),
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        rows.append(key | dict(zip(COLUMNS[len(KEY) :], values, strict=True)))
     return rows
 
 
-def bench_arrays(arguments, device):
-    """Training and inference on arrays."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(arguments.n_images, *SHAPE)).astype(np.float32)
-    y = rng.integers(0, N_CLASSES, arguments.n_images)
-    as_bytes = (40 * X + 128).clip(0, 255).astype(np.uint8)
-    tensors = torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
-    last = tensors[0].contiguous(memory_format=torch.channels_last)
-    formats = torch.contiguous_format, torch.channels_last
-    table = []
-    for batch_size in arguments.batch_size:
-        clf = CNNClassifier(
-            arguments.net,
-            max_epochs=arguments.epochs,
-            batch_size=batch_size,
-            random_state=0,
-            device=str(device),
+def classifier(key, arguments, **params):
+    """Return the CNNClassifier of a row."""
+    common = {
+        "max_epochs": arguments.epochs,
+        "batch_size": key["batch_size"],
+        "random_state": 0,
+        "device": arguments.device,
+        "amp": key["precision"] == "bfloat16",
+    }
+    return CNNClassifier(architecture_of(key["net"]), **common | params)
+
+
+def trainer(loop, key, images, arguments):
+    """Return a function that trains a fresh net by hand."""
+    device = torch.device(arguments.device)
+    y = torch.from_numpy(images.codes).to(device)
+    if loop.inputs == "files":
+        x = list(images.paths)
+    else:
+        x = loop.prepare(images.pixels, images.mean, images.std, device)
+    make = functools.partial(make_net, key["net"], images.shape, len(images.classes))
+    return lambda: loop.train(
+        make,
+        x,
+        y,
+        images.mean,
+        images.std,
+        epochs=arguments.epochs,
+        batch_size=key["batch_size"],
+    )
+
+
+def bench_training(key, images, arguments):
+    """Whole fits."""
+    amp = key["precision"] == "bfloat16"
+    clf = classifier(key, arguments)
+    floats = np.ascontiguousarray(images.pixels / np.float32(255))
+    by_hand = functools.partial(trainer, key=key, images=images, arguments=arguments)
+    contestants = {
+        "tuned loop": by_hand(PlainLoop(amp=amp)),
+        "tuned loop, normalised beforehand": by_hand(
+            PlainLoop(amp=amp, inputs="float32")
+        ),
+        "CNNClassifier, uint8": lambda: clf.fit(images.pixels, images.target),
+        "CNNClassifier, float32": lambda: clf.fit(floats, images.target),
+    }
+    if arguments.compile:
+        compiled = classifier(key, arguments, compile=True)
+        contestants |= {
+            "tuned loop, compiled": by_hand(PlainLoop(amp=amp, compile=True)),
+            "CNNClassifier, compiled": lambda: compiled.fit(
+                images.pixels, images.target
+            ),
+        }
+    seconds = measure(contestants, arguments.repeats, torch.device(arguments.device))
+    return rows_of(key, len(images.paths) * arguments.epochs, seconds)
+
+
+def bench_pool(key, images, arguments):
+    """Probabilities and embeddings of all images."""
+    device = torch.device(arguments.device)
+    amp = key["precision"] == "bfloat16"
+    loop = PlainLoop(amp=amp)
+    x = loop.prepare(images.pixels, images.mean, images.std, device)
+    net = make_net(key["net"], images.shape, len(images.classes))
+    net = net.to(device, memory_format=torch.channels_last)
+    by_hand = functools.partial(
+        plain_pool_pass, net, x, images.mean, images.std, amp=amp
+    )
+    speeds = {
+        size: measure({"": lambda size=size: by_hand(batch_size=size)}, 2, device)
+        for size in POOL_BATCHES
+    }
+    best = min(speeds, key=lambda size: min(speeds[size][""]))
+    clf = classifier(key, arguments, max_epochs=1)
+    clf.fit(images.pixels[:256], images.target[:256])
+    contestants = {
+        f"tuned loop, batches of {best}": lambda: by_hand(batch_size=best),
+        "CNNClassifier, uint8": lambda: clf.predict_proba_and_embeddings(images.pixels),
+    }
+    seconds = measure(contestants, arguments.repeats, device)
+    return rows_of(key, len(images.paths), seconds)
+
+
+def bench_parts(key, images, arguments):
+    """The tuned loop with one thing changed."""
+    amp = key["precision"] == "bfloat16"
+    loops = {
+        "tuned loop": PlainLoop(amp=amp),
+        "not channels last": PlainLoop(amp=amp, channels_last=False),
+        "Adam not fused": PlainLoop(amp=amp, fused=False),
+        "loss read after every batch": PlainLoop(amp=amp, log_every_batch=True),
+        "files decoded every epoch": PlainLoop(amp=amp, inputs="files"),
+        "none of these": PlainLoop(
+            amp=amp,
+            channels_last=False,
+            fused=False,
+            log_every_batch=True,
+            inputs="files",
+        ),
+    }
+    if not amp:
+        loops["with bfloat16"] = PlainLoop(amp=True)
+    if arguments.compile:
+        loops["with torch.compile"] = PlainLoop(amp=amp, compile=True)
+    contestants = {
+        name: trainer(loop, key, images, arguments) for name, loop in loops.items()
+    }
+    seconds = measure(contestants, arguments.repeats, torch.device(arguments.device))
+    return rows_of(key, len(images.paths) * arguments.epochs, seconds)
+
+
+def bench_files(key, images, arguments):
+    """Epochs on image files, from the second one on."""
+    clf = classifier(key, arguments)
+    epochs = clf.max_epochs = max(2, arguments.epochs)
+    make = functools.partial(make_net, key["net"], images.shape, len(images.classes))
+    peer = FolderNet(
+        make,
+        images.folder,
+        images.mean,
+        images.std,
+        epochs=epochs,
+        batch_size=key["batch_size"],
+        num_workers=arguments.workers,
+    )
+    everything = load_image_paths(images.folder)
+    paths, target = everything.data, everything.target
+    if len(paths) != len(peer.data):
+        raise SystemExit(
+            f"ImageFolder finds {len(peer.data)} images where there are {len(paths)}."
         )
 
-        def plain(inputs, memory_format, batch_size=batch_size):
-            y = tensors[1]
-            return plain_training(inputs, y, arguments, batch_size, memory_format)
-
-        contestants = {
-            "plain loop": lambda plain=plain: plain(tensors[0], formats[0]),
-            "plain loop, channels last": lambda plain=plain: plain(last, formats[1]),
-            "CNNClassifier, float32": lambda clf=clf: clf.fit(X, y),
-            "CNNClassifier, uint8": lambda clf=clf: clf.fit(as_bytes, y),
-        }
-        seconds = measure(contestants, arguments.repeats)
-        n_seen = arguments.n_images * arguments.epochs
-        table += rows_of("training", arguments.net, batch_size, n_seen, seconds)
-    net = plain(tensors[0], formats[0])
-    net_last = plain(last, formats[1])
-    clf.fit(X, y)
-    contestants = {
-        "plain loop": lambda: plain_inference(net, tensors[0], batch_size),
-        "plain loop, channels last": lambda: plain_inference(
-            net_last, last, batch_size
-        ),
-        "CNNClassifier, float32": lambda: clf.predict_proba_and_embeddings(X),
-    }
-    seconds = measure(contestants, arguments.repeats)
-    return table + rows_of(
-        "inference", arguments.net, batch_size, arguments.n_images, seconds
-    )
-
-
-def bench_paths(arguments, device, folder):
-    """Epochs on image files against epochs on the same pixels as an array."""
-    bunch = load_image_paths(folder)
-    rows = np.random.default_rng(0).permutation(len(bunch.data))[: arguments.n_images]
-    X, y = bunch.data[rows], bunch.target[rows]
-    pixels = get_image_cache().load(X, image_size=SHAPE[1:])
-    clf = CNNClassifier(
-        arguments.net,
-        max_epochs=arguments.epochs,
-        batch_size=arguments.batch_size[0],
-        image_size=SHAPE[1:],
-        random_state=0,
-        device=str(device),
-    )
-
     def fit(X, cache_bytes):
-        """Seconds and processor seconds of each epoch from the second on."""
         clock = EpochClock()
         before = get_image_cache().max_bytes
         set_image_cache_size(cache_bytes)
         with progress.listen(clock):
-            clf.fit(X, y)
+            clf.fit(X, target)
         set_image_cache_size(before)
         return clock.epochs()
 
+    pixels = np.asarray(get_image_cache().load(paths, image_size=None))
     contestants = {
-        "array": lambda: fit(pixels, 2**30),
-        "paths": lambda: fit(X, 2**30),
-        "paths, streamed without a cache": lambda: fit(X, 0),
+        f"skorch, ImageFolder, {arguments.workers} workers": peer.fit,
+        "CNNClassifier, paths": lambda: fit(paths, 2**32),
+        "CNNClassifier, paths without a cache": lambda: fit(paths, 0),
+        "CNNClassifier, array": lambda: fit(pixels, 2**32),
     }
     seconds = {name: [] for name in contestants}
-    for _ in range(arguments.repeats):
+    for _ in range(arguments.file_repeats):
         for name, call in contestants.items():
             seconds[name] += call()
-    return rows_of("epochs 2 …", arguments.net, clf.batch_size, len(X), seconds)
+    return rows_of(key, len(paths), seconds)
+
+
+def bench_samples(key, images, arguments):
+    """Dropout samples of the head, and BALD, against a pool pass."""
+    device = torch.device(arguments.device)
+    clf = classifier(key, arguments, dropout=0.25)
+    labeled = np.arange(min(256, len(images.paths) // 4))
+    clf.fit(images.pixels[labeled], images.target[labeled])
+    n_picks = min(100, len(images.paths) // 4)
+
+    def pool():
+        return Pool(clf, images.pixels, labeled, images.target[labeled], random_state=0)
+
+    strategy = BayesianSampling(n_samples=N_SAMPLES, posterior="dropout")
+    contestants = {
+        "probabilities and embeddings": lambda: pool().prepare(["proba", "embeddings"]),
+        f"{N_SAMPLES} dropout samples": lambda: pool().sample_proba(
+            "dropout", N_SAMPLES
+        ),
+        f"BALD query, {N_SAMPLES} samples": lambda: strategy.query(pool(), n_picks),
+    }
+    seconds = measure(contestants, arguments.repeats, device)
+    return rows_of(key, len(images.paths) - len(labeled), seconds)
 
 
 class EpochClock:
@@ -220,77 +324,110 @@ class EpochClock:
         return [tuple(np.subtract(b, a)) for a, b in pairwise(self.times)]
 
 
-def write_images(folder, n_images):
-    """Write random 32×32 PNGs into two class folders."""
-    rng = np.random.default_rng(0)
-    for i in range(n_images):
-        name = Path(folder) / f"class_{i % 2}" / f"{i:05d}.png"
-        name.parent.mkdir(exist_ok=True)
-        pixels = rng.integers(0, 256, (*SHAPE[1:], 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(name)
+BENCHES = {
+    "training": bench_training,
+    "pool": bench_pool,
+    "parts": bench_parts,
+    "files": bench_files,
+    "samples": bench_samples,
+}
 
 
-def processor_name():
-    """Return the processor's name and the number of cores to use."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        models = [line.split(":")[1].strip() for line in lines if "model name" in line]
-        model = models[0] if models else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+def plan(arguments):
+    """Yield the keys of the rows to measure, each with its number of images."""
+    most = max(arguments.threads)
+    for task in arguments.tasks:
+        for net in arguments.nets:
+            narrow = net != arguments.nets[0]
+            for precision in arguments.precisions:
+                for threads in arguments.threads:
+                    for batch_size in arguments.batch_sizes:
+                        # What does not change much with it is measured once.
+                        last = batch_size == arguments.batch_sizes[-1]
+                        if task != "training" or narrow:
+                            if not last:
+                                continue
+                        if task in ("parts", "files", "samples"):
+                            if narrow or threads != most:
+                                continue
+                        first = precision == arguments.precisions[0]
+                        if task in ("parts", "files") and not first:
+                            continue
+                        values = (task, net, precision, threads, batch_size)
+                        yield dict(zip(KEY, values, strict=True))
 
 
-def write_table(path, table, device):
-    """Write the CSV with a header of comments."""
-    packages = ("torch", "torchvision", "skorch", "numpy")
-    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
-    hardware = processor_name()
-    if device.type == "cuda":
-        hardware += f", {torch.cuda.get_device_name(device)}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        file.write(
-            f"# {date.today()}, Python {platform.python_version()}, {versions}\n"
-        )
-        file.write(f"# {hardware}; {torch.get_num_threads()} threads; {device}\n")
-        file.write(f"# python {shlex.join(sys.argv)}\n")
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
-
-
-def main():
-    """Run the benchmark, print a table and write it."""
+def parse(words=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--net", default="small_cnn")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[64, 128])
-    parser.add_argument("--n-images", type=int, default=2048)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--data", type=Path, help="folder of class folders of images")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument(
+        "--nets",
+        nargs="+",
+        default=["small_cnn", "cifar_resnet18:16"],
+        help="the first is measured in all tasks, the others in training and pool",
+    )
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=("float32", "bfloat16"),
+        default=["float32", "bfloat16"],
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--n-images", type=int, default=1024, help="of fits")
+    parser.add_argument("--n-pool", type=int, default=4096, help="of pool passes")
+    parser.add_argument("--n-files", type=int, default=10_000, help="if generated")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--file-repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu"
     )
-    parser.add_argument("--data", type=Path, help="folder of class folders of images")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier rows")
     parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    if arguments.epochs < 2:
-        parser.error("--epochs must be at least 2, to see a second one")
-    device = torch.device(arguments.device)
-    table = bench_arrays(arguments, device)
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.data is None:
-            write_images(folder, arguments.n_images)
-        table += bench_paths(arguments, device, arguments.data or folder)
-    for row in table:
-        print("  ".join(f"{row[column]!s:>26}" for column in COLUMNS))
-    output = arguments.output or (
-        Path(__file__).parent
-        / "results"
-        / f"training_{arguments.net}_{device.type}.csv"
-    )
-    write_table(output, table, device)
-    print(f"written to {output}")
+    return parser.parse_args(words)
+
+
+def main(words=None):
+    """Run the benchmark and print each table as it is measured."""
+    arguments = parse(words)
+    kind = torch.device(arguments.device).type
+    name = "training.csv" if kind == "cpu" else f"training_{kind}.csv"
+    path = arguments.output or Path(__file__).parent / "results" / name
+    if arguments.fresh:
+        path.unlink(missing_ok=True)
+    settings = {
+        name: getattr(arguments, name)
+        for name in ("n_images", "n_pool", "epochs", "repeats", "file_repeats")
+    } | {
+        "device": arguments.device,
+        "images": "generated JPEGs" if arguments.data is None else "files",
+    }
+    lines = header_lines(settings, ("torchvision", "skorch"))
+    table = Rows(path, COLUMNS, KEY, lines)
+    print(*table.header, sep="\n", flush=True)
+    threads_before = torch.get_num_threads()
+    try:
+        with tempfile.TemporaryDirectory() as generated:
+            if arguments.data is None:
+                write_images(generated, arguments.n_files)
+            folder = arguments.data or generated
+            for key in plan(arguments):
+                if table.has(**key):
+                    continue
+                torch.set_num_threads(key["threads"])
+                many = key["task"] in ("pool", "samples")
+                n = arguments.n_pool if many else arguments.n_images
+                rows = BENCHES[key["task"]](key, Images(folder, n), arguments)
+                table.add(rows)
+                for row in rows:
+                    print("  ".join(f"{row[c]!s:>20}" for c in COLUMNS), flush=True)
+    finally:
+        torch.set_num_threads(threads_before)
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":
