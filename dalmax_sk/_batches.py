@@ -197,8 +197,6 @@ class Batches:
         Draw a new order for each epoch, from torch's default CPU generator.
     augment : callable or None
         Applied to each batch on the device.
-    share : (int, int)
-        (i, k): with k processes, take the i-th part of each batch.
     """
 
     def __init__(
@@ -211,7 +209,6 @@ class Batches:
         *,
         shuffle=False,
         augment=None,
-        share=(0, 1),
     ):
         self.source = source
         self.rows = rows
@@ -220,7 +217,6 @@ class Batches:
         self.device = device
         self.shuffle = shuffle
         self.augment = augment
-        self.share = share
 
     def __len__(self):
         return len(self.rows)
@@ -234,28 +230,23 @@ class Batches:
         order = self.rows
         if self.shuffle:
             order = order[torch.randperm(len(order))]
-        batches = order.tensor_split(self.n_batches)
-        part, n_parts = self.share
-        if n_parts == 1:
-            return batches
-        # Every process needs the same number of rows, or one would wait for ever.
-        batches = [
-            b[torch.arange(len(b) + -len(b) % n_parts) % len(b)] for b in batches
-        ]
-        return [b.tensor_split(n_parts)[part] for b in batches]
+        return order.tensor_split(self.n_batches)
 
     def __iter__(self):
         """Yield (X of shape (b, ...), y of shape (b,)), both on the device."""
-        batches = self._deal()
+        for X, rows in self._load(self._deal()):
+            if self.augment is not None:
+                X = self.augment(X)
+            yield X, self.y.index_select(0, rows)
+
+    def _load(self, batches):
+        """Yield (X, rows) of batches given as rows on the CPU, both on the device."""
         # Row numbers go to the device once an epoch, not once a batch.
         sizes = [len(b) for b in batches]
         on_device = torch.cat(list(batches)).to(self.device).split(sizes)
         local = on_device if self.source.device == self.device else batches
         for X, rows in zip(_taken(self.source, local), on_device, strict=True):
-            X = _to_device(X, self.device)
-            if self.augment is not None:
-                X = self.augment(X)
-            yield X, self.y.index_select(0, rows)
+            yield _to_device(X, self.device), rows
 
 
 def sequential_batches(source, batch_size, device):

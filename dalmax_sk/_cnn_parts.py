@@ -15,7 +15,7 @@ from torch import nn
 
 from dalmax_sk import progress
 from dalmax_sk._batches import Batches, input_statistics, stage
-from dalmax_sk._distributed import AcceleratedConductor
+from dalmax_sk._distributed import team_of
 from dalmax_sk._inference import inference_batch_size
 from dalmax_sk._rounds import derive_seed
 from dalmax_sk._targets import class_weights, stratified_split
@@ -99,16 +99,14 @@ def train_net(clf, source, y_index, spec, classes, start_state):
     if start_state is not None and shrink_perturb is not None:
         # An int gives every fit the same seed, and so every round the same noise.
         seed = derive_seed(seed, clf.n_fits_)
-    accelerator = _make_accelerator(clf)
-    if accelerator:
-        from accelerate.utils import broadcast_object_list
-
-        # Without a random_state each process would draw its own.
-        (seed,) = broadcast_object_list([seed])
+    team = team_of(clf)
+    # Without a random_state each process would draw its own.
+    seed = team.agree(seed)
+    accelerator = _make_accelerator(clf, team)
     device = resolve_device(accelerator.device if accelerator else clf.device)
     with progress.logged(clf.verbose), _own_random_state(device):
         torch.manual_seed(seed)
-        data = _make_data(clf, source, y_index, spec, device, accelerator)
+        data = _make_data(clf, source, y_index, spec, device, team)
         mean, std = _get_normalization(clf, data.train, spec, start_state)
         weight = class_weights(clf.class_weight, y_index, classes)
         if weight is not None and spec.kind == "image":
@@ -159,21 +157,17 @@ def _own_random_state(device):
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def _make_accelerator(clf):
+def _make_accelerator(clf, team):
     """Return Accelerate's accelerator for ``device="multi"``, else None."""
     if clf.device != "multi":
         return None
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise ImportError(
-            "device='multi' needs Hugging Face Accelerate: "
-            'pip install "dalmax_sk[accelerate]".'
-        ) from error
-    return Accelerator(mixed_precision="bf16" if clf.amp else "no")
+    # torch.distributed takes a while to load, and few need it.
+    from dalmax_sk._shared_training import make_accelerator
+
+    return make_accelerator(team)
 
 
-def _make_data(clf, source, y_index, spec, device, accelerator):
+def _make_data(clf, source, y_index, spec, device, team):
     """Return the TrainingData of one fit, as near to the device as memory allows."""
     augment = get_augmentation(clf.augment)
     if augment is not None and spec.kind == "table":
@@ -184,28 +178,21 @@ def _make_data(clf, source, y_index, spec, device, accelerator):
     rows, valid_rows = torch.arange(len(source)), None
     if clf.early_stopping:
         rows, valid_rows = stratified_split(y_index, clf.validation_fraction)
-    make = functools.partial(
-        Batches,
-        stage(source, device),
-        y=y_index.to(device),
-        device=device,
-    )
-    share = (
-        (accelerator.process_index, accelerator.num_processes)
-        if accelerator
-        else (0, 1)
-    )
-    train = make(
-        rows=rows,
-        batch_size=clf.batch_size,
-        shuffle=True,
-        augment=augment,
-        share=share,
+    common = {"source": stage(source, device), "y": y_index.to(device)}
+    common["device"] = device
+    make_train = Batches
+    if team.count > 1:
+        from dalmax_sk._shared_training import SharedBatches
+
+        make_train = functools.partial(SharedBatches, team=team)
+    train = make_train(
+        **common, rows=rows, batch_size=clf.batch_size, shuffle=True, augment=augment
     )
     if valid_rows is None:
         return TrainingData(train)
     batch_size = inference_batch_size(source.values_per_sample, device)
-    return TrainingData(train, make(rows=valid_rows, batch_size=batch_size))
+    valid = Batches(**common, rows=valid_rows, batch_size=batch_size)
+    return TrainingData(train, valid)
 
 
 def _get_normalization(clf, train, spec, start_state):
@@ -263,6 +250,8 @@ def _make_net(
     kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
     conductor = Conductor
     if accelerator is not None:
+        from dalmax_sk._shared_training import AcceleratedConductor
+
         conductor = AcceleratedConductor
         kwargs["accelerator"] = accelerator
     return conductor(

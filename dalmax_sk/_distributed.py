@@ -1,38 +1,274 @@
-"""Training on several devices, one process each, through Accelerate."""
+"""Several processes that do one piece of work together, one device each.
 
-import torch
-from skorch.hf import AccelerateMixin
+All processes run the same code with the same seeds. Training deals out the rows of each
+batch; inside :meth:`Team.sharing` the passes of a net over data are dealt out as well.
+torch is imported only where there is more than one process.
+"""
 
-from dalmax_sk._training import Conductor
+import contextlib
+import datetime
+import functools
+import itertools
+import os
+import re
+from dataclasses import dataclass
 
-__all__ = ["AcceleratedConductor"]
+from dalmax_sk._pipelines import last_step
+
+__all__ = [
+    "ProcessLostError",
+    "StoppedElsewhereError",
+    "Team",
+    "is_launched",
+    "join_team",
+    "process_share",
+    "shared_outputs",
+    "team_of",
+    "telling_lost_processes",
+    "uses_gpus",
+]
+
+# How long a process waits for the others in one step before it gives up.
+_PATIENCE = datetime.timedelta(minutes=30)
+# How long for an oracle, which may be a person.
+_ORACLE_PATIENCE = datetime.timedelta(days=365)
+# Samples between two exchanges of outputs, roughly.
+_SAMPLES_PER_TURN = 2048
+# What gloo, NCCL and the store say when the other end is gone.
+_LOST = re.compile(
+    "connection (was )?(closed|reset|refused)|broken pipe|timed out|timeout|"
+    "socket|nccl|remote process|peer|heartbeat",
+    re.IGNORECASE,
+)
 
 
-class AcceleratedConductor(AccelerateMixin, Conductor):
-    """A conductor for ``accelerate launch``: several devices, one process each."""
+class ProcessLostError(RuntimeError):
+    """Raised in the processes that are left when another one has ended."""
 
-    def _initialize_accelerator(self):
-        # DistributedDataParallel refuses modules without parameters, as losses are.
-        criteria, self._criteria = self._criteria, []
-        super()._initialize_accelerator()
-        self._criteria = criteria
-        self.criterion_.to(self.accelerator.device)
-        return self
 
-    def release(self, device):
-        from accelerate.utils import broadcast
+class StoppedElsewhereError(RuntimeError):
+    """Raised in the other processes when an error stopped process 0."""
 
-        super().release(device)
-        # Batch normalisation's running averages have seen other parts of the last batch
-        # on each process; all must predict, and pick, the same.
-        with torch.no_grad():
-            for buffer in self.module_.buffers():
-                buffer.copy_(broadcast(buffer.clone()))
-        self.accelerator = None
 
-    def gather(self, sums):
-        return self.accelerator.reduce(sums, reduction="sum")
+def is_launched():
+    """Whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
-    def get_iterator(self, dataset, training=False):
-        # Batches hand each process its own share already.
-        return Conductor.get_iterator(self, dataset, training=training)
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that work together; one alone needs nothing of torch.
+
+    Attributes
+    ----------
+    index : int
+        Which of them this one is; number 0 writes files and speaks to the user.
+    count : int
+        How many there are.
+
+    Examples
+    --------
+    >>> from dalmax_sk._distributed import Team
+    >>> alone = Team()
+    >>> alone.is_main, alone.agree("what process 0 says")
+    (True, 'what process 0 says')
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self):
+        """Whether this is process 0."""
+        return self.index == 0
+
+    def agree(self, value, *, patient=False):
+        """Return process 0's value in all of them.
+
+        Parameters
+        ----------
+        value : object
+            Anything that can be pickled; only process 0's counts.
+        patient : bool, default=False
+            Wait as long as it takes, for a person for instance.
+        """
+        if self.count == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value if self.is_main else None]
+        with telling_lost_processes(self):
+            group = _patient_group() if patient else None
+            dist.broadcast_object_list(box, src=0, group=group)
+        return box[0]
+
+    def on_main(self, function, *args, **kwargs):
+        """Call a function in process 0 only; all get its result, or its error.
+
+        Raises
+        ------
+        StoppedElsewhereError
+            In the other processes, if the function raised something in process 0,
+            where that goes on its way.
+        """
+        if self.count == 1:
+            return function(*args, **kwargs)
+        result = error = None
+        if self.is_main:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as raised:
+                self.agree((None, f"{type(raised).__name__}: {raised}"), patient=True)
+                raise
+        result, error = self.agree((result, None), patient=True)
+        if error is not None:
+            raise StoppedElsewhereError(f"Process 0 was stopped by {error}")
+        return result
+
+    def gather(self, value):
+        """Return a list of what each process gives, in their order, in all of them."""
+        if self.count == 1:
+            return [value]
+        import torch.distributed as dist
+
+        found = [None] * self.count
+        with telling_lost_processes(self):
+            dist.all_gather_object(found, value)
+        return found
+
+    def wait(self):
+        """Go on when all processes are here."""
+        self.gather(None)
+
+    @contextlib.contextmanager
+    def sharing(self):
+        """Deal out the passes of nets over data that are made inside the block.
+
+        All processes have to make the same passes there, in the same order.
+        """
+        global _sharing
+        before, _sharing = _sharing, self
+        try:
+            yield
+        finally:
+            _sharing = before
+
+
+_ALONE = Team()
+_sharing = _ALONE
+
+
+def process_share():
+    """Return (index, count) of the processes that share the present pass over data.
+
+    (0, 1) outside of :meth:`Team.sharing`: whoever calls ``predict`` in one process
+    must not wait for the others.
+    """
+    return _sharing.index, _sharing.count
+
+
+def join_team():
+    """Return the processes that a launcher started together with this one.
+
+    The first call makes the connection, and waits until all of them have called.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return _ALONE
+    if not dist.is_initialized():
+        if not is_launched():
+            return _ALONE
+        if uses_gpus():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # Gloo beside NCCL: what is exchanged between batches lies in ordinary memory.
+        backend = "cpu:gloo,cuda:nccl" if uses_gpus() else "gloo"
+        with telling_lost_processes():
+            dist.init_process_group(backend, timeout=_PATIENCE)
+    return Team(dist.get_rank(), dist.get_world_size())
+
+
+def team_of(estimator):
+    """Return the processes that fit an estimator together: those of device="multi"."""
+    if getattr(last_step(estimator), "device", None) != "multi":
+        return _ALONE
+    return join_team()
+
+
+def uses_gpus():
+    """Whether the processes have a GPU each, or a share of the CPU's cores."""
+    import torch
+
+    # accelerate launch --cpu
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower()
+    return torch.cuda.is_available() and on_cpu not in ("true", "1", "yes")
+
+
+@functools.cache
+def _patient_group():
+    import torch.distributed as dist
+
+    return dist.new_group(backend="gloo", timeout=_ORACLE_PATIENCE)
+
+
+@contextlib.contextmanager
+def telling_lost_processes(team=None):
+    """Turn what a broken connection raises into :class:`ProcessLostError`."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's DistError is one
+        if isinstance(error, ProcessLostError) or not _LOST.search(str(error)):
+            raise
+        who = "a process" if team is None else f"process {team.index} of {team.count}"
+        raise ProcessLostError(
+            f"Another process of this run has ended or does not answer; {who} cannot "
+            "go on without it. Look above for its own message; without one it was "
+            "killed, as the system does when memory runs out. What was finished is "
+            "kept: run the same command again, with --resume or checkpoint_dir. "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def shared_outputs(n_samples, batch_size, outputs_of):
+    """Yield a net's outputs for all rows in order; each process computes its part.
+
+    The parts are whole batches, the same as one process alone would make, so that the
+    outputs are the same to the last bit.
+
+    Parameters
+    ----------
+    n_samples : int
+    batch_size : int
+        The same in all processes.
+    outputs_of : callable
+        Takes a list of slices of rows, in order, and yields (start, stop, ...) of them.
+
+    Yields
+    ------
+    tuple
+        What `outputs_of` yields, from whichever process.
+    """
+    team = _sharing
+    turns = _deal_rows(n_samples, batch_size, team.count)
+    mine = [turn[team.index] for turn in turns]
+    outputs = iter(outputs_of([rows for rows in mine if rows.start < rows.stop]))
+    for rows in mine:
+        found = []
+        position = rows.start
+        while position < rows.stop:
+            found.append(next(outputs))
+            position = found[-1][1]
+        for part in team.gather(found):
+            yield from part
+
+
+def _deal_rows(n_samples, batch_size, count):
+    """Return turns of one slice of rows a process: whole batches, in order."""
+    n_batches = -(-n_samples // batch_size)
+    at_once = max(1, _SAMPLES_PER_TURN // batch_size) * count
+    n_turns = max(1, -(-n_batches // at_once))
+    size = -(-n_batches // (n_turns * count)) * batch_size
+    edges = [min(i * size, n_samples) for i in range(n_turns * count + 1)]
+    parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    return [parts[i : i + count] for i in range(0, len(parts), count)]
