@@ -292,7 +292,9 @@ def _rows_of_a_block(X, n_rows, estimator, max_memory):
         rows = rows_within(X, limit)
     else:
         rows = _OBJECTS
-    return max(_ROUND_ROWS, rows // _ROUND_ROWS * _ROUND_ROWS)
+    # equal blocks: for a small last one another kernel may compute other bits
+    rows = math.ceil(n_rows / math.ceil(max(1, n_rows) / max(_ROUND_ROWS, rows)))
+    return max(1, math.ceil(rows / _ROUND_ROWS)) * _ROUND_ROWS
 
 
 def _plain_rows(X, rows):

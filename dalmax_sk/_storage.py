@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 __all__ = [
     "SpillError",
     "allocate",
+    "by_rows",
     "is_mapped",
     "release_pages",
     "row_blocks",
@@ -34,6 +35,8 @@ _RELEASE_BYTES = 32 * 2**20
 # A block of rows, where whoever reads has no wish of its own.
 _BLOCK_BYTES = 16 * 2**20
 _ROUND_ROWS = 256
+# A block of rows with its temporaries shall fit a core's cache.
+_SCORED_BYTES = 2**20
 # Touching one row brings in its neighbourhood: Linux maps so much around a fault.
 _FAULT_BYTES = 64 * 2**10
 # What is written at once where blocks of a file cannot be reserved.
@@ -194,6 +197,26 @@ def row_blocks(array: Any, n_rows: int | None = None) -> Iterator[slice]:
             reader.has_read(start, stop)
     finally:
         reader.close()
+
+
+def by_rows(function: Callable[[Any], np.ndarray], array: np.ndarray) -> np.ndarray:
+    """Return ``function(array)``, which gives a number a row, computed block by block.
+
+    Parameters
+    ----------
+    function : callable
+        Takes rows of `array` and returns an array of one entry a row.
+    array : ndarray of shape (n, ...)
+        Mapped or not. In blocks the temporaries of `function` stay in the cache.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+    """
+    n_rows = rows_within(array, _SCORED_BYTES)
+    if len(array) <= n_rows:
+        return function(array)
+    return np.concatenate([function(array[at]) for at in row_blocks(array, n_rows)])
 
 
 def take_rows(array: Any, index: Any) -> Any:

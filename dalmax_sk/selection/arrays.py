@@ -25,11 +25,13 @@ from dalmax_sk._storage import (
 __all__ = [
     "Array",
     "as_matrix",
+    "as_type",
     "as_vector",
     "check_count",
     "check_max_memory",
     "column_means",
     "is_mapped",
+    "largest_entry",
     "positions_like",
     "release_pages",
     "row_blocks",
@@ -86,6 +88,34 @@ def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
     if n_missing:
         raise ValueError(f"{name} holds NaN in {n_missing} of {len(array)} places.")
     return array
+
+
+def as_type(
+    tensor: torch.Tensor, dtype: torch.dtype, name: str, max_memory: int
+) -> torch.Tensor:
+    """Return ``tensor`` in another type, itself if it has that already.
+
+    A copy of what is mapped from a file is a temporary file above ``max_memory`` bytes.
+    """
+    if tensor.dtype == dtype or not is_mapped(tensor):
+        return tensor.to(dtype)
+    like = torch.empty(0, dtype=dtype).numpy()
+    what = f"the entries of {name}, made {like.dtype},"
+    out = allocate(tuple(tensor.shape), like.dtype, max_memory=max_memory, what=what)
+    copy = _sharing(out)
+    for block in row_blocks(tensor):
+        copy[block] = tensor[block]
+        release_pages(copy[block])
+    return copy
+
+
+def largest_entry(tensor: torch.Tensor) -> float:
+    """Return the largest absolute value in a tensor (n, d)."""
+    whole = None if is_mapped(tensor) else max(1, len(tensor))
+    return max(
+        torch.linalg.vector_norm(tensor[block], torch.inf).item()
+        for block in row_blocks(tensor, whole)
+    )
 
 
 def column_means(tensor: torch.Tensor) -> torch.Tensor:
@@ -155,15 +185,21 @@ def _as_tensor(values: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
             array = array.astype(np.float64)
         if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
             array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-        with warnings.catch_warnings():
-            # Torch warns that one could write into a read-only array; no kernel does.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writ")
-            tensor = torch.from_numpy(array)
+        tensor = _sharing(array)
     if not tensor.is_floating_point():
         return tensor.to(torch.float64)
     if tensor.dtype not in (torch.float32, torch.float64):
         return tensor.to(torch.float32)
     return tensor
+
+
+def _sharing(array: np.ndarray) -> torch.Tensor:
+    """Return the tensor that shares an array's memory, known to be mapped if it is."""
+    is_mapped(array)
+    with warnings.catch_warnings():
+        # Torch warns that one could write into a read-only array; no kernel does.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+        return torch.from_numpy(array)
 
 
 def _converted_in_blocks(array: np.ndarray, name: str, max_memory: int) -> np.ndarray:

@@ -16,9 +16,15 @@ from dalmax_sk import progress
 from dalmax_sk.selection.arrays import (
     Array,
     as_matrix,
+    as_type,
     check_count,
     check_max_memory,
+    column_means,
+    largest_entry,
     positions_like,
+    release_pages,
+    row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.distances import (
     block_shape,
@@ -88,7 +94,8 @@ def k_means_plus_plus(
         Source of the draws. They do not depend on the device.
     max_memory : int, default=2**30
         Bytes that temporary blocks may take, besides O(n_pool) for a few numbers a
-        point and one copy of `coefficients`.
+        point and one copy of `coefficients`. Arrays that are mapped from a file are
+        read in blocks; what has to be copied of them is a temporary file as well.
     return_distances : bool, default=False
         Whether to return the distances as well.
 
@@ -135,12 +142,12 @@ def k_means_plus_plus(
         raise ValueError(f"first must be one of {_FIRST}, got {first!r}.")
     if method not in _METHODS:
         raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
+    n = check_count(n, len(pool), "X")
     factors = None
     if coefficients is not None:
-        factors = as_matrix(coefficients, "coefficients").to(pool.device)
+        factors = as_matrix(coefficients, "coefficients", max_memory).to(pool.device)
         if len(factors) != len(pool):
             raise ValueError(
                 f"coefficients has {len(factors)} rows for {len(pool)} rows of X."
@@ -185,9 +192,9 @@ class _Points:
         max_memory: int,
     ) -> None:
         self.pool = pool
-        size = torch.linalg.vector_norm(pool, torch.inf).item()
+        size = largest_entry(pool)
         if factors is not None:
-            size = max(size, 1.0) * torch.linalg.vector_norm(factors, torch.inf).item()
+            size = max(size, 1.0) * largest_entry(factors)
         _check_range(size, pool.shape[1])
         quick = (
             pool.dtype == torch.float32
@@ -196,7 +203,9 @@ class _Points:
         )
         #: The precision of the products, and what they may be wrong by.
         self.dtype = torch.float32 if quick else torch.float64
-        self.factors = None if factors is None else factors.to(self.dtype)
+        self.factors = None
+        if factors is not None:
+            self.factors = as_type(factors, self.dtype, "coefficients", max_memory)
         self.bias = 1.0 if bias else 0.0
         width = 0 if factors is None else factors.shape[1]
         self.relative, self.absolute = rounding(pool.shape[1] + width, self.dtype)
@@ -208,7 +217,7 @@ class _Points:
         # Differences do not care where zero is, but norms and outer products do.
         self.origin = None
         if factors is None:
-            mean = pool.mean(dim=0)
+            mean = column_means(pool)
             self.origin = torch.where(torch.isfinite(mean), mean, 0.0)
         self.squared_norms = torch.empty(
             len(pool), dtype=torch.float64, device=pool.device
@@ -220,20 +229,28 @@ class _Points:
         return len(self.pool)
 
     def blocks(self) -> Iterator[slice]:
-        for start in range(0, len(self.pool), self.n_rows):
-            yield slice(start, min(start + self.n_rows, len(self.pool)))
+        for block in row_blocks(self.pool, self.n_rows):
+            yield block
+            if self.factors is not None:
+                release_pages(self.factors[block])
 
     def rows(self, at: Any, dtype: torch.dtype) -> torch.Tensor:
         """Return second factors, centred if they are the points themselves."""
+        points = self._at(self.pool, at)
         if self.origin is None:
-            return self.pool[at].to(dtype)
-        return centred(self.pool[at], self.origin, dtype)
+            return points.to(dtype)
+        return centred(points, self.origin, dtype)
+
+    @staticmethod
+    def _at(rows: torch.Tensor, at: Any) -> torch.Tensor:
+        """Return some rows: a block as it lies there, scattered ones as a copy."""
+        return rows[at] if isinstance(at, slice) else take_rows(rows, at)
 
     def _squared_norms(self, at: Any) -> torch.Tensor:
         # Of the centred points, or of the outer products.
         norms = self.rows(at, torch.float64).square().sum(dim=1)
         if self.factors is not None:
-            squares = self.factors[at].to(torch.float64).square().sum(dim=1)
+            squares = self._at(self.factors, at).to(torch.float64).square().sum(dim=1)
             norms = (norms + self.bias) * squares
         return norms
 
@@ -249,7 +266,7 @@ class _Points:
     def lower(self, squares: torch.Tensor, centers: torch.Tensor) -> None:
         """Lower ``squares`` (n,) to the squared distances to ``centers`` (k,)."""
         own = self.rows(centers, self.dtype)
-        weights = None if self.factors is None else self.factors[centers]
+        weights = None if self.factors is None else take_rows(self.factors, centers)
         norms = self.squared_norms[centers].to(self.dtype)
         largest = self.squared_norms[centers].max().sqrt()
         for block in self.blocks():
@@ -312,13 +329,13 @@ class _Points:
         With a ⊗ h − b ⊗ g = (a − b) ⊗ h + b ⊗ (h − g) every term is zero if the
         points are copies of each other, and small if they are close.
         """
-        points = self.pool[one].to(torch.float64)
-        steps = points - self.pool[other].to(torch.float64)
+        points = take_rows(self.pool, one).to(torch.float64)
+        steps = points - take_rows(self.pool, other).to(torch.float64)
         squares = steps.square().sum(dim=1)
         if self.factors is None:
             return squares
-        factors = self.factors[other].to(torch.float64)
-        turns = self.factors[one].to(torch.float64) - factors
+        factors = take_rows(self.factors, other).to(torch.float64)
+        turns = take_rows(self.factors, one).to(torch.float64) - factors
         norms = points.square().sum(dim=1) + self.bias
         squares *= factors.square().sum(dim=1)
         squares += turns.square().sum(dim=1) * norms
@@ -329,8 +346,9 @@ class _Points:
         """Return squared distances (p, q) of a few points, on the host, in float64."""
         tile = self.rows(one, torch.float64) @ self.rows(other, torch.float64).T
         if self.factors is not None:
-            left = self.factors[one].to(torch.float64)
-            tile = (tile + self.bias) * (left @ self.factors[other].to(left.dtype).T)
+            left = take_rows(self.factors, one).to(torch.float64)
+            right = take_rows(self.factors, other).to(torch.float64)
+            tile = (tile + self.bias) * (left @ right.T)
         norms, others = self.squared_norms[one], self.squared_norms[other]
         squares = norms[:, None] + others - 2.0 * tile
         relative, absolute = rounding(self.pool.shape[1], torch.float64)

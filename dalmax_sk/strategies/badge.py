@@ -3,6 +3,7 @@
 import numpy as np
 
 from dalmax_sk._sklearn_compat import StrOptions
+from dalmax_sk._storage import allocate, release_pages, row_blocks
 from dalmax_sk.selection import k_means_plus_plus
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -89,14 +90,23 @@ class BADGE(QueryStrategy):
         return ("proba", "embeddings")
 
     def _query(self, pool, n):
-        coefficients = pool.proba.copy()  # (n_pool, C), becomes p - onehot(argmax)
-        coefficients[np.arange(len(pool)), coefficients.argmax(axis=1)] -= 1.0
-        squares = np.einsum("ij,ij->i", coefficients, coefficients)
-        embeddings = pool.embeddings
-        lengths = np.einsum(
-            "ij,ij->i", embeddings, embeddings, dtype=np.float64, casting="same_kind"
+        proba, embeddings = pool.proba, pool.embeddings
+        coefficients = allocate(
+            proba.shape,
+            proba.dtype,
+            max_memory=pool.max_memory,
+            what=f"the gradients by the scores of {len(pool):,} candidates",
         )
-        norms = np.sqrt(squares * (lengths + float(self.bias)))
+        norms = np.empty(len(pool))
+        for rows in row_blocks(embeddings):
+            # p - onehot(argmax), (n_rows, C)
+            gradient = coefficients[rows]
+            gradient[...] = proba[rows]
+            gradient[np.arange(len(gradient)), gradient.argmax(axis=1)] -= 1.0
+            squares = np.einsum("ij,ij->i", gradient, gradient)
+            norms[rows] = np.sqrt(squares * self._squared_lengths(embeddings[rows]))
+            release_pages(gradient)
+        release_pages(proba)
         pool.info["mean_gradient_norm"] = float(norms.mean())
         return k_means_plus_plus(
             embeddings,
@@ -108,3 +118,10 @@ class BADGE(QueryStrategy):
             max_memory=pool.max_memory,
             return_distances=True,
         )
+
+    def _squared_lengths(self, embeddings):
+        """Squares of the lengths of embeddings (n,), with the bias's 1 if it counts."""
+        lengths = np.einsum(
+            "ij,ij->i", embeddings, embeddings, dtype=np.float64, casting="same_kind"
+        )
+        return lengths + float(self.bias)

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import entr
 
 from dalmax_sk._sklearn_compat import StrOptions
+from dalmax_sk._storage import by_rows
 from dalmax_sk.strategies.base import ScoreStrategy
 
 __all__ = ["UncertaintySampling", "uncertainty_scores"]
@@ -38,15 +39,30 @@ def uncertainty_scores(proba, measure):
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {MEASURES}, got {measure!r}.")
-    if measure == "entropy":
-        # entr(p) = -p log p with entr(0) = 0: no NaN where a class is ruled out
-        return entr(proba).sum(axis=1)
-    if measure == "least_confidence":
-        return 1 - proba.max(axis=1)
+    return by_rows(_SCORES[measure], proba)
+
+
+def _entropy(proba):
+    # entr(p) = -p log p with entr(0) = 0: no NaN where a class is ruled out
+    return entr(proba).sum(axis=1)
+
+
+def _least_confidence(proba):
+    return 1 - proba.max(axis=1)
+
+
+def _margin(proba):
     if proba.shape[1] == 1:
         return 1 - proba[:, 0]
     top_two = np.partition(proba, -2, axis=1)[:, -2:]  # (n, 2), ascending
     return 1 - (top_two[:, 1] - top_two[:, 0])
+
+
+_SCORES = {
+    "least_confidence": _least_confidence,
+    "margin": _margin,
+    "entropy": _entropy,
+}
 
 
 class UncertaintySampling(ScoreStrategy):
