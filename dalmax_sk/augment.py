@@ -2,6 +2,8 @@
 
 import torch
 
+from dalmax_sk.devices import to_device
+
 __all__ = ["AUGMENTATIONS", "get_augmentation", "random_crop_flip"]
 
 #: Names that ``CNNClassifier(augment=...)`` takes.
@@ -52,16 +54,21 @@ def random_crop_flip(batch, padding=None, flip=True):
             f"padding must be in [0, {shorter - 1}] for images of {height}×{width} "
             f"pixels; got {padding}."
         )
+    # Drawn on the CPU, a few numbers an image; the positions of all its pixels are
+    # worked out on the device.
+    device = batch.device
     shifts = torch.randint(-padding, padding + 1, (2, n, 1))
-    rows = _reflect(torch.arange(height) + shifts[0], height)  # (n, H)
-    columns = torch.arange(width).expand(n, -1)
+    mirrored = torch.rand(n, 1) < 0.5 if flip else None
+    shifts = to_device(shifts, device)
+    rows = torch.arange(height, device=device) + shifts[0]
+    rows = _reflect(rows, height)  # (n, H)
+    columns = torch.arange(width, device=device).expand(n, -1)
     if flip:
-        mirrored = torch.rand(n, 1) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+        columns = torch.where(to_device(mirrored, device), columns.flip(1), columns)
     columns = _reflect(columns + shifts[1], width)  # (n, W)
     # Flat positions of the pixels in a (n * H * W, channels) table: (n, H, W).
-    first = torch.arange(n)[:, None, None] * (height * width)
-    index = (first + rows[:, :, None] * width + columns[:, None, :]).to(batch.device)
+    first = torch.arange(n, device=device)[:, None, None] * (height * width)
+    index = first + rows[:, :, None] * width + columns[:, None, :]
     pixels = batch.permute(0, 2, 3, 1).reshape(n * height * width, -1)
     moved = pixels.index_select(0, index.flatten()).view(n, height, width, -1)
     return moved.permute(0, 3, 1, 2)

@@ -1,8 +1,18 @@
 """Which device to compute on; the one place where devices are chosen."""
 
+import itertools
+import math
+
 import torch
 
-__all__ = ["fits_on", "resolve_device"]
+__all__ = [
+    "Uploader",
+    "autocast_dtype",
+    "fits_on",
+    "is_out_of_memory",
+    "resolve_device",
+    "to_device",
+]
 
 # Training data move to the GPU as a whole while they need less than this share of its
 # free memory; the rest is left to weights, activations and other processes.
@@ -69,3 +79,131 @@ def fits_on(device, n_bytes):
         return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
     return n_bytes <= _FREE_SHARE * free
+
+
+def autocast_dtype(device):
+    """Return the 16-bit type that mixed precision computes in on ``device``.
+
+    bfloat16, which has the range of float32, where the hardware has it; float16 on the
+    CUDA devices before compute capability 8, which only emulate bfloat16. float16's
+    small gradients need a scaled loss.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+
+    Examples
+    --------
+    >>> import torch
+    >>> autocast_dtype(torch.device("cpu"))
+    torch.bfloat16
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_it else torch.float16
+    return torch.bfloat16
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that memory for a tensor was not to be had.
+
+    torch has a type of its own for that on a GPU, and a plain RuntimeError on a CPU.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def to_device(tensor, device):
+    """Copy a small tensor to ``device`` without waiting for the work that runs there.
+
+    From ordinary memory torch would wait until the copy is done, and so for all that
+    was asked of the device before.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+class Uploader:
+    """Sends batches to a GPU beside its work, through two pinned buffers.
+
+    A batch is gathered into the buffer that was not used last and copied on a stream of
+    its own, so that the copy of one batch runs while the one before is computed. A
+    buffer is filled again only when its last copy has ended.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Examples
+    --------
+    Send one ahead::
+
+        uploader = Uploader(device)
+        pending = uploader.send(first.copy_into, shape, dtype)
+        following = uploader.send(second.copy_into, shape, dtype)
+        batch = uploader.receive(pending)
+    """
+
+    def __init__(self, device):
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
+        self._slots = itertools.cycle([_Slot(), _Slot()])
+
+    def send(self, fill, shape, dtype):
+        """Begin to copy a batch; at most two may be on their way.
+
+        Parameters
+        ----------
+        fill : callable
+            Writes the batch into the pinned tensor that it is given.
+        shape : tuple of int
+        dtype : torch.dtype
+
+        Returns
+        -------
+        pending : tuple
+            For `receive`.
+        """
+        slot = next(self._slots)
+        slot.copied.synchronize()
+        host = slot.view(shape, dtype)
+        fill(host)
+        with torch.cuda.stream(self.stream):
+            batch = torch.empty(shape, dtype=dtype, device=self.device)
+            batch.copy_(host, non_blocking=True)
+            slot.copied.record(self.stream)
+        return batch, slot.copied
+
+    def receive(self, pending):
+        """Return the batch; what is computed from now on waits for it on the device."""
+        batch, copied = pending
+        current = torch.cuda.current_stream(self.device)
+        current.wait_event(copied)
+        # Its memory belongs to the other stream and must outlive its use on this one.
+        batch.record_stream(current)
+        return batch
+
+
+class _Slot:
+    """A pinned buffer, and the event at the end of the last copy out of it."""
+
+    def __init__(self):
+        self.buffer = None
+        self.copied = torch.cuda.Event()
+
+    def view(self, shape, dtype):
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if self.buffer is None or len(self.buffer) < n_bytes:
+            self.buffer = _pinned(n_bytes)
+        return self.buffer[:n_bytes].view(dtype).view(shape)
+
+
+def _pinned(n_bytes):
+    return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True)
