@@ -2,7 +2,7 @@
 
     python benchmarks/bench_round.py [--data DIR] [--test DIR] [--device cuda] [--amp]
         [--net small_cnn] [--n-pool 45000] [--n-labeled 1000] [--query 500]
-        [--epochs 20] [--repeats 3] [--strategies NAME ...] [--limit 60] [--resume]
+        [--epochs 20] [--repeats 3] [--strategies NAME ...] [--limit 30] [--fresh]
 
 A round is what ``ActiveLearningClassifier`` does with it: fit on the labelled images,
 score on test images, look at the candidates (pool pass), select, label, keep records
@@ -17,12 +17,11 @@ Floors come from rates measured in the same run: matrix products, memory, decodi
 ``--data`` names a folder of class folders; without it 32×32 JPEGs are generated. A
 strategy is left out, with the reason in the table, if its time on small pools says that
 it would take longer than ``--limit`` seconds. Writes ``round.csv`` (a row a part) and
-``round_floors.csv`` under ``--output``; ``--resume`` goes on with the repeats that are
-there.
+``round_floors.csv`` under ``--output`` after each repeat; a run that was killed goes on
+with the next, and ``--fresh`` starts anew.
 """
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
@@ -30,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _outputs import command_line
 from _rates import (
     convolution_rates,
     decode_rate,
@@ -39,13 +37,12 @@ from _rates import (
     net_flops,
 )
 from _round import RATE_OF, RoundMeter
+from _rows import Rows, header_lines
 from _work import Sizes, selection_work
 from PIL import Image
 
 from dalmax_sk import CNNClassifier
-from dalmax_sk._atomic import replacing
 from dalmax_sk.images import get_image_cache, load_image_paths
-from dalmax_sk.reports import describe_hardware, describe_versions
 from dalmax_sk.strategies import strategy_names
 
 COLUMNS = (
@@ -127,76 +124,22 @@ class Images:
         self.eval_set = test
 
 
-class Table:
-    """Rows of a CSV file under a header; the file is whole after every repeat."""
-
-    def __init__(self, path, columns, header):
-        self.path, self.columns, self.header = path, columns, header
-        self.rows = []
-
-    def read(self):
-        """Take up the rows of an earlier run with the same settings."""
-        if not self.path.exists():
-            return
-        with open(self.path, newline="", encoding="utf-8") as file:
-            lines = file.readlines()
-        before = [line for line in lines if line.startswith("# settings")]
-        now = [f"# {line}\n" for line in self.header if line.startswith("settings")]
-        if before != now:
-            raise SystemExit(f"{self.path} is of other settings: remove it.")
-        rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-        self.rows = list(rows)
-
-    def write(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as part:
-            with open(part, "w", newline="", encoding="utf-8") as file:
-                file.writelines(f"# {line}\n" for line in self.header)
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(self.rows)
-
-    def add(self, **row):
-        shown = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-        self.rows.append(shown)
+def settings_of(arguments):
+    """Return what the numbers depend on, as a dict."""
+    names = "net device amp n_pool n_labeled n_test query epochs batch_size seed limit"
+    settings = {name: getattr(arguments, name) for name in names.split()}
+    return settings | {"images": "files" if arguments.data else "generated JPEGs"}
 
 
-def header(arguments):
-    """Return the lines that say where the numbers come from."""
-    hardware, versions = describe_hardware(), describe_versions()
-    gpus = ", ".join(gpu["name"] for gpu in hardware["gpus"]) or "no GPU"
-    names = ("python", "dalmax_sk", "torch", "numpy", "scikit-learn", "skorch")
-    settings = {
-        name: getattr(arguments, name)
-        for name in (
-            "net",
-            "device",
-            "amp",
-            "n_pool",
-            "n_labeled",
-            "query",
-            "epochs",
-            "batch_size",
-            "n_test",
-            "seed",
-            "limit",
-        )
-    }
-    settings["images"] = "generated JPEGs" if arguments.data is None else "files"
-    return [
-        command_line(),
-        f"{hardware['cpu']}, {hardware['usable_cores']} cores, "
-        f"{torch.get_num_threads()} threads, one process, {gpus}",
-        ", ".join(f"{name} {versions[name]}" for name in names),
-        "settings: " + ", ".join(f"{k}={v}" for k, v in settings.items()),
-    ]
-
-
-def measure_rates(meter, images, arguments, table, repeat):
+def measure_rates(meter, images, arguments, repeat):
     """Measure what the machine can do at most and how far the net is from it."""
+    rows = []
 
     def add(name, value, unit, note=""):
-        table.add(repeat=repeat, name=name, value=float(value), unit=unit, note=note)
+        value = float(value)
+        rows.append(
+            {"repeat": repeat, "name": name, "value": value, "unit": unit, "note": note}
+        )
 
     device = meter.device
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
@@ -216,13 +159,14 @@ def measure_rates(meter, images, arguments, table, repeat):
     dtype = torch.bfloat16 if arguments.amp else torch.float32
     sizes = {"training": arguments.batch_size, "inference": meter.inference_batch}
     for what, size in sizes.items():
-        rows = batch.repeat(-(-size // len(batch)), 1, 1, 1)[:size]
-        found = convolution_rates(module, rows, dtype)
+        part = batch.repeat(-(-size // len(batch)), 1, 1, 1)[:size]
+        found = convolution_rates(module, part, dtype)
         for number, (shape, _, rate) in enumerate(found, start=1):
             add(f"convolution_{what}_{number}", rate, "FLOP/s", shape)
         seconds = sum(flops / rate for _, flops, rate in found)
         whole = sum(flops for _, flops, _ in found) / seconds
         add(f"convolutions_{what}", whole, "FLOP/s", f"all, batches of {size}")
+    return rows
 
 
 def work_of_part(meter, part, n_images):
@@ -290,45 +234,24 @@ def too_slow(name, meter, arguments):
     return None
 
 
-def add_round(table, repeat, name, meter, arguments, seconds, needs):
-    """Write the parts of one strategy's round."""
+def rows_of_round(repeat, name, meter, arguments):
+    """Measure a round of one strategy; return a row a part."""
+    whole, seconds, needs = meter.round(name)
+    rows = []
     for part, value in seconds.items():
-        columns = {}
+        row = {"repeat": repeat, "strategy": name, "part": part, "seconds": value}
         if part == "selection":
-            columns = selection_columns(name, meter, arguments)
+            row |= selection_columns(name, meter, arguments)
         elif part == "pool pass":
-            columns = {"note": ", ".join(needs)}
-        table.add(repeat=repeat, strategy=name, part=part, seconds=value, **columns)
+            row["note"] = ", ".join(needs)
+        rows.append(row)
+    shown = ", ".join(f"{part} {value:.3f}" for part, value in seconds.items())
+    share = 1 - sum(seconds.values()) / whole
+    print(f"  {name}: {shown}; unexplained {100 * share:.1f} %", flush=True)
+    return rows
 
 
-def one_repeat(repeat, names, meter, images, arguments, table, rates):
-    """Measure the shared parts, then a round of each strategy."""
-    meter.forget()
-    shared = meter.shared_parts()
-    measure_rates(meter, images, arguments, rates, repeat)
-    if repeat == 1:
-        for name in list(names):
-            reason = too_slow(name, meter, arguments)
-            if reason is not None:
-                print(f"  {name}: {reason}", flush=True)
-                table.add(repeat=0, strategy=name, part="left out", note=reason)
-                names.remove(name)
-    for name in names[repeat - 1 :] + names[: repeat - 1]:  # in turn
-        whole, seconds, needs = meter.round(name)
-        add_round(table, repeat, name, meter, arguments, seconds, needs)
-        share = 1 - sum(seconds.values()) / whole
-        shown = ", ".join(f"{k} {v:.3f}" for k, v in seconds.items())
-        print(f"  {name}: {shown}; unexplained {100 * share:.1f} %", flush=True)
-    check_whole(repeat, names, meter, table)
-    for part, seconds, n in [*shared, *meter.passes]:
-        flops, n_bytes, rate = work_of_part(meter, part, n)
-        table.add(
-            repeat=repeat, strategy="", part=part, seconds=seconds, images=n,
-            flops=flops, bytes=n_bytes, rate=rate,
-        )  # fmt: skip
-
-
-def check_whole(repeat, names, meter, table):
+def whole_round(repeat, names, meter, rows):
     """Time a round that shares nothing and that nobody watches; print what is missing.
 
     One strategy a repeat, compared with the parts that were found in the same repeat.
@@ -336,17 +259,57 @@ def check_whole(repeat, names, meter, table):
     possible = [name for name in WHOLE if name in names] or names
     name = possible[(repeat - 1) % len(possible)]
     whole = meter.plain_round(name)
-    parts = sum(
-        float(row["seconds"])
-        for row in table.rows
-        if row["strategy"] == name and row["repeat"] == repeat
-    )
-    table.add(repeat=repeat, strategy=name, part="whole round", seconds=whole)
+    parts = sum(row["seconds"] for row in rows if row["strategy"] == name)
     print(
         f"  {name}: {whole:.3f} s unwatched, parts {parts:.3f} s, "
         f"unexplained {100 * (1 - parts / whole):+.1f} %",
         flush=True,
     )
+    return {"repeat": repeat, "strategy": name, "part": "whole round", "seconds": whole}
+
+
+def find_slow(names, meter, arguments):
+    """Return a row for each strategy that would take longer than the limit."""
+    rows = []
+    for name in names:
+        reason = too_slow(name, meter, arguments)
+        if reason is not None:
+            print(f"  {name}: {reason}", flush=True)
+            rows.append(
+                {"repeat": 0, "strategy": name, "part": "left out", "note": reason}
+            )
+    return rows
+
+
+def one_repeat(repeat, names, meter, images, arguments, rates, table):
+    """Measure the shared parts, then a round of each strategy, in turn."""
+    meter.forget()
+    shared = meter.shared_parts()
+    found = measure_rates(meter, images, arguments, repeat)
+    if not table.has(repeat=0):
+        # a row without a strategy says that it has been looked
+        slow = find_slow(names, meter, arguments)
+        table.add([{"repeat": 0, "part": "looked for slow strategies"}, *slow])
+    names = [n for n in names if not table.has(strategy=n, part="left out")]
+    rows = []
+    for name in names[repeat - 1 :] + names[: repeat - 1]:
+        rows += rows_of_round(repeat, name, meter, arguments)
+    rows.append(whole_round(repeat, names, meter, rows))
+    for part, seconds, n in [*shared, *meter.passes]:
+        flops, n_bytes, rate = work_of_part(meter, part, n)
+        rows.append(
+            {
+                "repeat": repeat,
+                "part": part,
+                "seconds": seconds,
+                "images": n,
+                "flops": flops,
+                "bytes": n_bytes,
+                "rate": rate,
+            }
+        )
+    rates.add(found)
+    table.add(rows)
 
 
 def parse(words=None):
@@ -368,7 +331,7 @@ def parse(words=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=30.0)
     parser.add_argument("--strategies", nargs="+", choices=strategy_names())
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier rows")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results"
     )
@@ -381,17 +344,16 @@ def parse(words=None):
 def main(words=None):
     """Run the benchmark and write the two tables."""
     arguments = parse(words)
-    lines = header(arguments)
-    table = Table(arguments.output / "round.csv", COLUMNS, lines)
-    rates = Table(arguments.output / "round_floors.csv", RATE_COLUMNS, lines)
-    if arguments.resume:
-        table.read()
-        rates.read()
-    done = {int(row["repeat"]) for row in table.rows}
-    left_out = {row["strategy"] for row in table.rows if row["part"] == "left out"}
+    settings = settings_of(arguments)
+    lines = header_lines(settings, ("scikit-learn", "skorch", "torchvision"))
+    paths = [arguments.output / name for name in ("round.csv", "round_floors.csv")]
+    if arguments.fresh:
+        for path in paths:
+            path.unlink(missing_ok=True)
+    table = Rows(paths[0], COLUMNS, ("repeat",), lines)
+    rates = Rows(paths[1], RATE_COLUMNS, ("repeat",), lines)
     names = list(arguments.strategies or strategies())
-    names = [name for name in names if name not in left_out]
-    print(*lines, sep="\n")
+    print(*table.header, sep="\n", flush=True)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         images = Images(arguments, folder)
@@ -407,12 +369,9 @@ def main(words=None):
         # what is loaded on first use is no strategy's time
         meter.round("margin_sampling", n_candidates=2 * arguments.query)
         for repeat in range(1, arguments.repeats + 1):
-            if repeat in done:
-                continue
-            print(f"repeat {repeat} of {arguments.repeats}", flush=True)
-            one_repeat(repeat, names, meter, images, arguments, table, rates)
-            table.write()
-            rates.write()
+            if not table.has(repeat=repeat):
+                print(f"repeat {repeat} of {arguments.repeats}", flush=True)
+                one_repeat(repeat, names, meter, images, arguments, rates, table)
     print(f"written to {table.path} in {time.perf_counter() - started:.0f} s")
 
 
