@@ -249,17 +249,23 @@ class Batches:
             yield _to_device(X, self.device), rows
 
 
-def sequential_batches(source, batch_size, device):
+def sequential_batches(source, batch_size, device, parts=None):
     """Yield (start, stop, X on ``device``) over all samples in order.
 
-    Files are read in larger blocks, which keeps the decoding threads busy.
+    Files are read in larger blocks, which keeps the decoding threads busy. `parts` are
+    slices of rows to go through; None means all.
     """
     block_size = batch_size
     if not source.in_memory:
         n_files = min(_READ_FILES, _READ_BYTES // source.values_per_sample)
         block_size *= max(1, n_files // batch_size)
-    starts = range(0, len(source), block_size)
-    blocks = [slice(s, min(s + block_size, len(source))) for s in starts]
+    if parts is None:
+        parts = [slice(0, len(source))]
+    blocks = [
+        slice(start, min(start + block_size, part.stop))
+        for part in parts
+        for start in range(part.start, part.stop, block_size)
+    ]
     for rows, block in zip(blocks, _taken(source, blocks), strict=True):
         start = rows.start
         for X in block.split(batch_size):

@@ -240,9 +240,10 @@ def shared_outputs(n_samples, batch_size, outputs_of):
     ----------
     n_samples : int
     batch_size : int
-        The same in all processes.
+        Process 0's is taken.
     outputs_of : callable
-        Takes a list of slices of rows, in order, and yields (start, stop, ...) of them.
+        Takes a list of slices of rows, in order, and the size of a batch; yields
+        (start, stop, ...) of these rows.
 
     Yields
     ------
@@ -250,9 +251,12 @@ def shared_outputs(n_samples, batch_size, outputs_of):
         What `outputs_of` yields, from whichever process.
     """
     team = _sharing
+    # What is free on one device may be more than on another.
+    batch_size = team.agree(batch_size)
     turns = _deal_rows(n_samples, batch_size, team.count)
     mine = [turn[team.index] for turn in turns]
-    outputs = iter(outputs_of([rows for rows in mine if rows.start < rows.stop]))
+    not_empty = [rows for rows in mine if rows.start < rows.stop]
+    outputs = iter(outputs_of(not_empty, batch_size))
     for rows in mine:
         found = []
         position = rows.start

@@ -5,7 +5,7 @@ import torch
 
 from dalmax_sk import progress
 
-__all__ = ["autocast", "evaluate", "inference_batch_size", "iter_outputs"]
+__all__ = ["autocast", "collect", "evaluate", "inference_batch_size", "iter_outputs"]
 
 # Numbers in one batch of inputs during inference. On a CPU that is 42 images of
 # 32×32×3, whose feature maps fit the cache (twice as fast as batches of 341); on a GPU
@@ -89,16 +89,21 @@ def evaluate(module, batches, n_samples, *, amp=False, embeddings=True):
         Each row sums to 1.
     embeddings : ndarray of shape (n, d) or None
     """
-    proba = found = None
     outputs = iter_outputs(
         module, batches, amp=amp, embeddings=embeddings, n_samples=n_samples
     )
+    return collect(outputs, n_samples)
+
+
+def collect(outputs, n_samples):
+    """Return (proba, embeddings) of all rows from what `iter_outputs` yields."""
+    proba = found = None
     for start, stop, rows, features in outputs:
         if proba is None:
             proba = np.empty((n_samples, rows.shape[1]))
-            if embeddings:
+            if features is not None:
                 found = np.empty((n_samples, features.shape[1]), features.dtype)
         proba[start:stop] = rows
-        if embeddings:
+        if features is not None:
             found[start:stop] = features
     return proba, found

@@ -247,6 +247,7 @@ class _WholeBatchNorm:
     def forward(self, x):
         if not self.training:
             return super().forward(x)
+        given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         sums = torch.cat([x.sum(axes), x.new_tensor([x.numel() / x.shape[1]])])
@@ -260,7 +261,7 @@ class _WholeBatchNorm:
         y = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             y = y * self.weight.view(shape) + self.bias.view(shape)
-        return y
+        return y.to(given)
 
     @torch.no_grad()
     def _follow(self, mean, var):

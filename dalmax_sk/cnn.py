@@ -20,7 +20,8 @@ from dalmax_sk._cnn_parts import (
     state_to_continue,
     train_net,
 )
-from dalmax_sk._inference import evaluate, inference_batch_size, iter_outputs
+from dalmax_sk._distributed import process_share, shared_outputs
+from dalmax_sk._inference import collect, inference_batch_size, iter_outputs
 from dalmax_sk._inputs import read_inputs
 from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk._targets import encode_labels
@@ -442,13 +443,7 @@ class CNNClassifier(
         """
         check_is_fitted(self)
         source = read_inputs(self, X, spec=self.input_spec_)
-        return iter_outputs(
-            self.module_,
-            self._batches(source),
-            amp=self.net_.amp,
-            embeddings=embeddings,
-            n_samples=len(source),
-        )
+        return self._outputs(source, embeddings)
 
     def iter_batches(self, X, batch_size=None):
         """Go through X in batches that ``module_`` takes.
@@ -474,22 +469,33 @@ class CNNClassifier(
         source = read_inputs(self, X, spec=self.input_spec_)
         yield from self._batches(source, batch_size)
 
-    def _batches(self, source, batch_size=None):
+    def _batches(self, source, batch_size=None, parts=None):
         device = self.device_
         if batch_size is None:
             batch_size = inference_batch_size(source.values_per_sample, device)
-        return sequential_batches(source, batch_size, device)
+        return sequential_batches(source, batch_size, device, parts)
+
+    def _outputs(self, source, embeddings):
+        """Yield (start, stop, proba, embeddings), of other processes' rows as well."""
+
+        def outputs_of(parts, batch_size=None):
+            return iter_outputs(
+                self.module_,
+                self._batches(source, batch_size, parts),
+                amp=self.net_.amp,
+                embeddings=embeddings,
+                n_samples=len(source),
+            )
+
+        if self.device != "multi" or process_share()[1] == 1:
+            return outputs_of(None)
+        size = inference_batch_size(source.values_per_sample, self.device_)
+        return shared_outputs(len(source), size, outputs_of)
 
     def _evaluate(self, X, embeddings):
         check_is_fitted(self)
         source = read_inputs(self, X, spec=self.input_spec_)
-        return evaluate(
-            self.module_,
-            self._batches(source),
-            len(source),
-            amp=self.net_.amp,
-            embeddings=embeddings,
-        )
+        return collect(self._outputs(source, embeddings), len(source))
 
     def _restore(self, state, *, classes, spec, history):
         """Become fitted with the weights ``state`` (for `load_model`)."""
