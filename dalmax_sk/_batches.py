@@ -6,11 +6,12 @@ slice or a 1-D tensor of row numbers.
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 
-from dalmax_sk.devices import fits_on
+from dalmax_sk.devices import Uploader, fits_on, to_device
 from dalmax_sk.images import get_image_cache
 
 __all__ = [
@@ -75,12 +76,14 @@ class TensorSource:
     def to(self, device):
         return TensorSource(self.data.to(device), self.channel_axis)
 
-    def take(self, rows):
-        """(b, d) or (b, C, H, W), the latter in channels-last memory order."""
+    def gather(self, rows, out=None):
+        """Samples in the order of the axes that ``data`` has, into ``out`` if given."""
         if isinstance(rows, slice):
-            batch = self.data[rows]
-        else:
-            batch = self.data.index_select(0, rows)
+            return self.data[rows] if out is None else out.copy_(self.data[rows])
+        return torch.index_select(self.data, 0, rows, out=out)
+
+    def arrange(self, batch):
+        """Turn gathered samples into (b, d), or (b, C, H, W) in channels-last order."""
         if batch.ndim == 2:
             return batch
         if batch.ndim == 3:
@@ -88,6 +91,10 @@ class TensorSource:
         elif self.channel_axis == 3:
             batch = batch.permute(0, 3, 1, 2)
         return batch.contiguous(memory_format=torch.channels_last)
+
+    def take(self, rows):
+        """(b, d) or (b, C, H, W), the latter in channels-last memory order."""
+        return self.arrange(self.gather(rows))
 
 
 class FileSource:
@@ -169,13 +176,58 @@ def _taken(source, rows_of_batches):
     return _read_ahead(source.take, rows_of_batches)
 
 
-def _to_device(batch, device):
-    if batch.device == device:
-        return batch
-    if device.type == "cuda":
-        # Pinned memory lets the copy run beside the computation.
-        return batch.pin_memory().to(device, non_blocking=True)
-    return batch.to(device)
+def _loaded(source, rows_of_batches, device):
+    """Yield each batch on ``device``, the next one already on its way."""
+    if source.in_memory and _is_upload(source, device):
+        jobs = (_gathering(source, rows) for rows in rows_of_batches)
+        return map(source.arrange, _uploaded(jobs, device))
+    return _sent(source, _taken(source, rows_of_batches), device)
+
+
+def _is_upload(source, device):
+    return device.type == "cuda" and source.device != device
+
+
+def _sent(source, batches, device):
+    """Yield batches that were taken from ``source`` already on ``device``."""
+    if not _is_upload(source, device):
+        return (batch.to(device) for batch in batches)
+    # Images of files: (b, C, H, W) whose memory is in the order (b, H, W, C).
+    jobs = (_copying(batch.permute(0, 2, 3, 1)) for batch in batches)
+    return (batch.permute(0, 3, 1, 2) for batch in _uploaded(jobs, device))
+
+
+def _gathering(source, rows):
+    """Job for an `Uploader`: gather rows right into the pinned buffer."""
+    n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+    shape = (n_rows, *source.data.shape[1:])
+    return partial(_gather_into, source, rows), shape, source.data.dtype
+
+
+def _gather_into(source, rows, out):
+    source.gather(rows, out=out)
+
+
+def _copying(batch):
+    """Job for an `Uploader`: copy a batch that was read already."""
+    return partial(_copy_into, batch), batch.shape, batch.dtype
+
+
+def _copy_into(batch, out):
+    out.copy_(batch)
+
+
+def _uploaded(jobs, device):
+    """Yield batches on a GPU; while one is used the next one is copied."""
+    uploader = Uploader(device)
+    pending = None
+    for job in jobs:
+        following = uploader.send(*job)
+        if pending is not None:
+            yield uploader.receive(pending)
+        pending = following
+    if pending is not None:
+        yield uploader.receive(pending)
 
 
 class Batches:
@@ -243,10 +295,10 @@ class Batches:
         """Yield (X, rows) of batches given as rows on the CPU, both on the device."""
         # Row numbers go to the device once an epoch, not once a batch.
         sizes = [len(b) for b in batches]
-        on_device = torch.cat(list(batches)).to(self.device).split(sizes)
+        on_device = to_device(torch.cat(list(batches)), self.device).split(sizes)
         local = on_device if self.source.device == self.device else batches
-        for X, rows in zip(_taken(self.source, local), on_device, strict=True):
-            yield _to_device(X, self.device), rows
+        images = _loaded(self.source, local, self.device)
+        yield from zip(images, on_device, strict=True)
 
 
 def sequential_batches(source, batch_size, device, parts=None):
@@ -255,22 +307,28 @@ def sequential_batches(source, batch_size, device, parts=None):
     Files are read in larger blocks, which keeps the decoding threads busy. `parts` are
     slices of rows to go through; None means all.
     """
-    block_size = batch_size
-    if not source.in_memory:
-        n_files = min(_READ_FILES, _READ_BYTES // source.values_per_sample)
-        block_size *= max(1, n_files // batch_size)
     if parts is None:
         parts = [slice(0, len(source))]
-    blocks = [
-        slice(start, min(start + block_size, part.stop))
+    slices = _slices(parts, batch_size)
+    if source.in_memory:
+        batches = _loaded(source, slices, device)
+    else:
+        n_files = min(_READ_FILES, _READ_BYTES // source.values_per_sample)
+        blocks = _slices(parts, batch_size * max(1, n_files // batch_size))
+        taken = _taken(source, blocks)
+        split = (batch for block in taken for batch in block.split(batch_size))
+        batches = _sent(source, split, device)
+    for rows, batch in zip(slices, batches, strict=True):
+        yield rows.start, rows.stop, batch
+
+
+def _slices(parts, size):
+    """Cut slices of rows into slices of ``size`` rows at most."""
+    return [
+        slice(start, min(start + size, part.stop))
         for part in parts
-        for start in range(part.start, part.stop, block_size)
+        for start in range(part.start, part.stop, size)
     ]
-    for rows, block in zip(blocks, _taken(source, blocks), strict=True):
-        start = rows.start
-        for X in block.split(batch_size):
-            yield start, start + len(X), _to_device(X, device)
-            start += len(X)
 
 
 def input_statistics(source, rows):
@@ -290,25 +348,35 @@ def input_statistics(source, rows):
     per_sample = 1 if first.ndim == 2 else first.shape[2] * first.shape[3]
     count = len(rows) * per_sample
     if first.dtype == torch.uint8:
-        total = torch.zeros(first.shape[1], dtype=torch.float64)
-        squares = total.clone()
-        for block in _taken(source, blocks):
-            # Sums of integers stay exact in float64 up to 2**53.
-            pixels = block.double()
-            total += pixels.sum(axes).cpu()
-            squares += pixels.square().sum(axes).cpu()
-        sums = [(int(a), int(b)) for a, b in zip(total, squares, strict=True)]
-        mean = [a / (255 * count) for a, _ in sums]
-        var = [(count * b - a * a) / (255 * count) ** 2 for a, b in sums]
-        mean, var = torch.tensor([mean, var], dtype=torch.float64)
-        return mean, var.sqrt()
+        return _statistics_of_pixels(source, blocks, first.shape[1], count)
     mean = sum(b.double().sum(axes) for b in _taken(source, blocks)) / count
     shape = (1, -1) if first.ndim == 2 else (1, -1, 1, 1)
+    centre = mean.view(shape)
     var = sum(
-        (b.double() - mean.view(shape)).square().sum(axes)
+        b.to(torch.float64, copy=True).sub_(centre).square_().sum(axes)
         for b in _taken(source, blocks)
     )
     var = var / count
     # Rounding in the mean must not pass for variation (as in StandardScaler).
     noise = (count * torch.finfo(torch.float64).eps * mean).square()
     return mean.cpu(), torch.where(var > noise, var, 0.0).sqrt().cpu()
+
+
+def _statistics_of_pixels(source, blocks, n_channels, count):
+    """Mean and standard deviation of uint8 channels, from how often each value occurs.
+
+    Sums of integers are exact, and counting is an order faster than summing squares.
+    """
+    occurrences = torch.zeros(n_channels, 256, dtype=torch.int64, device=source.device)
+    for block in _taken(source, blocks):
+        for channel, counts in enumerate(occurrences):
+            counts += torch.bincount(block[:, channel].flatten(), minlength=256)
+    values = torch.arange(256)
+    occurrences = occurrences.cpu()
+    totals = (occurrences * values).sum(1).tolist()
+    squares = (occurrences * values.square()).sum(1).tolist()
+    sums = list(zip(totals, squares, strict=True))
+    mean = [a / (255 * count) for a, _ in sums]
+    var = [(count * b - a * a) / (255 * count) ** 2 for a, b in sums]
+    mean, var = torch.tensor([mean, var], dtype=torch.float64)
+    return mean, var.sqrt()
