@@ -32,6 +32,8 @@ from dalmax_sk._budget import (
     resolve_size,
 )
 from dalmax_sk._checkpoint import Checkpoint, fingerprint_data, fingerprint_params
+from dalmax_sk._distributed import team_of
+from dalmax_sk._kept import Kept
 from dalmax_sk._labels import UNKNOWN, LabelState
 from dalmax_sk._pipelines import last_step
 from dalmax_sk._predictions import PredictionsMixin
@@ -516,6 +518,7 @@ class ActiveLearningClassifier(
             y, given_classes(self.classes, estimator), self.missing_label
         )
         self._labels = LabelState(len(y), self.classes_, self.missing_label)
+        self._kept = Kept(len(y))
         if eval_set is not None:
             eval_set = check_eval_set(
                 eval_set,
@@ -535,7 +538,8 @@ class ActiveLearningClassifier(
         self.strategy_._validate_params()
         self._rules = as_rules(self.stopping)
         check_schedule(self.query_size, len(y))
-        self._base_seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._base_seed = self._team.agree(seed)
 
         codes = self._labels.encode(y, "y")
         is_known = codes != UNKNOWN
@@ -619,7 +623,8 @@ class ActiveLearningClassifier(
             self._refit(len(self.history_) - 1)  # restored between a fit and a query
         else:
             self._fit_round()
-        while (reason := self._reason_to_stop()) is None:
+        # a rule that looks at the clock must not part the processes of a team
+        while (reason := self._team.agree(self._reason_to_stop())) is None:
             self._query_round()
             self._fit_round()
         self.stop_reason_ = reason
@@ -667,11 +672,13 @@ class ActiveLearningClassifier(
 
     def _query_round(self):
         """Pick, ask, and keep what the round's record will need."""
-        n_requested = self._next_size()
+        n_requested = self._team.agree(self._next_size())
         n = min(n_requested, len(self._labels.candidates))
         if n < n_requested:
             logger.info("%d labels wanted, %d candidates left", n_requested, n)
-        rows, scores = self._pick(n)
+        with self._team.sharing():
+            rows, scores = self._pick(n)
+        rows, scores = self._team.agree((rows, scores))
         self._ask(rows, len(self.history_))
         self._pending["queried"] = rows.tolist()
         self._pending["query_scores"] = None if scores is None else scores.tolist()
@@ -706,6 +713,7 @@ class ActiveLearningClassifier(
             max_memory=self.max_memory,
             classes=self.classes_,
             candidate_indices=self._labels.candidates,
+            kept=self._kept,
         )
 
     def _observe(self, record):
@@ -720,7 +728,8 @@ class ActiveLearningClassifier(
         started = time.perf_counter()
         self._pool = self._make_pool()
         for rule in observers:
-            with during(record["round"], f"{type(rule).__name__} observing the pool"):
+            doing = f"{type(rule).__name__} observing the pool"
+            with during(record["round"], doing), self._team.sharing():
                 record |= rule.observe(self._pool)
         record["observe_seconds"] = time.perf_counter() - started
 
@@ -732,7 +741,8 @@ class ActiveLearningClassifier(
     def _ask(self, rows, round_number):
         """Get labels of `rows` from the source and keep them."""
         with during(round_number, f"the oracle labelling {len(rows)} rows"):
-            codes = self._labels.encode(self._source(rows), "the oracle's answer")
+            answer = self._team.on_main(self._source, rows)
+            codes = self._labels.encode(answer, "the oracle's answer")
         self._labels.add(rows, codes)
 
     def _fit_round(self):
@@ -749,7 +759,7 @@ class ActiveLearningClassifier(
         }
         started = time.perf_counter()
         if self._eval_set is not None:
-            with during(round_number, "scoring on eval_set"):
+            with during(round_number, "scoring on eval_set"), self._team.sharing():
                 record |= evaluate(self, self._eval_set, self.scoring)
         record["eval_seconds"] = time.perf_counter() - started
         record["peak_bytes"] = peak_bytes()
@@ -848,8 +858,13 @@ class ActiveLearningClassifier(
 
     # ------------------------------------------------------------------- the checkpoint
 
+    @property
+    def _team(self):
+        """The processes that run the same rounds; with most estimators only this."""
+        return team_of(self._unfitted)
+
     def _save(self):
-        if self.checkpoint_dir is None:
+        if self.checkpoint_dir is None or not self._team.is_main:
             return
         self._checkpoint().write(
             {
@@ -889,7 +904,7 @@ class ActiveLearningClassifier(
         if self.checkpoint_dir is None:
             return False
         checkpoint = self._checkpoint()
-        state = checkpoint.read(self._run_identity())
+        state = self._team.on_main(lambda: checkpoint.read(self._run_identity()))
         if state is None:
             return False
         is_simulation = isinstance(self._source, SimulatedOracle)

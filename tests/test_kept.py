@@ -9,10 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
+from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._kept import Kept, KeptDistances
+from dalmax_sk.pool import Pool
 from dalmax_sk.selection import k_center, k_center_greedy
 from dalmax_sk.selection.k_center import NearestCenters
+from dalmax_sk.strategies import (
+    CoreSet,
+    Filtered,
+    Mixture,
+    Switch,
+    UncertaintySampling,
+)
 
 
 def points(kind, n, d, dtype, seed):
@@ -65,6 +77,8 @@ def test_picks_do_not_depend_on_what_is_kept(
     with mock.patch.object(k_center, "_WORKING_SET", working_set):
         for round_number in range(5):
             rows = np.setdiff1d(np.arange(n), labeled)
+            if not len(rows):
+                break
             if round_number % 2:  # a filtered pool, in an order of its own
                 rows = rng.permutation(rows)[: max(1, len(rows) * 2 // 3)]
             n_picks = int(rng.integers(1, min(10, len(rows)) + 1))
@@ -173,3 +187,137 @@ def test_distances_of_other_points_are_refused(n, upto, message):
     nearest.upto[:] = upto
     with pytest.raises(ValueError, match=message):
         k_center_greedy(np.zeros((5, 2)), 1, np.ones((2, 2)), nearest=nearest)
+
+
+# ---------------------------------------------------------------- in a learner's rounds
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 5)).round(1)  # ties
+    return np.concatenate([X, X[:50]]), np.arange(450) % 3
+
+
+def learner(strategy=None, **params):
+    settings = {"n_initial": 20, "query_size": 8, "n_rounds": 5, "random_state": 0}
+    return ActiveLearningClassifier(
+        params.pop("estimator", LogisticRegression()),
+        CoreSet() if strategy is None else strategy,
+        **settings | params,
+    )
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """Let nothing be kept from here on."""
+
+    def forget():
+        monkeypatch.setattr(Kept, "of", lambda self, name, token, make: make(450))
+
+    return forget
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        CoreSet(),
+        Filtered(CoreSet(), subsample=120),
+        Filtered(CoreSet(), near_duplicates=0.05, metric="euclidean"),
+        Mixture([("margin", UncertaintySampling()), ("core_set", CoreSet())]),
+        Switch(CoreSet(), UncertaintySampling(), at=40, unit="labels"),
+        Switch(UncertaintySampling(), CoreSet(), at=30, unit="labels"),
+    ],
+    ids=["alone", "subsample", "no near duplicates", "mixture", "first", "later"],
+)
+def test_rounds_pick_what_they_picked(table, forgetful, strategy):
+    found = learner(strategy).fit(*table)
+    forgetful()
+    expected = learner(strategy).fit(*table)
+    assert_array_equal(found.labeled_indices_, expected.labeled_indices_)
+    for now, then in zip(found.history_, expected.history_, strict=True):
+        assert now.get("covering_radius") == then.get("covering_radius")
+        assert now["query_scores"] == then["query_scores"]
+
+
+def count_pairs(monkeypatch):
+    """Return a list that grows by the pairs of points and centres of each bounding."""
+    pairs = []
+    original = k_center.bound_nearest
+
+    def counting(pool, index, centers, *args):
+        pairs.append(len(index) * len(centers))
+        return original(pool, index, centers, *args)
+
+    monkeypatch.setattr(k_center, "bound_nearest", counting)
+    monkeypatch.setattr(k_center, "_WORKING_SET", (16, 32))
+    return pairs
+
+
+# A scaler is fitted anew each round, and with it each row's embedding changes.
+@pytest.mark.parametrize(
+    ("estimator", "is_kept"),
+    [
+        (LogisticRegression(), True),
+        (make_pipeline(Normalizer(), LogisticRegression()), True),
+        (make_pipeline(StandardScaler(), LogisticRegression()), False),
+    ],
+)
+def test_kept_only_while_embeddings_cannot_change(
+    table, monkeypatch, forgetful, estimator, is_kept
+):
+    pairs = count_pairs(monkeypatch)
+    found = learner(estimator=estimator, n_initial=200).fit(*table)
+    spared = sum(pairs)
+    pairs.clear()
+    forgetful()
+    expected = learner(estimator=estimator, n_initial=200).fit(*table)
+    assert_array_equal(found.labeled_indices_, expected.labeled_indices_)
+    if is_kept:
+        assert spared < 0.5 * sum(pairs)
+    else:
+        assert spared == sum(pairs)
+
+
+# A resumed run has nothing kept, a second fit nothing of the first.
+def test_resumed_and_repeated_runs(table, tmp_path):
+    X, y = table
+    whole = learner().fit(X, y)
+    learner(n_rounds=2, checkpoint_dir=tmp_path).fit(X, y)
+    resumed = learner(checkpoint_dir=tmp_path).fit(X, y)
+    assert_array_equal(resumed.labeled_indices_, whole.labeled_indices_)
+    other = X[:, ::-1] * [1, 2, 3, 4, 5]
+    expected = learner().fit(other, y).labeled_indices_
+    assert_array_equal(whole.fit(other, y).labeled_indices_, expected)
+
+
+# By hand: rows that are taught need not be those that were asked for, nor all of them.
+def test_taught_by_hand(table, forgetful):
+    X, y = table
+    runs = []
+    for run in range(2):
+        if run:
+            forgetful()
+        partly = np.where(np.arange(450) < 30, y, -1)
+        taught = learner(missing_label=-1).fit(X, partly)
+        asked = []
+        for _ in range(4):
+            rows = taught.query(8)
+            asked.append(rows)
+            answers = np.where(np.arange(8) % 3 == 0, -1, y[rows])  # some set aside
+            taught.teach([*rows, 449 - rows[0]], [*answers, y[449 - rows[0]]])
+            taught = pickle.loads(pickle.dumps(taught))
+        runs.append(np.concatenate(asked))
+    assert_array_equal(*runs)
+
+
+def test_pools_of_arrays_and_pools_without_a_learner_keep_nothing(table):
+    X, y = table
+    given = Pool.from_arrays(
+        embeddings=X[20:], labeled_embeddings=X[:20], random_state=0
+    )
+    model = LogisticRegression().fit(X[:20], y[:20])
+    made = Pool(model, X, np.arange(20), y[:20], random_state=0)
+    assert given.kept is None
+    assert made.kept is None
+    assert_array_equal(CoreSet().query(given, 5), CoreSet().query(made, 5))

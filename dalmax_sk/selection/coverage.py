@@ -23,8 +23,11 @@ from dalmax_sk.selection.arrays import (
     check_count,
     check_max_memory,
     positions_like,
+    row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.distances import exact_nearest, plain_squares
+from dalmax_sk.selection.grouping import Groups, Meetings
 from dalmax_sk.selection.k_center import as_centers, check_range
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
 from dalmax_sk.selection.tie_order import TieOrder
@@ -37,8 +40,19 @@ _FEWEST, _MOST = 32, 1024
 _PRODUCT = 64
 # Points in a tile; their similarities to _MOST candidates take 8 MB in float32.
 _TILE_ROWS = 2048
-# Share of max_memory for similarities that are kept to be looked at again.
-_KEPT_SHARE = 0.375
+# Share of max_memory for lists of points that candidates may serve, which are kept to be
+# looked at again, and the bytes of an entry.
+_KEPT_SHARE, _ENTRY_BYTES = 0.375, 16
+# A list is written again once so much of it is left.
+_SHRUNK = 0.7
+# Who stands in a list, as numbers that index.
+_INDEX = torch.int64
+# Candidates with the largest bounds, among which the next is sought.
+_WORK = 8192
+# Which groups can meet is found out again when so many times more covers the points.
+_RENEWED_AFTER = 4
+# Points whose nearest centre is looked for together.
+_COVER_ROWS = 32768
 # Pairs evaluated exactly at once take at most these bytes.
 _EXACT_BYTES = 32 * 2**20
 
@@ -133,15 +147,16 @@ def greedy_coverage(
     >>> greedy_coverage(X, 1, centers=[[0.0]])
     array([3])
     """
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
+    pool = as_matrix(X, "X", max_memory)
+    n = check_count(n, len(pool), "X")
     covering = as_centers(centers, pool)
     check_range(pool, covering)
     similarity = _as_similarity(kernel, sigma)
     weight = _as_weight(sample_weight, len(pool))
     if kernel == "cosine":
-        pool, covering = unit_rows(pool), unit_rows(covering)
+        pool = unit_rows(pool, max_memory=max(1, max_memory // 4))
+        covering = unit_rows(covering)
 
     rng = None if random_state is None else check_random_state(random_state)
     greedy = _LazyGreedy(
@@ -151,7 +166,7 @@ def greedy_coverage(
     if not return_gains:
         return positions_like(picks, X)
     total = math.fsum(weight)
-    coverage = math.fsum(weight * greedy.best) / total
+    coverage = math.fsum(greedy.weight * greedy.best) / total
     return positions_like(picks, X), positions_like(gains / total, X), coverage
 
 
@@ -185,35 +200,50 @@ def _as_weight(sample_weight: Any, length: int) -> np.ndarray:
 
 
 class _Kept:
-    """Bounds on similarities of some candidates to all points, kept for another look.
+    """The points that candidates may serve better, and how well at most.
 
-    The oldest give way to new ones, in blocks of rows of one large array.
+    The floor under a similarity only rises, so a list only shrinks. The oldest lists
+    give way to new ones.
     """
 
-    def __init__(self, capacity: int, like: BoundedFeatures) -> None:
-        size = len(like.pool)
-        self.capacity = capacity
-        self.rows = like.offset.new_empty((capacity, size))
-        self.slot = np.full(size, -1)  # of each candidate
-        self.owner = np.full(capacity, -1)
-        self.next = 0
+    def __init__(self, capacity: int, size: int) -> None:
+        self.capacity = capacity  # entries of all lists together
+        self.lists: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.n_entries = 0
+        # How long lists were lately.
+        self.length = size
 
-    def claim(self, index: np.ndarray) -> torch.Tensor | None:
-        """Return rows to be filled for the candidates ``index``, None if too many."""
-        if len(index) > self.capacity:
-            return None
-        if self.next + len(index) > self.capacity:
-            self.next = 0
-        slots = np.arange(self.next, self.next + len(index))
-        self.next += len(index)
-        evicted = self.owner[slots]
-        self.slot[evicted[evicted >= 0]] = -1
-        self.owner[slots], self.slot[index] = index, slots
-        return self.rows[slots[0] : slots[0] + len(index)]
+    def __contains__(self, candidate: int) -> bool:
+        return candidate in self.lists
+
+    def room(self) -> int:
+        """Return for how many candidates at once lists should be made, at least 1."""
+        return max(1, self.capacity // (2 * max(1, self.length)))
+
+    def put(
+        self, index: np.ndarray, owner: torch.Tensor, points: torch.Tensor, similar: Any
+    ) -> None:
+        """Keep lists of candidates (k,), given one after the other, owners ascending."""
+        counts = torch.bincount(owner, minlength=len(index)).tolist()
+        for candidate, where, value in zip(
+            index.tolist(), points.split(counts), similar.split(counts), strict=True
+        ):
+            self._drop(candidate)
+            # Copies, because a view would keep all the others.
+            self.lists[candidate] = where.clone(), value.clone()
+            self.n_entries += len(where)
+        self.length = max(1, -(-sum(counts) // len(counts)))
+        while self.n_entries > self.capacity and self.lists:
+            self._drop(next(iter(self.lists)))
+
+    def _drop(self, candidate: int) -> None:
+        found = self.lists.pop(candidate, None)
+        if found is not None:
+            self.n_entries -= len(found[0])
 
 
 class _LazyGreedy:
-    """The state of one greedy run.
+    """The state of one greedy run, in the order of the groups.
 
     Attributes
     ----------
@@ -221,7 +251,7 @@ class _LazyGreedy:
         The similarity of each point to the nearest of centres and picks, exactly.
     bound : ndarray of shape (n_pool,), float64
         At least what each candidate would add; -1 if it is picked.
-    fresh, exact : ndarray of shape (n_pool,), int64
+    fresh, exact : ndarray of shape (n_pool,), int32
         After how many picks the bound was renewed, and after how many it was exact.
     """
 
@@ -235,48 +265,60 @@ class _LazyGreedy:
         max_memory: int,
     ) -> None:
         size = len(pool)
-        self.pool, self.similarity = pool, similarity
-        self.weight, self.order = weight, ties.order
-        self.max_memory = max_memory
-        self.data = BoundedFeatures(pool, similarity, max_memory)
+        self.similarity, self.max_memory = similarity, max_memory
+        self.tile = self._tile_shape(pool)
+        self.groups = Groups(pool, max_memory, min(self.tile))
+        self.pool, order = self.groups.pool, self.groups.order
+        self.weight, self.order = weight[order], ties.order[order]
+        self.data = BoundedFeatures(self.pool, similarity, max_memory)
+        self.n_centers = self.n_renewed = len(covering)
         self.best = np.zeros(size)
         if len(covering):
-            everyone = torch.arange(size, device=pool.device)
-            squares = exact_nearest(
-                pool, everyone, covering, self.data.origin, max_memory
-            )
-            self.best = similarity.exact(squares)
+            self._cover(covering)
+        self.meetings = Meetings(self.groups, self.data.origin, max_memory)
+        self.meetings.renew(similarity.reach_squares(self.best))
         dtype, device = self.data.dtype, pool.device
         tiny = torch.finfo(dtype).tiny
         self._eps = torch.finfo(dtype).eps
-        self._weight = torch.from_numpy(weight).to(device, dtype).clamp_min_(tiny)
-        self._weight[torch.from_numpy(weight == 0).to(device)] = 0.0
+        weights = torch.from_numpy(self.weight).to(device)
+        self._weight = weights.to(dtype).clamp_min_(tiny)
+        self._weight[weights == 0] = 0.0
         self._floor = self._rounded_down(torch.from_numpy(self.best).to(device))
         self.bound = np.full(size, np.inf)
         # Equal points have equal gains, and once one is picked the others have none;
         # so only the first of them by the order of ties has ever to be looked at.
-        self.bound[~ties.is_first] = 0.0
-        self.fresh = np.full(size, -1)
-        self.exact = np.full(size, -1)
-        self.tile = self._tile_shape()
+        self.bound[~ties.is_first[order]] = 0.0
+        self.fresh = np.full(size, -1, dtype=np.int32)
+        self.exact = np.full(size, -1, dtype=np.int32)
         # Fresh memory costs more than the sums that fill it.
         self._scratch = self._floor.new_empty((2, self.tile[0] * self.tile[1]))
-        row_bytes = size * self._floor.element_size()
-        capacity = int(_KEPT_SHARE * max_memory) // row_bytes
-        self.kept = _Kept(min(capacity, 4 * _MOST, size), self.data)
+        self.kept = _Kept(int(_KEPT_SHARE * max_memory) // _ENTRY_BYTES, size)
+        # Those with the largest bounds, and the largest bound of all others, which
+        # does not change before they are looked at.
+        self.work, self.outside = np.arange(size), -1.0
         self.picks: list[int] = []
 
-    def _tile_shape(self) -> tuple[int, int]:
+    def _tile_shape(self, pool: torch.Tensor) -> tuple[int, int]:
         """Return (candidates, points) of a tile that takes a quarter of the memory."""
         columns, rows = _MOST, _TILE_ROWS
-        itemsize = self._floor.element_size()
+        itemsize = pool.element_size()
         while (
             columns * rows > 1
-            and itemsize * (columns * rows + (columns + rows) * self.pool.shape[1])
+            and itemsize * (columns * rows + (columns + rows) * pool.shape[1])
             > self.max_memory // 8
         ):
             columns, rows = max(1, columns // 2), max(1, rows // 2)
         return columns, rows
+
+    def _cover(self, covering: torch.Tensor) -> None:
+        """Compute how similar the nearest of the centres is to each point."""
+        for block in row_blocks(self.pool, _COVER_ROWS):
+            points = self.pool[block]
+            everyone = torch.arange(len(points), device=points.device)
+            squares = exact_nearest(
+                points, everyone, covering, self.data.origin, self.max_memory
+            )
+            self.best[block] = self.similarity.exact(squares)
 
     def _rounded_down(self, values: torch.Tensor) -> torch.Tensor:
         """Return at most ``values`` in the type of the bounds."""
@@ -286,10 +328,11 @@ class _LazyGreedy:
         """Make n picks; return them and their gains (times the sum of weights)."""
         gains = np.zeros(n)
         self._first_bounds()
+        self._gather()
         while len(self.picks) < n:
-            if self.bound.max() <= 0.0:
+            if max(self.outside, self.bound[self.work].max()) <= 0.0:
                 # Nobody adds anything any more: the rest by the order of ties.
-                rest = np.flatnonzero(self.bound == 0.0)
+                rest = np.flatnonzero(self.bound >= 0.0)
                 rest = rest[self.order[rest].argsort()]
                 self.picks += rest[: n - len(self.picks)].tolist()
                 break
@@ -297,13 +340,39 @@ class _LazyGreedy:
             gains[len(self.picks)] = gain
             self.picks.append(pick)
             self.bound[pick] = -1.0
-            self.best[points] = np.maximum(self.best[points], similar)
-            at = torch.from_numpy(points).to(self.pool.device)
-            renewed = torch.from_numpy(self.best[points]).to(self.pool.device)
-            self._floor[at] = self._rounded_down(renewed)
+            self._take(points, similar)
             progress.report("query", len(self.picks), n)
         progress.report("query", n, n)
-        return np.array(self.picks), gains
+        return self.groups.order[self.picks], gains
+
+    def _take(self, points: np.ndarray, similar: np.ndarray) -> None:
+        """Let a pick cover points (k,) to which it is so similar."""
+        better = similar > self.best[points]
+        points, similar = points[better], similar[better]
+        self.best[points] = similar
+        at = torch.from_numpy(points).to(self.pool.device)
+        renewed = torch.from_numpy(similar).to(self.pool.device)
+        self._floor[at] = self._rounded_down(renewed)
+        n_covering = self.n_centers + len(self.picks)
+        if n_covering >= _RENEWED_AFTER * max(1, self.n_renewed):
+            self.n_renewed = n_covering
+            self.meetings.renew(self.similarity.reach_squares(self.best))
+            return
+        touched = np.unique(self.meetings.group_of[points])
+        parts = [self.best[self.groups.rows(group)] for group in touched.tolist()]
+        if parts:
+            reach = self.similarity.reach_squares(np.concatenate(parts))
+            self.meetings.shrink(touched, reach)
+
+    def _gather(self, least: float = math.inf) -> None:
+        """Work on those with the largest bounds, at least on all from ``least`` on."""
+        if len(self.bound) <= _WORK:
+            self.work, self.outside = np.arange(len(self.bound)), -1.0
+            return
+        few = np.partition(self.bound, -_WORK)[-_WORK]
+        inside = self.bound >= min(few, least)
+        self.work = np.flatnonzero(inside)
+        self.outside = float(self.bound[~inside].max(initial=-1.0))
 
     def _next(self) -> tuple[float, int, np.ndarray, np.ndarray]:
         """Find the candidate that adds most, ties by order.
@@ -319,7 +388,15 @@ class _LazyGreedy:
         found: tuple[float, int, np.ndarray, np.ndarray] | None = None
         while True:
             limit = -0.5 if found is None else found[0]
-            rivals = np.flatnonzero((self.bound >= limit) & (self.exact != step))
+            bounds = self.bound[self.work]
+            if found is None and self.outside > bounds.max():
+                self._gather()
+                continue
+            if found is not None and self.outside >= limit:
+                # Others may add as much.
+                self._gather(limit)
+                continue
+            rivals = self.work[(bounds >= limit) & (self.exact[self.work] != step)]
             if len(rivals) == 0:
                 assert found is not None
                 return found
@@ -332,11 +409,12 @@ class _LazyGreedy:
                 self._renew(stale)
                 width = min(2 * width, _MOST)
                 continue
-            if self.kept.slot[top] < 0:
+            if top not in self.kept:
                 # Many are tied within the margins: find the points near them together.
-                lost = rivals[self.kept.slot[rivals] < 0]
+                lost = rivals[[rival not in self.kept for rival in rivals.tolist()]]
                 lost = lost[np.lexsort((lost != top, -self.bound[lost]))]
-                self._from_products(lost[: min(_PRODUCT, self.tile[0])])
+                most = min(_PRODUCT, self.tile[0], self.kept.room())
+                self._from_products(lost[:most])
             gain, points, similar = self._gain(top)
             self.bound[top], self.exact[top] = gain, step
             if found is None or (gain, -self.order[top]) > (
@@ -347,50 +425,89 @@ class _LazyGreedy:
 
     def _renew(self, index: np.ndarray) -> None:
         """Bring the bounds of the candidates ``index`` up to date."""
-        kept = self.kept.slot[index] >= 0
-        for part in np.split(index[kept], range(_MOST, int(kept.sum()), _MOST)):
-            if len(part):
-                self._from_kept(part)
+        kept = np.array([candidate in self.kept for candidate in index.tolist()])
+        if kept.any():
+            self._from_kept(index[kept])
         width = self.tile[0]
         missing = self._filled_up(index[~kept])
+        missing = missing[np.argsort(-self.bound[missing], kind="stable")]
         for start in range(0, len(missing), width):
             self._from_products(missing[start : start + width])
 
     def _filled_up(self, index: np.ndarray) -> np.ndarray:
         """Return ``index`` and those that will be looked at soon, if that is free."""
-        room = min(_PRODUCT, self.kept.capacity // 4) - len(index)
+        room = min(_PRODUCT, self.kept.room()) - len(index)
         if len(index) == 0 or room <= 0:
             return index
-        may_come = (self.bound > 0.0) & (self.kept.slot < 0)
-        may_come &= self.fresh != len(self.picks)
-        may_come[index] = False
-        others = np.flatnonzero(may_come)
+        may_come = self.work[self.bound[self.work] > 0.0]
+        may_come = may_come[self.fresh[may_come] != len(self.picks)]
+        others = np.setdiff1d(may_come, index)
+        others = others[[candidate not in self.kept for candidate in others.tolist()]]
         if len(others) > room:
             others = others[np.argpartition(-self.bound[others], room)[:room]]
         return np.concatenate([index, others])
 
     def _from_kept(self, index: np.ndarray) -> None:
-        slots = torch.from_numpy(self.kept.slot[index]).to(self.pool.device)
-        rows = max(1, self.tile[0] * self.tile[1] // len(index))
-        gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
-        for start in range(0, len(self.pool), rows):
-            block = slice(start, min(start + rows, len(self.pool)))
-            tile = self._tile(len(index), block)
-            torch.index_select(self.kept.rows[:, block], 0, slots, out=tile)
-            gains += self._add_up(tile, block)
+        lists = [self.kept.lists[candidate] for candidate in index.tolist()]
+        lengths = torch.tensor([len(points) for points, _ in lists])
+        # Four numbers an entry at once.
+        ends = (lengths.cumsum(0) // max(1, self._scratch.numel() // 4)).tolist()
+        start = 0
+        for stop in range(1, len(index) + 1):
+            if stop == len(index) or ends[stop] != ends[start]:
+                self._from_lists(index[start:stop], lists[start:stop])
+                start = stop
+
+    def _from_lists(
+        self, index: np.ndarray, lists: list[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
+        points = torch.cat([where for where, _ in lists])
+        similar = torch.cat([value for _, value in lists])
+        lengths = torch.tensor([len(where) for where, _ in lists], device=points.device)
+        owner = torch.arange(len(lists), device=points.device).repeat_interleave(
+            lengths
+        )
+        added = similar - self._floor[points]
+        still = added > 0.0
+        gains = self._sums(owner, points, added.clamp_min_(0.0), len(lists))
+        if int(still.sum()) < _SHRUNK * len(still):
+            self.kept.put(index, owner[still], points[still], similar[still])
         self._lower(index, gains)
+
+    def _sums(
+        self, owner: torch.Tensor, points: torch.Tensor, added: torch.Tensor, k: int
+    ) -> torch.Tensor:
+        """Return what is added at the points of each of k owners, (k,) float64."""
+        terms = added.to(torch.float64) * self._weight[points]
+        gains = torch.zeros(k, dtype=torch.float64, device=points.device)
+        return gains.index_add_(0, owner, terms)
 
     def _from_products(self, index: np.ndarray) -> None:
         at = torch.from_numpy(index).to(self.pool.device)
         features, offset = self.data.features(at), self.data.offset[at]
-        store = self.kept.claim(index)
+        may = self.meetings.of_candidates(at)  # (k, G)
         gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
-        for block in self._blocks():
-            tile = self._tile(len(index), block)
-            self.data.bound_into(tile, features, offset, block)
-            if store is not None:
-                store[:, block] = tile
-            gains += self._add_up(tile, block)
+        n_kept = min(len(index), self.kept.room())
+        found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for first, last in self.groups.spans(may.any(axis=0), self.tile[1]):
+            block = self.groups.rows(first, last)
+            some = np.flatnonzero(may[:, first : last + 1].any(axis=1))
+            which = torch.from_numpy(some).to(at.device)
+            tile = self._tile(len(some), block)
+            self.data.bound_into(tile, features[which], offset[which], block)
+            mine = tile[: int(np.searchsorted(some, n_kept))]
+            i, j = (mine > self._floor[block]).nonzero(as_tuple=True)
+            found.append((which[i], j.to(_INDEX) + block.start, mine[i, j]))
+            gains.index_add_(0, which, self._add_up(tile, block))
+        if found:
+            owner, points, similar = (
+                torch.cat(part) for part in zip(*found, strict=True)
+            )
+            order = owner.argsort(stable=True)
+        else:
+            owner = order = at[:0]
+            points, similar = at[:0].to(_INDEX), offset[:0]
+        self.kept.put(index[:n_kept], owner[order], points[order], similar[order])
         self._lower(index, gains)
 
     def _add_up(self, tile: torch.Tensor, block: slice) -> torch.Tensor:
@@ -413,56 +530,57 @@ class _LazyGreedy:
         shape = n_candidates, block.stop - block.start
         return self._scratch[which, : shape[0] * shape[1]].view(shape)
 
-    def _blocks(self, rows: int | None = None) -> list[slice]:
-        size, rows = len(self.pool), self.tile[1] if rows is None else rows
-        return [slice(i, min(i + rows, size)) for i in range(0, size, rows)]
-
     def _first_bounds(self) -> None:
         """Bound what every candidate adds to the centres; each pair is used twice."""
         device = self.pool.device
         gains = torch.zeros(len(self.pool), dtype=torch.float64, device=device)
-        blocks = self._blocks(min(self.tile))
-        for number, block in enumerate(blocks):
+        pairs = self.meetings.pairs()
+        for group in range(len(self.groups)):
+            block = self.groups.rows(group)
             features, offset = self.data.features(block), self.data.offset[block]
-            for other in blocks[number:]:
+            tile = self._tile(len(offset), block)
+            self.data.bound_into(tile, features, offset, block)
+            gains[block] += self._add_up(tile, block)
+            pairs[group, : group + 1] = False
+            for first, last in self.groups.spans(pairs[group], self.tile[1]):
+                other = self.groups.rows(first, last)
                 tile = self._tile(len(offset), other)
                 self.data.bound_into(tile, features, offset, other)
-                if other is not block:
-                    turned = self._tile(len(offset), other, which=1).copy_(tile)
-                    turned.sub_(self._floor[block, None]).clamp_min_(0.0)
-                    added = turned.T.mv(self._weight[block])
-                    gains[other] += added.to(torch.float64)
+                turned = self._tile(len(offset), other, which=1).copy_(tile)
+                turned.sub_(self._floor[block, None]).clamp_min_(0.0)
+                gains[other] += turned.T.mv(self._weight[block]).to(torch.float64)
                 gains[block] += self._add_up(tile, other)
         first = np.flatnonzero(self.bound > 0.0)
         self._lower(first, gains[torch.from_numpy(first).to(device)])
 
     def _gain(self, candidate: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Return what a candidate adds exactly, and where: see :meth:`_next`."""
-        slot = self.kept.slot[candidate]
-        if slot >= 0:
-            near = (self.kept.rows[slot] > self._floor).nonzero().squeeze(1)
-        else:
+        listed, bounds = self.kept.lists.get(candidate, (None, None))
+        if listed is None:
             near = self._near(candidate)
+        else:
+            near = listed[bounds > self._floor[listed]]
         point = self.pool[candidate].to(torch.float64)
         rows = max(1, min(self.max_memory // 4, _EXACT_BYTES) // (24 * len(point)))
-        similar = np.concatenate(
-            [
-                self.similarity.exact(
-                    plain_squares(self.pool[part].to(torch.float64), point)
-                )
-                for part in near.split(rows)
-            ]
-        )
-        points = near.cpu().numpy()
-        terms = np.maximum(similar - self.best[points], 0.0) * self.weight[points]
-        return math.fsum(terms), points, similar
+        similar = [
+            self.similarity.exact(
+                plain_squares(take_rows(self.pool, part).to(torch.float64), point)
+            )
+            for part in near.split(rows)
+        ]
+        points, alike = near.cpu().numpy(), np.concatenate(similar)
+        terms = np.maximum(alike - self.best[points], 0.0) * self.weight[points]
+        return math.fsum(terms), points, alike
 
     def _near(self, candidate: int) -> torch.Tensor:
         """Return the points that a candidate may be nearest to."""
         at = torch.tensor([candidate], device=self.pool.device)
         features, offset = self.data.features(at), self.data.offset[at]
-        found = []
-        for block in self._blocks():
+        found = [at[:0]]
+        for first, last in self.groups.spans(
+            self.meetings.of_candidates(at)[0], self.tile[1]
+        ):
+            block = self.groups.rows(first, last)
             tile = self._tile(1, block)
             self.data.bound_into(tile, features, offset, block)
             near = (tile[0] > self._floor[block]).nonzero().squeeze(1)

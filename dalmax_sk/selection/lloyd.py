@@ -48,7 +48,7 @@ class Lloyd:
         self.max_memory = max_memory
         self.block = block_shape(pool.shape[1], pool.element_size(), max_memory)
 
-    def _nearest(
+    def nearest(
         self, centers: torch.Tensor
     ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield, block by block, rows, centred points, nearest centres and squares."""
@@ -86,7 +86,7 @@ class Lloyd:
             sums = torch.zeros_like(centers, dtype=torch.float64)
             part = torch.empty_like(centers)
             totals = torch.zeros_like(sums[:, 0])
-            for block, points, label, square in self._nearest(centers):
+            for block, points, label, square in self.nearest(centers):
                 weight = self.weight[block]
                 labels[block], squares[block] = label, square.to(torch.float64)
                 if self.unweighted:

@@ -21,6 +21,7 @@ from dalmax_sk.selection.arrays import (
     is_mapped,
     release_pages,
     row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.distances import centred, products_are_float32
 
@@ -32,6 +33,8 @@ _SMALLEST = 2.0**-120
 _LOOSE = 0.05
 # Rows converted together.
 _ROWS = 4096
+# Pages of a mapped pool are given back after so much was read.
+_READ_BYTES = 48 * 2**20
 
 
 @overload
@@ -111,6 +114,14 @@ class Similarity:
         similar[similar < _SMALLEST] = 0.0
         return similar
 
+    def reach_squares(self, similar: np.ndarray) -> np.ndarray:
+        """Return squared distances from which on no point is more similar than that."""
+        # More than what rounding takes away from a similarity or a logarithm.
+        if self.kind == "linear":
+            return (1.0 + 1e-14 - similar) * self.scale**2
+        lost = -np.log(np.maximum(similar, _SMALLEST))
+        return (lost * (1.0 + 1e-14) + 1e-14) * self.scale**2
+
     def raise_(self, tile: torch.Tensor) -> torch.Tensor:
         """Turn upper bounds on ``-distance² / scale²`` into similarities, in place."""
         if self.kind == "linear":
@@ -153,6 +164,7 @@ class BoundedFeatures:
         self.slack = 4 * (margin * largest + constant)
         self.offset = (norms * (1.0 - margin) - constant).to(self.dtype)  # (n,)
         self.factor = math.sqrt(2.0) / similarity.scale
+        self._n_read = 0  # bytes of the pool since its pages were given back
         size = pool.numel() * self.offset.element_size()
         self.stored = self._features(slice(None)) if 4 * size <= max_memory else None
 
@@ -162,14 +174,15 @@ class BoundedFeatures:
         return (self.pool.shape[1] / 2 + 32) * eps, 32 * eps
 
     def _features(self, rows: slice | torch.Tensor) -> torch.Tensor:
-        features = torch.empty(
-            self.pool[rows].shape, dtype=self.dtype, device=self.pool.device
-        )
-        for points, out in zip(
-            self.pool[rows].split(_ROWS), features.split(_ROWS), strict=True
-        ):
-            wide = torch.promote_types(self.pool.dtype, self.dtype)
+        part = self.pool[rows] if isinstance(rows, slice) else take_rows(self.pool, rows)
+        features = torch.empty(part.shape, dtype=self.dtype, device=part.device)
+        wide = torch.promote_types(self.pool.dtype, self.dtype)
+        for points, out in zip(part.split(_ROWS), features.split(_ROWS), strict=True):
             out.copy_(centred(points, self.origin, wide).mul_(self.factor))
+        self._n_read += part.numel() * part.element_size()
+        if self._n_read > _READ_BYTES:
+            release_pages(self.pool)
+            self._n_read = 0
         return features
 
     def features(self, rows: slice | torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Core-set selection: cover the pool around what is labelled."""
 
+from dalmax_sk._kept import KeptDistances
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -23,6 +24,11 @@ class CoreSet(QueryStrategy):
     query leaves ``covering_radius`` in ``pool.info``, the largest distance from a
     candidate to its nearest centre after all picks; the learner copies it into
     ``history_``.
+
+    Where the embeddings of a row cannot change from round to round (a table without
+    steps before the classifier, or a net whose body is frozen), the learner keeps each
+    row's distance to the nearest labelled one, 13 bytes a row: a round then measures
+    the distances to the labels that are new, and picks the same.
 
     References
     ----------
@@ -50,6 +56,10 @@ class CoreSet(QueryStrategy):
 
     def _query(self, pool, n):
         centers = pool.labeled_embeddings if len(pool.labeled_embeddings) else None
+        kept = nearest = None
+        if pool.kept is not None and pool.embedding_token is not None:
+            kept = pool.kept.of("k_center", pool.embedding_token, KeptDistances)
+            nearest = kept.take(pool.indices, pool.labeled_indices)
         positions, distances, radius = k_center_greedy(
             pool.embeddings,
             n,
@@ -57,6 +67,9 @@ class CoreSet(QueryStrategy):
             random_state=pool.random_state,
             max_memory=pool.max_memory,
             return_distances=True,
+            nearest=nearest,
         )
+        if kept is not None:
+            kept.put(pool.indices, pool.labeled_indices, nearest)
         pool.info["covering_radius"] = float(radius)
         return positions, distances

@@ -306,3 +306,55 @@ k_center_greedy(X, 100, centers, max_memory=2**22)
     assert (
         peak_growth(setup, measured) < 12_000
     )  # 4 MB of blocks, a few numbers a point
+
+
+def mapped(X, path):
+    np.save(path, X)
+    return np.load(path, mmap_mode="r")
+
+
+# The first pick without centres hangs on a mean, the others on exact distances only.
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("n_centers", [0, 40])
+@pytest.mark.parametrize("random_state", [None, 3])
+def test_mapped_pool_gives_the_same_picks(tmp_path, dtype, n_centers, random_state):
+    X = make_points(3000, 6, dtype)
+    X[::7] = X[:3000:7][0]
+    centers = make_points(n_centers, 6, dtype, 1)
+    expected = k_center_greedy(
+        X, 200, centers, random_state=random_state, return_distances=True
+    )
+    result = k_center_greedy(
+        mapped(X, tmp_path / "X.npy"),
+        200,
+        mapped(centers, tmp_path / "centers.npy") if n_centers else None,
+        random_state=random_state,
+        return_distances=True,
+        max_memory=50_000,
+    )
+    assert_array_equal(result[0], expected[0])
+    assert_array_equal(result[1], expected[1])
+    assert result[2] == expected[2]
+
+
+# Pages of a mapped file count as resident until they are given back.
+def test_peak_memory_of_a_mapped_pool(peak_growth, tmp_path):
+    path = tmp_path / "X.npy"
+    X = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float32, shape=(150_000, 256)
+    )
+    rng = np.random.default_rng(0)
+    for start in range(0, len(X), 1000):
+        X[start : start + 1000] = rng.standard_normal((1000, 256), dtype=np.float32)
+    setup = f"""
+import numpy as np
+from dalmax_sk.selection import k_center_greedy
+rng = np.random.default_rng(1)
+k_center_greedy(rng.standard_normal((3000, 256)), 20, max_memory=2**22)
+X = np.load({str(path)!r}, mmap_mode="r")
+"""
+    measured = """
+k_center_greedy(X, 50, rng.standard_normal((30, 256)), max_memory=2**22)
+"""
+    growth = peak_growth(setup, measured)
+    assert growth < 125_000  # kB: blocks of 16 MB; the file alone has 150,000
