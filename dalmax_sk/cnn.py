@@ -21,7 +21,13 @@ from dalmax_sk._cnn_parts import (
     train_net,
 )
 from dalmax_sk._distributed import process_share, shared_outputs
-from dalmax_sk._inference import collect, inference_batch_size, iter_outputs
+from dalmax_sk._inference import (
+    collect,
+    fitting_batch_size,
+    inference_batch_size,
+    iter_outputs,
+    outputs_of,
+)
 from dalmax_sk._inputs import read_inputs
 from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk._targets import encode_labels
@@ -470,27 +476,27 @@ class CNNClassifier(
         yield from self._batches(source, batch_size)
 
     def _batches(self, source, batch_size=None, parts=None):
-        device = self.device_
         if batch_size is None:
-            batch_size = inference_batch_size(source.values_per_sample, device)
-        return sequential_batches(source, batch_size, device, parts)
+            batch_size = inference_batch_size(source.values_per_sample, self.device_)
+        return sequential_batches(source, batch_size, self.device_, parts)
 
     def _outputs(self, source, embeddings):
         """Yield (start, stop, proba, embeddings), of other processes' rows as well."""
+        options = {"amp": self.net_.amp, "embeddings": embeddings}
+        forward = outputs_of(self.module_, **options)
+        size = fitting_batch_size(forward, source, self.device_)
 
-        def outputs_of(parts, batch_size=None):
+        def run(parts, batch_size):
             return iter_outputs(
                 self.module_,
                 self._batches(source, batch_size, parts),
-                amp=self.net_.amp,
-                embeddings=embeddings,
                 n_samples=len(source),
+                **options,
             )
 
         if self.device != "multi" or process_share()[1] == 1:
-            return outputs_of(None)
-        size = inference_batch_size(source.values_per_sample, self.device_)
-        return shared_outputs(len(source), size, outputs_of)
+            return run(None, size)
+        return shared_outputs(len(source), size, run)
 
     def _evaluate(self, X, embeddings):
         check_is_fitted(self)

@@ -8,10 +8,14 @@ import torch
 __all__ = [
     "Uploader",
     "autocast_dtype",
+    "bytes_at_peak",
     "fits_on",
+    "free_bytes",
     "is_out_of_memory",
+    "release_unused",
     "resolve_device",
     "to_device",
+    "to_host",
 ]
 
 # Training data move to the GPU as a whole while they need less than this share of its
@@ -207,3 +211,59 @@ class _Slot:
 
 def _pinned(n_bytes):
     return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True)
+
+
+def free_bytes(device):
+    """Bytes of a CUDA device that new tensors may take.
+
+    What the system has left, and what torch has reserved without using it.
+    """
+    free, _ = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    return free + reserved - torch.cuda.memory_allocated(device)
+
+
+def bytes_at_peak(work, device):
+    """Bytes that ``work()`` takes of a CUDA device on top of what is taken, at most."""
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    work()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def release_unused(device):
+    """Give back what torch has reserved on ``device`` and does not use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def to_host(tensors):
+    """Begin to copy tensors to the CPU, without waiting for the work that makes them.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor or None
+        All on one device.
+
+    Returns
+    -------
+    receive : callable
+        Waits for these copies, and for nothing that was asked of the device since;
+        returns the list of the tensors on the CPU.
+    """
+    device = tensors[0].device
+    # torch copies into pinned memory then, which a GPU does by itself.
+    ahead = device.type == "cuda"
+    copies = [None if t is None else t.to("cpu", non_blocking=ahead) for t in tensors]
+    if not ahead:
+        return lambda: copies
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(device))
+
+    def receive():
+        copied.synchronize()
+        return copies
+
+    return receive

@@ -56,14 +56,13 @@ class InputClassifier(nn.Module):
     def prepare(self, x: Tensor) -> Tensor:
         """Normalise a raw batch, (n, channels, H, W) or (n, n_columns)."""
         if x.dtype == torch.uint8:
-            x = x.to(self.mean.dtype) / 255
+            x = x.to(self.mean.dtype).div_(255)
         x = x.to(self.mean.dtype)
         if x.ndim == 2:
             return (x - self.mean) / self.std
         if self.image_size is not None and x.shape[2:] != self.image_size:
             x = interpolate(x, self.image_size, mode="bilinear", antialias=True)
-        mean, std = self.mean[:, None, None], self.std[:, None, None]
-        return (x - mean) / std
+        return (x - _as_map(self.mean, x)).div_(_as_map(self.std, x))
 
     @property
     def num_features(self) -> int:
@@ -96,3 +95,14 @@ class InputClassifier(nn.Module):
             return self.net(self.prepare(x))
         embeddings = self.forward_head(self.forward_features(x), pre_logits=True)
         return self.get_classifier()(embeddings), embeddings
+
+
+def _as_map(values: Tensor, x: Tensor) -> Tensor:
+    """One value a channel, (channels,), in a shape to combine with images ``x``."""
+    values = values[:, None, None]
+    if x.device.type != "cpu":
+        return values
+    # A CPU broadcasts along the innermost axis, the channels, several times slower than
+    # it combines equal shapes.
+    values = values.expand(x.shape[1:])[None]
+    return values.contiguous(memory_format=torch.channels_last)
