@@ -100,26 +100,32 @@ def _trainable_values(module) -> Iterator[tuple[str, torch.Tensor]]:
     A part is frozen if it has parameters and none of them is trained: its buffers
     (running statistics) belong to weights that stay as they are.
     """
-    frozen = [
-        f"{name}." for name, part in module.named_modules() if name and _is_frozen(part)
-    ]
+    frozen = _frozen_prefixes(module)
     for name, value in module.named_parameters():
         if value.requires_grad:
             yield name, value
     for name, value in module.named_buffers():
-        if not name.startswith(tuple(frozen)):
+        if not name.startswith(frozen):
             yield name, value
 
 
-def _is_frozen(part):
-    trained = [value.requires_grad for value in part.parameters()]
-    return bool(trained) and not any(trained)
+def _frozen_prefixes(module):
+    """Return what the names of all that lies in frozen parts begin with, a tuple."""
+    found = []
+    for name, part in module.named_modules():
+        trained = [value.requires_grad for value in part.parameters()]
+        if name and trained and not any(trained):
+            found.append(f"{name}.")
+    return tuple(found)
 
 
 def _draw_anew(module):
     """Initialise every trained layer at random, as it was when it was constructed."""
+    frozen = _frozen_prefixes(module)
     for name, layer in module.named_modules():
         own = list(layer.parameters(recurse=False))
+        if not own and not f"{name}.".startswith(frozen):
+            getattr(layer, "reset_running_stats", lambda: None)()
         if not any(value.requires_grad for value in own):
             continue
         reset = getattr(layer, "reset_parameters", None) or getattr(
