@@ -1,6 +1,9 @@
 """What this machine can do at most: the rates that floors are stated against."""
 
+import functools
+import io
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,7 +26,8 @@ __all__ = [
 
 #: Seconds spent on one rate.
 SECONDS = 0.6
-MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+#: Sides of square matrices; the fastest size counts.
+MATRIX_SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 #: Numbers in the arrays whose reading is timed: far more than any cache holds.
 N_VALUES = {"cpu": 2**26, "cuda": 2**28}
 
@@ -44,11 +49,14 @@ def best_seconds(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return floating-point operations a second of a large matrix product."""
-    side = MATRIX_SIDE[device.type]
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    out = torch.empty(side, side, device=device, dtype=dtype)
-    return 2 * side**3 / best_seconds(lambda: torch.mm(a, b, out=out), device)
+    """Return floating-point operations a second of large matrix products, at best."""
+    rates = []
+    for side in MATRIX_SIDES[device.type]:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        out = torch.empty(side, side, device=device, dtype=dtype)
+        product = functools.partial(torch.mm, a, b, out=out)
+        rates.append(2 * side**3 / best_seconds(product, device))
+    return max(rates)
 
 
 def memory_rates(device: torch.device) -> dict[str, float]:
@@ -151,10 +159,19 @@ def decode_rate(paths: list[str], n_threads: int) -> tuple[str, float]:
     """Return (decoder, images a second) of decoding JPEGs that lie in memory.
 
     torchvision's binding of libjpeg in a bare loop, one loop a thread; Pillow's where
-    torchvision was built without libjpeg.
+    torchvision cannot decode JPEGs.
     """
     contents = [Path(path).read_bytes() for path in paths]
-    decoder, loop = _decoder(contents)
+    with warnings.catch_warnings():
+        # torchvision gives its decoders up; here they only stand for libjpeg
+        warnings.filterwarnings("ignore", ".*TorchVision.*", DeprecationWarning)
+        decoder, loop = _decoder(contents)
+        return decoder, len(contents) / _shortest_loop(loop, contents, n_threads)
+
+
+def _shortest_loop(
+    loop: Callable[[list[bytes]], None], contents: list[bytes], n_threads: int
+) -> float:
     parts = [contents[i::n_threads] for i in range(n_threads)]
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(loop, [part[:8] for part in parts]))
@@ -163,29 +180,28 @@ def decode_rate(paths: list[str], n_threads: int) -> tuple[str, float]:
             started = time.perf_counter()
             list(pool.map(loop, parts))
             times.append(time.perf_counter() - started)
-        # small images: threads may only wait for one another
-        started = time.perf_counter()
-        loop(contents)
-        times.append(time.perf_counter() - started)
-    return decoder, len(contents) / min(times)
+    # small images: threads may only wait for one another
+    started = time.perf_counter()
+    loop(contents)
+    return min(*times, time.perf_counter() - started)
 
 
 def _decoder(contents: list[bytes]) -> tuple[str, Callable[[list[bytes]], None]]:
-    import io
-
-    from PIL import Image
-    from torchvision.io import decode_jpeg
-
-    def by_torchvision(parts: list[bytes]) -> None:
-        for part in parts:
-            decode_jpeg(torch.frombuffer(bytearray(part), dtype=torch.uint8))
-
     def by_pillow(parts: list[bytes]) -> None:
         for part in parts:
             np.asarray(Image.open(io.BytesIO(part)).convert("RGB"))
 
     try:
+        from torchvision.io import decode_jpeg
+    except ImportError:
+        return "Pillow", by_pillow
+
+    def by_torchvision(parts: list[bytes]) -> None:
+        for part in parts:
+            decode_jpeg(torch.frombuffer(bytearray(part), dtype=torch.uint8))
+
+    try:
         by_torchvision(contents[:1])
-    except RuntimeError as error:  # built without libjpeg, or no JPEG at all
-        return f"Pillow ({str(error).splitlines()[0][:60]})", by_pillow
+    except RuntimeError:  # built without libjpeg, or no JPEG at all
+        return "Pillow", by_pillow
     return "torchvision.io.decode_jpeg", by_torchvision

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from _clock import Clock, patched
+from _work import PARTS
 
 import dalmax_sk.active_learning
 import dalmax_sk.posterior
@@ -14,10 +15,8 @@ from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.images import get_image_cache
 from dalmax_sk.strategies import QueryStrategy
 
-__all__ = ["PARTS", "RATE_OF", "RoundMeter"]
+__all__ = ["RATE_OF", "RoundMeter"]
 
-#: The parts of a round, in the order of their happening.
-PARTS = ("fit", "scoring", "pool pass", "selection", "bookkeeping")
 #: Whether the net runs in mixed precision -> the rate that it could reach.
 RATE_OF = {False: "matrix_float32", True: "matrix_bfloat16"}
 # What a fitted CNNClassifier says of inputs: methods of the whole, and the generator.

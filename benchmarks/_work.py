@@ -1,8 +1,12 @@
-"""The least that a query has to do by its definition: operations and bytes."""
+"""The parts of a round, and the least that a query has to do by its definition."""
 
 from dataclasses import dataclass
 
-__all__ = ["Sizes", "Work", "selection_work"]
+__all__ = ["PARTS", "Sizes", "Work", "selection_work"]
+
+#: The parts of a round, in the order of their happening.
+PARTS = ("fit", "scoring", "pool pass", "selection", "bookkeeping")
+
 
 FLOAT32, FLOAT64 = 4, 8
 

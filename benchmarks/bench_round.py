@@ -3,6 +3,7 @@
     python benchmarks/bench_round.py [--data DIR] [--test DIR] [--device cuda] [--amp]
         [--net small_cnn] [--n-pool 45000] [--n-labeled 1000] [--query 500]
         [--epochs 20] [--repeats 3] [--strategies NAME ...] [--limit 30] [--fresh]
+        [--name round]
 
 A round is what ``ActiveLearningClassifier`` does with it: fit on the labelled images,
 score on test images, look at the candidates (pool pass), select, label, keep records
@@ -16,8 +17,8 @@ watched: what the parts leave unexplained of it is printed, and written beside t
 Floors come from rates measured in the same run: matrix products, memory, decoding.
 ``--data`` names a folder of class folders; without it 32×32 JPEGs are generated. A
 strategy is left out, with the reason in the table, if its time on small pools says that
-it would take longer than ``--limit`` seconds. Writes ``round.csv`` (a row a part) and
-``round_floors.csv`` under ``--output`` after each repeat; a run that was killed goes on
+it would take longer than ``--limit`` seconds. Writes ``NAME.csv`` (a row a part) and
+``NAME_floors.csv`` under ``--output`` after each repeat; a run that was killed goes on
 with the next, and ``--fresh`` starts anew.
 """
 
@@ -71,8 +72,10 @@ ALIASES = {
     "u_herding": "uherding",
     "uncertainty_sampling": "margin_sampling",
 }
-#: One candidate in so many: on these it is found out what a strategy would take.
-PROBES = (16, 8)
+#: One candidate in so many: on these it is found out what a strategy would take. After
+#: the first of them, only what is out of the question is given up.
+PROBES = (45, 16)
+HOPELESS = 10
 
 
 def strategies():
@@ -143,7 +146,7 @@ def measure_rates(meter, images, arguments, repeat):
 
     device = meter.device
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        add(f"matrix_{name}", matrix_rate(device, dtype), "FLOP/s", "square matrices")
+        add(f"matrix_{name}", matrix_rate(device, dtype), "FLOP/s", "the fastest size")
     for name, rate in memory_rates(device).items():
         add(f"memory_{name}", rate, "byte/s")
     n_threads = torch.get_num_threads()
@@ -213,23 +216,22 @@ def selection_columns(name, meter, arguments):
 
 def too_slow(name, meter, arguments):
     """Return why a strategy is left out, or None; looks at small pools first."""
-    found = []
-    for part in PROBES:
-        n = max(arguments.n_pool // part, 2 * arguments.query)
-        if n >= arguments.n_pool:
-            return None
+    n_pool = arguments.n_pool
+    sizes = sorted({max(n_pool // part, 2 * arguments.query) for part in PROBES})
+    sizes = [n for n in sizes if n < n_pool]
+    power, before = 1.0, None
+    for n in sizes:
         _, seconds, _ = meter.round(name, n_candidates=n)
-        chosen = seconds["selection"]
-        found.append((n, chosen))
-        predicted = chosen * arguments.n_pool / n
-        if len(found) == 2 and found[0][1] > 0.05:
-            (n1, t1), (n2, t2) = found
-            power = np.clip(np.log(t2 / t1) / np.log(n2 / n1), 0, 2)
-            predicted = t2 * (arguments.n_pool / n2) ** power
-        if predicted > arguments.limit:
+        chosen = max(seconds["selection"], 1e-6)
+        if before is not None:
+            power = np.log(chosen / before[1]) / np.log(n / before[0])
+            power = float(np.clip(power, 0, 2))
+        before = n, chosen
+        predicted = chosen * (n_pool / n) ** power
+        if predicted > arguments.limit * (1 if n == sizes[-1] else HOPELESS):
             return (
-                f"left out: {n:,} candidates took {chosen:.1f} s, "
-                f"{arguments.n_pool:,} would take about {predicted:,.0f} s"
+                f"{n:,} candidates took {chosen:.1f} s, {n_pool:,} would take about "
+                f"{predicted:,.0f} s"
             )
     return None
 
@@ -274,7 +276,7 @@ def find_slow(names, meter, arguments):
     for name in names:
         reason = too_slow(name, meter, arguments)
         if reason is not None:
-            print(f"  {name}: {reason}", flush=True)
+            print(f"  {name} is left out: {reason}", flush=True)
             rows.append(
                 {"repeat": 0, "strategy": name, "part": "left out", "note": reason}
             )
@@ -332,6 +334,7 @@ def parse(words=None):
     parser.add_argument("--limit", type=float, default=30.0)
     parser.add_argument("--strategies", nargs="+", choices=strategy_names())
     parser.add_argument("--fresh", action="store_true", help="forget earlier rows")
+    parser.add_argument("--name", default="round", help="of the files, without .csv")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results"
     )
@@ -346,7 +349,8 @@ def main(words=None):
     arguments = parse(words)
     settings = settings_of(arguments)
     lines = header_lines(settings, ("scikit-learn", "skorch", "torchvision"))
-    paths = [arguments.output / name for name in ("round.csv", "round_floors.csv")]
+    names = f"{arguments.name}.csv", f"{arguments.name}_floors.csv"
+    paths = [arguments.output / name for name in names]
     if arguments.fresh:
         for path in paths:
             path.unlink(missing_ok=True)

@@ -1,0 +1,262 @@
+"""Tables and figures of docs/performance.md, from the files of the benchmarks."""
+
+import numpy as np
+import pandas as pd
+from _work import PARTS
+
+__all__ = [
+    "convolution_words",
+    "draw_round",
+    "file_settings",
+    "header_list",
+    "left_out",
+    "machine_table",
+    "parts_table",
+    "round_table",
+    "selection_table",
+    "whole_rounds",
+]
+
+#: Colours of the parts in the figure, that colour-blind readers can tell apart.
+COLORS = ("#0072B2", "#CC79A7", "#56B4E9", "#E69F00", "#999999")
+#: Rates in the order of the table -> words, and whether it is a rate or a size.
+MACHINE = {
+    "matrix_float32": "matrix product, float32",
+    "matrix_bfloat16": "matrix product, bfloat16",
+    "convolutions_inference": "the net's convolutions, forward, inference batches",
+    "convolutions_training": "the net's convolutions, forward, training batches",
+    "memory_read": "reading memory",
+    "memory_copy": "copying memory (read and written)",
+    "decode": "decoding the run's JPEGs from memory",
+    "net_forward": "the net, forward",
+    "net_training": "the net, forward and backward",
+}
+PART_WORDS = {
+    "decode": "decode every image (first round only)",
+    "read": "read every image from the cache",
+    "fit": "fit",
+    "scoring": "score the test images",
+    "pool pass: proba": "pool pass, probabilities",
+    "pool pass: embeddings": "pool pass, embeddings",
+    "pool pass: proba and embeddings": "pool pass, probabilities and embeddings",
+    "pool pass: samples, K = 20": "pool pass, 20 dropout samples",
+}
+
+
+def header_list(path):
+    """Return the comments at the head of a CSV file as a list of the page."""
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            name, _, words = line[1:].strip().partition(": ")
+            lines.append(f"- {name}: `{words}`" if words else f"- `{name}`")
+    return "\n".join(lines)
+
+
+def file_settings(path):
+    """Return the settings in the head of a CSV file as {name: word}."""
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("# settings: "):
+                words = line.removeprefix("# settings: ").strip()
+                return dict(word.split("=", 1) for word in words.split(", "))
+    raise ValueError(f"{path} has no line '# settings: ...' in its head.")
+
+
+def seconds_word(seconds):
+    """Return seconds with as many digits as are worth reading."""
+    if seconds == 0:
+        return "0"
+    if seconds < 0.001:
+        return np.format_float_positional(seconds, 1, fractional=False, trim="-")
+    digits = max(0, 2 - int(np.floor(np.log10(seconds)))) if seconds < 100 else 0
+    return f"{seconds:.{min(digits, 3)}f}"
+
+
+def medians(rows):
+    """Return seconds of each strategy (rows) and part (columns), medians of repeats."""
+    rows = rows[(rows["repeat"] > 0) & rows["part"].isin(PARTS)]
+    rows = rows[rows["strategy"].notna()]
+    found = rows.pivot_table("seconds", "strategy", "part", aggfunc="median")
+    found = found.reindex(columns=list(PARTS))
+    return found.loc[found.sum(axis=1).sort_values().index]
+
+
+def round_table(rows):
+    """Seconds of a round in its parts, the cheapest strategy first."""
+    found = medians(rows)
+    notes = rows[rows["part"] == "pool pass"].groupby("strategy")["note"].first()
+    shown = found.map(seconds_word)
+    shown.insert(0, "whole", found.sum(axis=1).map(seconds_word))
+    shown["selection, share"] = [
+        f"{100 * share:.0f} %" for share in found["selection"] / found.sum(axis=1)
+    ]
+    needs = notes.reindex(found.index).fillna("nothing")
+    shown["looks at"] = needs.replace("", "nothing")
+    return shown.rename_axis("strategy, seconds")
+
+
+def whole_rounds(rows):
+    """Say how the parts add up to rounds that nobody watched."""
+    found = rows[(rows["part"] == "whole round") & (rows["repeat"] > 0)]
+    sentences = []
+    for _, row in found.iterrows():
+        same = (rows["repeat"] == row["repeat"]) & (rows["strategy"] == row["strategy"])
+        parts = rows[same & rows["part"].isin(PARTS)]["seconds"].sum()
+        share = 100 * (1 - parts / row["seconds"])
+        sentences.append(
+            f"{row['strategy']} {seconds_word(row['seconds'])} s, parts "
+            f"{seconds_word(parts)} s ({share:+.1f} % unexplained)".replace("-", "−")
+        )
+    return (
+        "Whole rounds that shared nothing and that nobody watched: "
+        + "; ".join(sentences)
+        + "."
+    )
+
+
+def left_out(rows):
+    """List the strategies that would have taken too long, and why."""
+    found = rows[rows["part"] == "left out"]
+    if not len(found):
+        return "No strategy was left out."
+    lines = [f"- {row.strategy}: {row.note}." for row in found.itertuples()]
+    return "\n".join(["Left out, as they would have taken too long:", "", *lines])
+
+
+def rate_medians(rates):
+    """Return {name: median over the repeats}."""
+    return rates.groupby("name")["value"].median()
+
+
+def machine_table(rates):
+    """What the machine reached in the run, and what an image costs."""
+    values = rate_medians(rates)
+    notes = rates.groupby("name")["note"].first().fillna("")
+    units = {
+        "FLOP/s": (1e9, "GFLOP/s"),
+        "byte/s": (1e9, "GB/s"),
+        "image/s": (1, "images/s"),
+        "FLOP/image": (1e6, "MFLOP an image"),
+    }
+    unit_of = rates.groupby("name")["unit"].first()
+    table = {}
+    for name, words in MACHINE.items():
+        factor, unit = units[unit_of[name]]
+        table[words] = {
+            "measured": f"{values[name] / factor:,.1f}".removesuffix(".0"),
+            "unit": unit,
+            "note": notes[name],
+        }
+    return pd.DataFrame(table).T.rename_axis("what")
+
+
+def convolution_words(rates):
+    """Say how near the net's convolutions come to the rate of matrix products."""
+    values = rate_medians(rates)
+    single = [name for name in values.index if name.startswith("convolution_inference")]
+    shares = [values[name] / values["matrix_float32"] for name in single]
+    both = [
+        values[f"convolutions_{what}"] / values["matrix_float32"]
+        for what in ("inference", "training")
+    ]
+    return (
+        "Forward, at the shapes that they have in the net, the convolutions together "
+        f"reach {both[0]:.2f} (inference) and {both[1]:.2f} (training) of the float32 "
+        f"matrix rate, the single layers {min(shares):.2f} to {max(shares):.2f}."
+    )
+
+
+def floor_seconds(flops, n_bytes, images, rate, values):
+    """Return the least seconds of some work at the rates, NaN if it has none."""
+    if pd.isna(rate):
+        return np.nan
+    if rate == "decode":
+        return images / values["decode"]
+    seconds = 0.0
+    if not pd.isna(n_bytes):
+        by = rate if rate.startswith("memory") else "memory_read"
+        seconds = n_bytes / values[by]
+    if not pd.isna(flops):
+        seconds = max(seconds, flops / values[rate])
+    return seconds
+
+
+def parts_table(rows, rates):
+    """Seconds and images a second of the parts that strategies share, and the floor."""
+    values = rate_medians(rates)
+    shared = rows[(rows["repeat"] > 0) & rows["strategy"].isna()]
+    table = {}
+    for part, words in PART_WORDS.items():
+        found = shared[shared["part"] == part]
+        if not len(found):
+            continue
+        first, seconds = found.iloc[0], found["seconds"].median()
+        floor = floor_seconds(
+            first["flops"], first["bytes"], first["images"], first["rate"], values
+        )
+        table[words] = {
+            "seconds": seconds_word(seconds),
+            "images": f"{first['images']:,.0f}",
+            "images per second": f"{first['images'] / seconds:,.0f}",
+            "floor (s)": seconds_word(floor),
+            "share of the floor": _share(floor, seconds),
+        }
+    return pd.DataFrame(table).T.rename_axis("part")
+
+
+def selection_table(rows, rates):
+    """Seconds of each selection beside the least that its definition asks for."""
+    values = rate_medians(rates)
+    found = rows[(rows["repeat"] > 0) & (rows["part"] == "selection")]
+    table = {}
+    for name, group in found.groupby("strategy"):
+        first, seconds = group.iloc[0], group["seconds"].median()
+        floor = floor_seconds(
+            first["flops"], first["bytes"], np.nan, first["rate"], values
+        )
+        known = not np.isnan(floor)
+        table[name] = {
+            "order": seconds,
+            "seconds": seconds_word(seconds),
+            "floor (s)": seconds_word(floor) if known else "-",
+            "share of the floor": _share(floor, seconds) if known else "-",
+            "floor": first["note"] if known else "-",
+        }
+    table = pd.DataFrame(table).T.sort_values("order")
+    return table.drop(columns="order").rename_axis("strategy")
+
+
+def _share(floor, seconds):
+    return f"{floor / seconds:.2f}" if floor / seconds >= 0.01 else "< 0.01"
+
+
+def draw_round(rows, settings):
+    """Draw the parts of each strategy's round as stacked bars; return the figure."""
+    from matplotlib.figure import Figure
+
+    found = medians(rows)[::-1]  # the cheapest on top
+    figure = Figure(figsize=(8.5, 1.2 + 0.24 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(found))
+    for part, color in zip(PARTS, COLORS, strict=True):
+        width = found[part].to_numpy()
+        axes.barh(found.index, width, left=left, color=color, label=part, height=0.75)
+        left += width
+    n, m = int(settings["n_pool"]), int(settings["n_labeled"])
+    axes.set_title(
+        f"One round: {n:,} candidates, {m:,} labelled, {settings['epochs']} epochs, "
+        f"{settings['query']} picks, {settings['net']}, {settings['device']}",
+        fontsize=10,
+    )
+    axes.set_xlabel("seconds")
+    axes.margins(y=0.01)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=len(PARTS), fontsize=9)
+    return figure
