@@ -420,6 +420,10 @@ class Pool:
             if name in wanted:
                 self._cache[name] = getattr(self, f"_make_{name}")(owner)
 
+    def has(self, quantity):
+        """Whether a quantity, by `prepare`'s name for it, needs no pass any more."""
+        return quantity in self._cache
+
     def missing(self, owner, need, who=None):
         """Return the error to raise when the estimator cannot give what is needed.
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from dalmax_sk import progress
 from dalmax_sk._pipelines import last_step
+from dalmax_sk._storage import allocate, is_mapped, row_blocks
 from dalmax_sk.committee import committee_proba
 from dalmax_sk.laplace import LaplaceHead
 from dalmax_sk.pool import MissingCapabilityError
@@ -41,6 +42,9 @@ _ALPHA_DROPOUT = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 _DROPOUT = (nn.Dropout, *_CHANNEL_DROPOUT, nn.AlphaDropout)
 # The value that a dropped unit gets in alpha dropout, the negative limit of SELU.
 _ALPHA = -1.7580993408473766
+# Labelled samples on which it is seen where dropout sits, and numbers of class scores
+# computed together from embeddings, which fit the cache.
+_N_PROBED, _HEAD_VALUES = 8, 2**18
 
 
 def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posterior"):
@@ -85,10 +89,13 @@ def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posteri
     layers: neither batches nor the device nor the order of the candidates change a
     sample. Dropout layers (``Dropout``, ``Dropout1d`` to ``3d``, ``AlphaDropout``,
     ``FeatureAlphaDropout``) use one mask a sample for all candidates; batch
-    normalisation stays in evaluation mode. If dropout sits only in the head, the body
-    runs once a batch and the head K times, else the whole net runs K times. Dropout
-    that is no layer of its own, inside attention or recurrent layers or called as a
-    function, stays off.
+    normalisation stays in evaluation mode. If the only dropout stands right before the
+    last linear layer, as in most of this package's nets, all samples are computed from
+    the embeddings, which are kept in the pool, by one matrix product; they equal those
+    of K runs of the head up to rounding. Otherwise, if dropout sits only in the head,
+    the body runs once a batch and the head K times, else the whole net runs K times.
+    Dropout that is no layer of its own, inside attention or recurrent layers or called
+    as a function, stays off.
 
     References
     ----------
@@ -204,14 +211,12 @@ class _SharedMasks:
                 )
             self.n_used += 1
             keep = self._mask(number, layer, x)
-            if layer.p >= 1:
-                return torch.zeros_like(x)
-            if isinstance(layer, _ALPHA_DROPOUT):
+            if isinstance(layer, _ALPHA_DROPOUT) and layer.p < 1:
                 # keeps mean and variance of what SELU gives
                 scale = ((1 - layer.p) * (1 + layer.p * _ALPHA**2)) ** -0.5
                 shift = -scale * layer.p * _ALPHA
                 return scale * torch.where(keep, x, _ALPHA) + shift
-            return x * (keep / (1 - layer.p)).to(x.dtype)
+            return x * _factor(layer, keep, x.dtype)
 
         return drop
 
@@ -234,6 +239,22 @@ class _SharedMasks:
             self.room -= mask.numel()
         return mask
 
+    def sole_factors(self, n_samples, x):
+        """Return the factors (K, d) of the only layer's only call on ``x`` (b, d)."""
+        (_, layer), factors = self.layers[0], []
+        for sample in range(n_samples):
+            self.begin(sample, len(x))
+            keep = self._mask(0, layer, x)  # (1, d)
+            factors.append(_factor(layer, keep, x.dtype))
+        return torch.cat(factors)
+
+
+def _factor(layer, keep, dtype):
+    """What an ordinary dropout layer multiplies by where the mask is ``keep``."""
+    if layer.p >= 1:
+        return torch.zeros_like(keep, dtype=dtype)
+    return (keep / (1 - layer.p)).to(dtype)
+
 
 def _sample_dropout(pool, n_samples, seed, owner):
     pool.prepare(["network"], owner)
@@ -251,7 +272,9 @@ def _sample_dropout(pool, n_samples, seed, owner):
             f"layer, and {architecture!r} has none (its rate may be 0). What works: "
             "CNNClassifier(dropout=0.25), posterior='laplace' or posterior='ensemble'."
         )
-    samples = np.zeros((n_samples, len(pool), len(pool.classes)))
+    if _drops_embeddings_only(network, masks):
+        return _samples_of_heads(pool, n_samples, masks, owner)
+    samples = _empty_samples(pool, n_samples, owner)
     with torch.inference_mode(), masks.applied():
         for start, stop, batch in network.batches():
             masks.begin(0, stop - start)
@@ -275,6 +298,84 @@ def _sample_dropout(pool, n_samples, seed, owner):
                     "posterior='ensemble'."
                 )
             progress.report("pool", stop, len(pool))
+    return samples
+
+
+def _empty_samples(pool, n_samples, owner):
+    """Zeros (K, n, C), on the disk where memory does not suffice."""
+    shape = (n_samples, len(pool), len(pool.classes))
+    samples = allocate(
+        shape,
+        np.float64,
+        max_memory=pool.max_memory,
+        what=f"{owner}: the {n_samples} samples of {len(pool):,} candidates",
+    )
+    if not is_mapped(samples):
+        samples[:] = 0
+    return samples
+
+
+def _drops_embeddings_only(network, masks):
+    """Whether a sample is the last linear layer on masked embeddings, and no more.
+
+    Seen on a few labelled samples: one call of one dropout layer, and what enters the
+    last layer is the embedding times the mask.
+    """
+    module, (_, layer) = network.module, masks.layers[0]
+    if len(masks.layers) > 1 or type(layer) is not nn.Dropout:
+        return False
+    if not isinstance(getattr(module, "get_classifier", _none)(), nn.Linear):
+        return False
+    few = next(iter(network.batches(labeled=True, batch_size=_N_PROBED)), None)
+    if few is None:
+        return False
+    batch, entered = few[2], []
+    with torch.inference_mode():
+        embeddings = module.forward_head(module.forward_features(batch), True)
+        with masks.applied():
+            masks.begin(0, len(batch))
+            masks.n_used = 0
+            handle = module.get_classifier().register_forward_pre_hook(
+                lambda _, inputs: entered.append(inputs[0].clone())
+            )
+            try:
+                module.forward_head(module.forward_features(batch))
+            finally:
+                handle.remove()
+        if masks.n_used != 1 or not entered or embeddings.ndim != 2:
+            return False
+        factors = masks.sole_factors(1, embeddings)
+        return torch.equal(entered[-1], embeddings * factors)
+
+
+def _none():
+    """Stand in for a method that is not there."""
+
+
+def _samples_of_heads(pool, n_samples, masks, owner):
+    """Samples of a net whose only dropout stands before its last linear layer."""
+    # One pass gives both; whoever wants the probabilities next finds them.
+    if not pool.has("embeddings"):
+        pool.prepare(["proba", "embeddings"], owner)
+    network, embeddings = pool.network, pool.embeddings
+    samples = _empty_samples(pool, n_samples, owner)
+    with torch.inference_mode():
+        last = network.module.get_classifier()
+        weight = last.weight.detach()  # (C, d)
+        factors = masks.sole_factors(n_samples, weight[:1])
+        # Masks on the weights give what masks on the embeddings give, for all samples
+        # in one product. The candidates come last, (K, C, b), because a CPU computes
+        # the soft-max of many short rows several times slower than of long columns.
+        weights = (weight * factors[:, None]).flatten(0, 1)  # (K * C, d)
+        bias = 0 if last.bias is None else last.bias.detach()[:, None]
+        for block in row_blocks(embeddings, max(1, _HEAD_VALUES // len(weights))):
+            rows = torch.from_numpy(embeddings[block]).to(weight)  # (b, d)
+            logits = (weights @ rows.T).view(n_samples, -1, len(rows)) + bias
+            proba = logits.double().softmax(dim=1).transpose(1, 2).cpu().numpy()
+            if len(network.columns) == samples.shape[2]:
+                samples[:, block] = proba  # several times faster than by column
+            else:
+                samples[:, block, network.columns] = proba
     return samples
 
 

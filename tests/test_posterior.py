@@ -17,6 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
+from dalmax_sk import posterior
+from dalmax_sk._storage import is_mapped
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.head import LinearHead
 from dalmax_sk.laplace import LaplaceHead
@@ -335,6 +337,113 @@ def test_dropout_in_the_body_of_a_module_of_ones_own(digits):
     assert samples.std(axis=0).mean() > 0.01
     some = pool.subset([5, 2, 150])
     assert_allclose(some.sample_proba("auto", 5), samples[:, [5, 2, 150]], atol=1e-5)
+
+
+def dropped_before_the_last_layer(n_classes=4):
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 12),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Linear(12, n_classes, bias=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("small_cnn", {}),
+        ("mlp", {"dropout": 0.5}),
+        (dropped_before_the_last_layer(), {}),  # its dropout counts as body
+        ("mlp", {"classes": [0, 1, 2, 3, 9]}),  # one class never seen
+    ],
+)
+def test_samples_of_a_dropped_embedding_equal_k_runs_of_the_net(
+    digits, architecture, options, monkeypatch
+):
+    pool = cnn_pool(digits, architecture=architecture, **options)
+    bodies = count_bodies(pool, monkeypatch)
+    samples = pool.sample_proba("dropout", 5)
+    assert sum(bodies) <= len(pool) + 2 * 8  # one pass, and a look at where it sits
+    # that pass gave these as well
+    assert pool.has("proba")
+    assert pool.has("embeddings")
+    slow = cnn_pool(digits, architecture=architecture, **options)
+    monkeypatch.setattr(posterior, "_drops_embeddings_only", lambda *_: False)
+    expected = slow.sample_proba("dropout", 5)
+    assert_allclose(samples, expected, atol=1e-6)
+    assert len(np.unique(samples[:, 0, 0])) > 1
+
+
+def count_bodies(pool, monkeypatch):
+    """Numbers of samples that the net's body is run on."""
+    module = pool.network.module
+    bodies = []
+
+    def run(x, body=module.net.forward_features):
+        bodies.append(len(x))
+        return body(x)
+
+    monkeypatch.setattr(module.net, "forward_features", run)
+    return bodies
+
+
+def test_samples_come_from_embeddings_that_are_there(digits, monkeypatch):
+    pool = cnn_pool(digits)
+    pool.prepare(["embeddings"])
+    bodies = count_bodies(pool, monkeypatch)
+    pool.sample_proba("dropout", 5)
+    assert sum(bodies) == 2 * 8
+    assert not pool.has("proba")
+
+
+class TwoDropouts(nn.Module):
+    """Dropout in two places, or before something that is not linear."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU())
+        self.first, self.second = nn.Dropout(0.3), nn.Dropout(0.3)
+        self.last = nn.Linear(12, 4)
+        self.num_features = 12
+
+    def forward_features(self, x):
+        return self.body(x)
+
+    def forward_head(self, x, pre_logits=False):
+        x = self.first(x)
+        if self.kind == "twice":
+            x = self.first(x)
+        elif self.kind == "two":
+            x = self.second(x)
+        else:
+            x = torch.sigmoid(x)
+        return x if pre_logits else self.last(x)
+
+    def forward(self, x):
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self):
+        return self.last
+
+
+@pytest.mark.parametrize("kind", ["twice", "two", "not linear"])
+def test_other_heads_are_run_k_times(digits, kind):
+    # in none of them is a sample the last layer on a masked embedding
+    pool = cnn_pool(digits, architecture=TwoDropouts(kind))
+    masks = posterior._SharedMasks(pool.network.module, 0, 2**20)
+    assert not posterior._drops_embeddings_only(pool.network, masks)
+    samples = pool.sample_proba("dropout", 4)
+    assert_allclose(samples.sum(axis=2), 1)
+
+
+def test_samples_beyond_memory_go_to_the_disk(digits):
+    small = cnn_pool(digits)
+    small.max_memory = 1000
+    samples = small.sample_proba("dropout", 5)
+    assert is_mapped(samples)
+    assert_array_equal(samples, cnn_pool(digits).sample_proba("dropout", 5))
 
 
 def test_auto_takes_laplace_where_there_is_no_dropout(digits):
