@@ -174,7 +174,10 @@ class BoundedFeatures:
         return (self.pool.shape[1] / 2 + 32) * eps, 32 * eps
 
     def _features(self, rows: slice | torch.Tensor) -> torch.Tensor:
-        part = self.pool[rows] if isinstance(rows, slice) else take_rows(self.pool, rows)
+        if isinstance(rows, slice):
+            part = self.pool[rows]
+        else:
+            part = take_rows(self.pool, rows)
         features = torch.empty(part.shape, dtype=self.dtype, device=part.device)
         wide = torch.promote_types(self.pool.dtype, self.dtype)
         for points, out in zip(part.split(_ROWS), features.split(_ROWS), strict=True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as array_strategy
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dalmax_sk.selection import coverage, greedy_coverage
+from dalmax_sk.selection import greedy_coverage, grouping, kept, lazy_greedy
 from dalmax_sk.selection.similarity import BoundedFeatures, Similarity, unit_rows
 from dalmax_sk.selection.tie_order import TieOrder
 
@@ -56,13 +56,22 @@ def definition(X, n, centers=(), kernel="rbf", sigma=1.0, weight=None):
 SMALL = {"_FEWEST": 2, "_MOST": 8, "_TILE_ROWS": 8}
 
 
-@pytest.fixture(params=["plain", "small", "nothing kept"])
+@pytest.fixture(params=["plain", "small", "lists kept", "nothing kept"])
 def path(request, monkeypatch):
     if request.param != "plain":
         for name, value in SMALL.items():
-            monkeypatch.setattr(coverage, name, value)
+            monkeypatch.setattr(lazy_greedy, name, value)
+        monkeypatch.setattr(grouping, "_GROUP_ROWS", 4)
+    if request.param == "lists kept":
+        monkeypatch.setattr(
+            lazy_greedy.LazyGreedy,
+            "_keep",
+            lambda self: kept.KeptLists(3000, self._floor, self._weight),
+        )
+        monkeypatch.setattr(lazy_greedy, "_WORK", 3)
+        monkeypatch.setattr(kept, "_ENTRIES", 7)
     if request.param == "nothing kept":
-        monkeypatch.setattr(coverage, "_KEPT_SHARE", 0.0)
+        monkeypatch.setattr(lazy_greedy, "_KEPT_SHARE", 0.0)
 
 
 @pytest.mark.parametrize(("kernel", "sigma"), KERNELS)
@@ -128,7 +137,7 @@ def test_ties_and_duplicates_go_to_the_lowest_position(X, n_centers, sigma, data
     n = data.draw(st.integers(1, len(X)))
     expected = definition(X, n, X[:n_centers], sigma=sigma)
     for limit in (2**30, 3000):
-        with mock.patch.multiple(coverage, **SMALL):
+        with mock.patch.multiple(lazy_greedy, **SMALL):
             result = greedy_coverage(
                 X, n, X[:n_centers], sigma=sigma, max_memory=limit, return_gains=True
             )
