@@ -13,8 +13,6 @@ import os
 import re
 from dataclasses import dataclass
 
-from dalmax_sk._pipelines import last_step
-
 __all__ = [
     "ProcessLostError",
     "StoppedElsewhereError",
@@ -191,7 +189,9 @@ def join_team():
 
 def team_of(estimator):
     """Return the processes that fit an estimator together: those of device="multi"."""
-    if getattr(last_step(estimator), "device", None) != "multi":
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    if getattr(estimator, "device", None) != "multi":
         return _ALONE
     return join_team()
 

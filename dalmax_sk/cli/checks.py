@@ -17,6 +17,7 @@ __all__ = [
     "check_flags",
     "command_line",
     "did_you_mean",
+    "how_to_go_on",
     "parse_bool",
 ]
 
@@ -239,6 +240,22 @@ def command_line(
         text = ",".join(value) if isinstance(value, list) else str(value)
         words += [as_flag(name), text]
     return shlex.join([*words, *extra])
+
+
+def how_to_go_on(given: Mapping[str, Any], *, command: str = "train-al") -> str:
+    """Return in words how a run that was stopped goes on.
+
+    Parameters
+    ----------
+    given : dict
+        The flags, as :func:`check_flags` returns them.
+    command : str, default="train-al"
+        Name of the command.
+    """
+    return (
+        "Every finished round and query is kept; go on with:\n"
+        f"  {command_line(given, '--resume', command=command)}"
+    )
 
 
 def as_flag(name: str) -> str:

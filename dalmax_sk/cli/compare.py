@@ -105,6 +105,12 @@ def compare_strategies(
     placed = {**given, "dir_results": results}
     settings = _settings(placed, stored, resume=resume, folder=folder.path)
     settings = _with_baseline(settings, screen)
+    if settings.mult_gpu:
+        raise UsageError(
+            "--mult-gpu True is for train-al and train, whose one training uses all "
+            "GPUs. compare has many runs: give it one GPU with --device, and with "
+            "--n-jobs as many runs at a time as fit on it."
+        )
     with screen.watch():
         data = list_run_data(
             settings.dir_train, settings.dir_test, dir_results=settings.dir_results

@@ -1,15 +1,27 @@
 """Errors that a user of the command line can mend, and how they are told apart."""
 
+import sys
 import traceback
 from pathlib import Path
 
-__all__ = ["UsageError", "is_mendable"]
+__all__ = ["UsageError", "is_memory_short", "is_mendable"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class UsageError(ValueError):
     """A flag, folder or file is not as it has to be; the message says what to do."""
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Tell whether memory ran out, on the device or in the machine."""
+    if isinstance(error, MemoryError):
+        return True
+    if "torch" not in sys.modules:  # loading it takes seconds, and it raised nothing
+        return False
+    from dalmax_sk.devices import is_out_of_memory
+
+    return bool(is_out_of_memory(error))
 
 
 def is_mendable(error: BaseException) -> bool:

@@ -1,21 +1,29 @@
 """What all commands do alike: read the flags, do the work, end with an exit code."""
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
 
+from dalmax_sk._distributed import ProcessLostError, StoppedElsewhereError
 from dalmax_sk.cli.checks import check_flags
 from dalmax_sk.cli.config_file import read_config
-from dalmax_sk.cli.errors import UsageError, is_mendable
+from dalmax_sk.cli.errors import UsageError, is_memory_short, is_mendable
+from dalmax_sk.cli.launch import end_with_launcher, is_follower
 from dalmax_sk.cli.screen import Screen
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "execute"]
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "execute"]
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _SWITCHES = ("resume", "overwrite")
+
+# Seconds that process 0 has to say what went wrong in all of them.
+_AFTER_MAIN = 3.0
 
 
 def execute(
@@ -40,36 +48,68 @@ def execute(
     check : callable
         Checks the flags and returns those given.
     after_interrupt : callable
-        ``after_interrupt(given)`` tells the user what Ctrl-C left.
+        ``after_interrupt(given)`` tells the user what is kept after Ctrl-C, and after
+        an error of the machine.
 
     Raises
     ------
     typer.Exit
-        With 2 if something has to be mended first, 130 after Ctrl-C.
+        With 2 if something has to be mended first, 130 after Ctrl-C, 1 if memory ran
+        out or another process of the run was lost.
     """
+    end_with_launcher()
     flags = dict(flags)
     path = flags.pop("config", None)
-    screen, debug = Screen(flags["quiet"]), flags["debug"]
+    screen, debug = Screen(flags["quiet"] or is_follower()), flags["debug"]
     given: dict[str, Any] = {}
     try:
         if path is not None:
             flags = _filled(flags, read_config(path, command))
-            screen, debug = Screen(flags["quiet"]), flags["debug"]
+            screen, debug = Screen(flags["quiet"] or is_follower()), flags["debug"]
         switches = {name: flags.pop(name) for name in _SWITCHES if name in flags}
         del flags["quiet"], flags["debug"]
         given = check(flags)
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
+        if is_follower():
+            raise typer.Exit(EXIT_INTERRUPTED) from error
         screen.err.print("")
         screen.warn(f"interrupted. {after_interrupt(given)}", always=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except Exception as error:
+        if is_follower():
+            _leave_it_to_main(error, screen)
+        if isinstance(error, ProcessLostError) or is_memory_short(error):
+            # no defect, and nothing that a traceback would help to understand
+            if debug:
+                raise
+            screen.fail(f"{_message(error)}\n{_advice(error)}{after_interrupt(given)}")
+            raise typer.Exit(EXIT_FAILED) from error
         if debug or not is_mendable(error):
             raise
         if path is not None and given == {} and str(path) not in str(error):
             error.add_note(f"(Flags were read from {path} as well.)")
         screen.fail(_message(error))
         raise typer.Exit(EXIT_USAGE) from error
+
+
+def _leave_it_to_main(error: Exception, screen: Screen) -> None:
+    """End a process that is not the first; speak only if the first does not."""
+    if isinstance(error, ProcessLostError | StoppedElsewhereError):
+        raise typer.Exit(EXIT_FAILED) from error
+    # Most errors come to all processes at once: the first tells of it, and whoever
+    # started them ends the others meanwhile.
+    time.sleep(_AFTER_MAIN)
+    screen.fail(f"In process {os.environ['RANK']}:")
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, ProcessLostError):
+        return ""
+    return (
+        "Memory ran out. Smaller steps need less: --train-batch-size, --image-size, a "
+        "smaller --architecture; --device cpu uses the memory of the machine. "
+    )
 
 
 def _filled(flags: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """The classifier that the settings describe."""
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 
 import torch
 
+from dalmax_sk._distributed import Team, is_launched, join_team
 from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.launch import count_gpus, run_processes
 from dalmax_sk.cli.settings import ModelSettings
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.devices import resolve_device
 from dalmax_sk.nets import build_net
 
-__all__ = ["check_model", "make_classifier"]
+__all__ = ["check_model", "find_team", "make_classifier"]
 
 
 def make_classifier(
@@ -67,11 +70,6 @@ def check_model(settings: ModelSettings, n_classes: int) -> None:
         If there is no such net, its weights cannot be read, it cannot take images of
         this size, or the device is not there.
     """
-    if settings.mult_gpu and importlib.util.find_spec("accelerate") is None:
-        raise UsageError(
-            "--mult-gpu True needs the package accelerate, which is not installed: "
-            'pip install "dalmax_sk[accelerate]".'
-        )
     if not settings.mult_gpu:
         resolve_device(settings.device)
     side = settings.image_size
@@ -82,3 +80,35 @@ def check_model(settings: ModelSettings, n_classes: int) -> None:
             n_classes=n_classes,
             weights=settings.weights,
         )
+
+
+def find_team(settings: ModelSettings, *, after_death: str) -> Team:
+    """Return the processes that do the command's work: one, or one for each GPU.
+
+    With ``--mult-gpu True`` in a plain shell, the command is run again in a process for
+    each GPU; this one waits for them and ends as they do.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+        Says whether all GPUs are wanted.
+    after_death : str
+        What to tell the user if the first of the processes is killed.
+
+    Raises
+    ------
+    UsageError
+        If all GPUs are wanted and there are not two, or Accelerate is not installed.
+    SystemExit
+        When the other processes have ended, with their exit code.
+    """
+    if not settings.mult_gpu:
+        return Team()
+    if importlib.util.find_spec("accelerate") is None:
+        raise UsageError(
+            "--mult-gpu True needs the package accelerate, which is not installed: "
+            'pip install "dalmax_sk[accelerate]".'
+        )
+    if is_launched():
+        return join_team()
+    raise SystemExit(run_processes(count_gpus(), sys.argv[1:], after_death=after_death))

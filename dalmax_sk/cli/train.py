@@ -12,7 +12,7 @@ from dalmax_sk.cli.evaluation_files import (
     predict,
     write_evaluation_files,
 )
-from dalmax_sk.cli.model import check_model, make_classifier
+from dalmax_sk.cli.model import check_model, find_team, make_classifier
 from dalmax_sk.cli.output_folder import OutputFolder
 from dalmax_sk.cli.records import FORMAT
 from dalmax_sk.cli.screen import Screen
@@ -64,20 +64,24 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Screen) -> None:
     settings, selection, like = TrainSettings.from_flags(given)
     folder = _results_folder(settings)
     folder.check_free(overwrite=overwrite)
+    team = find_team(settings, after_death="Nothing is kept; run the command again.")
     with screen.watch():
-        chosen, data = _read_images(settings, selection)
-        check_model(settings, len(data.class_names))
+        chosen, data = team.on_main(_read_images, settings, selection)
         screen.say_images(data, is_digits=settings.uses_digits)
         source = _source(settings, selection, like)
         screen.say(source)
-        folder.lock()
+        team.on_main(folder.lock)
         try:
             model = make_classifier(
                 settings, data.class_names, random_state=settings.seed
             )
             model.fit(data.train.paths, data.train.labels)
-            predictions = predict(model, data.test, data.class_names)
+            with team.sharing():
+                predictions = predict(model, data.test, data.class_names)
             told = predictions.describe()
+            team.wait()
+            if not team.is_main:
+                return
             # Only now: an earlier result is not lost to a training that fails.
             if overwrite:
                 folder.clear()
@@ -157,6 +161,7 @@ def _read_images(
                 skip_bad_images=skip,
             )
     read_chosen(chosen, data, image_size=size, skip_bad_images=skip)
+    check_model(settings, len(data.class_names))
     return chosen, data
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dalmax_sk import progress
+from dalmax_sk._distributed import Team
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.checks import command_line
+from dalmax_sk.cli.checks import command_line, how_to_go_on
 from dalmax_sk.cli.data import (
     RunData,
     check_same_images,
@@ -17,7 +18,7 @@ from dalmax_sk.cli.data import (
     read_run_data,
 )
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.model import check_model, make_classifier
+from dalmax_sk.cli.model import check_model, find_team, make_classifier
 from dalmax_sk.cli.records import AL_KIND, FORMAT
 from dalmax_sk.cli.run_folder import RunFolder
 from dalmax_sk.cli.screen import Screen
@@ -92,28 +93,34 @@ def train_al(
             screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
             return
 
+    team = find_team(settings, after_death=how_to_go_on(given))
     with screen.watch(settings.iterations):
-        data = list_run_data(
-            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
-        )
-        settings.resolve_n_initial(len(data.train.paths))
-        check_model(settings, len(data.class_names))
-        read_run_data(
-            data,
-            image_size=settings.image_size,
-            skip_bad_images=settings.on_bad_image == "skip",
-        )
+        data = team.on_main(_read_images, settings)
         screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
         screen.say_short_pool(settings, len(data.train.paths) - n_initial)
-        folder.lock()
+        team.on_main(folder.lock)
         try:
             if overwrite:
-                folder.overwrite()
-            run = _Run(settings, given, data, folder, n_initial, stored, screen)
+                team.on_main(folder.overwrite)
+            run = _Run(settings, given, data, folder, n_initial, stored, screen, team)
             run.execute(_make_learner(settings, strategy, data, folder, n_initial))
         finally:
             folder.unlock()
+
+
+def _read_images(settings: Settings) -> RunData:
+    data = list_run_data(
+        settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+    )
+    settings.resolve_n_initial(len(data.train.paths))
+    check_model(settings, len(data.class_names))
+    read_run_data(
+        data,
+        image_size=settings.image_size,
+        skip_bad_images=settings.on_bad_image == "skip",
+    )
+    return data
 
 
 def _make_learner(
@@ -152,6 +159,8 @@ class _Run:
         run.json of the run to resume.
     screen : Screen
         Where to write for the user.
+    team : Team
+        The processes of the run; only the first one writes.
     """
 
     def __init__(
@@ -163,7 +172,9 @@ class _Run:
         n_initial: int,
         stored: Mapping[str, Any] | None,
         screen: Screen,
+        team: Team,
     ) -> None:
+        self._team = team
         self._given, self._settings, self._data = given, settings, data
         self._folder, self._screen = folder, screen
         self._files = data.train.files
@@ -222,7 +233,7 @@ class _Run:
             # before its first round has nothing worth keeping and blocks no new try.
             if self._record["rounds"]:
                 self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
-            else:
+            elif self._team.is_main:
                 self._folder.overwrite()
             raise
 
@@ -231,7 +242,8 @@ class _Run:
     ) -> None:
         if stage == "picked" and info["pool"].estimator is not None:
             pool, positions = info["pool"], info["positions"]
-            pool.info["picks"] = describe_query(pool, positions)
+            with self._team.sharing():
+                pool.info["picks"] = describe_query(pool, positions)
         if stage != "round":
             return
         self._history.append(info["record"])
@@ -255,6 +267,8 @@ class _Run:
         # run.json names the copies before they are made: whatever lies in
         # selected_images/ can be told to be the run's own.
         self._write_run_json("running")
+        if not self._team.is_main:
+            return
         write_selected_images(
             picked,
             source=self._data.train.directory,
@@ -265,12 +279,21 @@ class _Run:
 
     def _finish(self, learner: ActiveLearningClassifier) -> None:
         """Write what is known at the end only; the status changes last."""
+        with self._team.sharing():
+            predicted = learner.predict(self._data.test.paths)
+        if self._team.is_main:
+            self._write_results(learner, predicted)
+        # so that none ends, and ends the others with it, while files are written
+        self._team.wait()
+
+    def _write_results(
+        self, learner: ActiveLearningClassifier, predicted: np.ndarray
+    ) -> None:
         path, test = self._folder.path, self._data.test
         history = learner.history_
         write_history_csv(history, path)
         write_learning_curve(history, path, name=self._settings.type)
         write_training_plots(history, path)
-        predicted = learner.predict(test.paths)
         write_confusion_matrix(
             test.labels, predicted, path, labels=self._data.class_names
         )
@@ -294,6 +317,8 @@ class _Run:
         )
 
     def _write_run_json(self, status: str, error: str | None = None) -> None:
+        if not self._team.is_main:
+            return
         self._record["status"] = self._sessions[-1]["status"] = status
         self._record["error"] = error
         self._update_seconds()

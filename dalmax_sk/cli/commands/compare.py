@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.checks import command_line
+from dalmax_sk.cli.checks import how_to_go_on
 from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
 
@@ -118,7 +118,4 @@ def _work(given: dict[str, Any], **modes: Any) -> None:
 
 
 def _say_how_to_go_on(given: dict[str, Any]) -> str:
-    return (
-        "Every finished round and query is kept; go on with:\n"
-        f"  {command_line(given, '--resume', command='compare')}"
-    )
+    return how_to_go_on(given, command="compare")

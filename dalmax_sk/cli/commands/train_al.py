@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.checks import command_line
+from dalmax_sk.cli.checks import how_to_go_on
 from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
 
@@ -72,7 +72,7 @@ def train_al(
     reveals those it asks for, which shows what a strategy is worth. Without folders it
     runs on scikit-learn's handwritten digits.
     """
-    execute("train-al", locals(), _work, after_interrupt=_say_how_to_go_on)
+    execute("train-al", locals(), _work, after_interrupt=how_to_go_on)
 
 
 def _work(given: dict[str, Any], **modes: Any) -> None:
@@ -80,10 +80,3 @@ def _work(given: dict[str, Any], **modes: Any) -> None:
     from dalmax_sk.cli.train_al import train_al
 
     train_al(given, **modes)
-
-
-def _say_how_to_go_on(given: dict[str, Any]) -> str:
-    return (
-        "Every finished round and query is kept; go on with:\n"
-        f"  {command_line(given, '--resume')}"
-    )
