@@ -30,6 +30,8 @@ __all__ = [
 # speed and for the fixed cost of a call not to matter (threads of a forest), few enough
 # for the temporaries of the call to stay small.
 _BLOCK_BYTES = 32 * 2**20
+# The same for a net, which has batches of its own: a batch ends where a block does.
+_NET_BYTES = 2**28
 # Blocks are multiples of this and at least this: where matrix products are cut into
 # blocks anyway, a row gets the same bits alone or among others.
 _ROUND_ROWS = 256
@@ -138,7 +140,7 @@ def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, pref
         raise missing(owner, f"{prefix}proba", who)
     whose = f"{len(rows):,} {'labelled samples' if prefix else 'candidates'}"
     found = {need: _Rows(need, len(rows), max_memory, whose, final) for need in needs}
-    n_rows = _rows_of_a_block(X, len(rows), estimator, max_memory)
+    n_rows = _rows_of_a_block(X, len(rows), estimator)
     for start in range(0, max(1, len(rows)), n_rows):
         # before the steps, so that little is in memory: they may widen a row
         block = _plain_rows(X, rows[start : start + n_rows])
@@ -276,14 +278,17 @@ def _said_of(final, block, needs, inputs):
     return [(0, len(proba if embeddings is None else embeddings), proba, embeddings)]
 
 
-def _rows_of_a_block(X, n_rows, estimator, max_memory):
-    """Return how many rows of X to hand to the estimator at a time."""
+def _rows_of_a_block(X, n_rows, estimator):
+    """Return how many rows of X to hand to the estimator at a time.
+
+    Whatever the memory, so that the last bits do not depend on it.
+    """
     final = last_step(estimator)
     limit = _BLOCK_BYTES
     if hasattr(final, "iter_predictions"):
         if final is estimator and not _is_numeric(X):
             return max(1, n_rows)  # paths: it loads them batch by batch
-        limit = max(limit, max_memory)  # it has batches of its own
+        limit = max(limit, _NET_BYTES)
     if hasattr(X, "tocsr"):
         return max(1, n_rows)
     if hasattr(X, "iloc"):

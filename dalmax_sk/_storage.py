@@ -330,12 +330,15 @@ def _forget(reference: "weakref.ref[mmap.mmap]") -> None:
 
 
 def _known_mapping(tensor: Any) -> mmap.mmap | None:
-    """Return the mapping that a tensor's memory lies in, if it is known."""
-    if not _known or tensor.device.type != "cpu" or not tensor.numel():
+    """Return the mapping that a tensor's memory lies in, if it is known.
+
+    Anything else than a tensor (a DataFrame, a sparse matrix) lies in none.
+    """
+    if not _known or not hasattr(tensor, "data_ptr") or tensor.device.type != "cpu":
         return None
     address = tensor.data_ptr()
     for start, (stop, reference) in list(_known.items()):
-        if start <= address < stop:
+        if start <= address < stop and tensor.numel():
             return reference()
     return None
 

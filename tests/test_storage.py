@@ -11,9 +11,11 @@ import tempfile
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_matrix
 
 from dalmax_sk import _storage
 from dalmax_sk._storage import (
@@ -302,6 +304,14 @@ def test_values_that_are_not_finite_are_counted_in_blocks():
     # a sum that overflows is none of them
     large = on_disk(np.full((5000, 3), 3e38, dtype=np.float32))
     assert len(as_matrix(large, "X")) == 5000
+
+
+def test_other_things_than_arrays_are_not_mapped():
+    array = on_disk(numbers(10, 2))
+    assert is_mapped(array)  # something is known to be mapped
+    for other in (pd.DataFrame({"a": [1]}), csr_matrix(np.eye(2)), [1, 2], None):
+        assert not is_mapped(other)
+    assert not is_mapped(torch.zeros(0))
 
 
 def test_workers_get_what_lies_on_the_disk():
