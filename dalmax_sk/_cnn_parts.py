@@ -5,6 +5,7 @@ Each function takes the classifier for its parameters and changes nothing in it.
 
 import copy
 import functools
+import gc
 import math
 
 import numpy as np
@@ -29,7 +30,7 @@ from dalmax_sk._training import (
 )
 from dalmax_sk._warm_start import WarmStart, check_shrink_perturb
 from dalmax_sk.augment import get_augmentation
-from dalmax_sk.devices import resolve_device
+from dalmax_sk.devices import is_out_of_memory, release_unused, resolve_device
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
 from dalmax_sk.nets.weights import is_weights_file
 
@@ -104,10 +105,39 @@ def train_net(clf, source, y_index, spec, classes, start_state):
     seed = team.agree(seed)
     accelerator = _make_accelerator(clf, team)
     device = resolve_device(accelerator.device if accelerator else clf.device)
+    failure = None
+    try:
+        return _train(
+            clf,
+            source,
+            y_index,
+            spec,
+            classes,
+            seed=seed,
+            start=_make_start(clf, start_state, shrink_perturb),
+            team=team,
+            accelerator=accelerator,
+            device=device,
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = type(error), str(error)
+    # Not before the handler has ended: until then the traceback keeps all tensors.
+    gc.collect()
+    release_unused(device)
+    kind, message = failure
+    raise kind(_out_of_memory_advice(clf, spec, device, message))
+
+
+def _train(
+    clf, source, y_index, spec, classes, *, seed, start, team, accelerator, device
+):
     with progress.logged(clf.verbose), _own_random_state(device):
         torch.manual_seed(seed)
         data = _make_data(clf, source, y_index, spec, device, team)
-        mean, std = _get_normalization(clf, data.train, spec, start_state)
+        state = None if start is None else start.state
+        mean, std = _get_normalization(clf, data.train, spec, state)
         weight = class_weights(clf.class_weight, y_index, classes)
         if weight is not None and spec.kind == "image":
             weight = weight.float()
@@ -117,19 +147,37 @@ def train_net(clf, source, y_index, spec, classes, start_state):
             len(classes),
             mean=mean,
             std=std,
-            weights=None if start_state is not None else clf.weights,
+            weights=clf.weights if start is None else None,
             device=device,
             accelerator=accelerator,
             criterion__weight=weight,
             callbacks=_make_callbacks(clf, data),
         )
-        start = None
-        if start_state is not None:
-            given = isinstance(clf.architecture, nn.Module)
-            start = WarmStart(start_state, shrink_perturb, fresh_is_random=not given)
         net.train(data, start)
     net.release(device)
     return net
+
+
+def _make_start(clf, start_state, shrink_perturb):
+    if start_state is None:
+        return None
+    given = isinstance(clf.architecture, nn.Module)
+    return WarmStart(start_state, shrink_perturb, fresh_is_random=not given)
+
+
+def _out_of_memory_advice(clf, spec, device, message):
+    ways = ["a smaller batch_size"]
+    if spec.kind == "image":
+        ways.append("smaller images (image_size=)")
+        if not clf.amp:
+            ways.append("amp=True")
+    ways.append("a smaller net")
+    cause = message.partition("\n")[0]
+    return (
+        f"Training ran out of memory on {device} with batches of {clf.batch_size} "
+        f"samples of shape {tuple(spec.shape)}. Pass {', '.join(ways[:-1])} or "
+        f"{ways[-1]}, or free memory that other programs hold. ({cause})"
+    )
 
 
 def restore_net(clf, state, spec, n_classes):

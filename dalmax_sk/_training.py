@@ -6,9 +6,12 @@ import math
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer
+from skorch.utils import TeeGenerator
 
 from dalmax_sk import progress
+from dalmax_sk._compiled import compile_module
 from dalmax_sk._inference import autocast
+from dalmax_sk.devices import autocast_dtype
 from dalmax_sk.nets import InputClassifier, build_net
 
 __all__ = [
@@ -20,6 +23,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger("dalmax_sk")
+
+_HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
 def build_module(
@@ -67,13 +72,15 @@ class Conductor(NeuralNetClassifier):
     Parameters
     ----------
     amp : bool
-        Run the net in bfloat16 where autocast allows it.
+        Run the net in bfloat16 where autocast allows it; on GPUs without bfloat16 in
+        float16, with the loss scaled so that small gradients do not vanish.
     """
 
     def __init__(self, *args, amp=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.amp = amp
         self._warm_start = None
+        self._scaler = None
 
     @property
     def _default_callbacks(self):
@@ -82,7 +89,7 @@ class Conductor(NeuralNetClassifier):
     def torch_compile(self, module, name):
         # In place: the state dict keeps its keys and the module can be pickled.
         if self.compile and name == "module":
-            module.compile(**self.get_params_for("compile"))
+            compile_module(module, **self.get_params_for("compile"))
         return module
 
     def initialize_module(self):
@@ -119,9 +126,33 @@ class Conductor(NeuralNetClassifier):
             super()._set_training(training)
 
     def infer(self, x, **fit_params):
-        with autocast(x.device if torch.is_tensor(x) else "cpu", self.amp):
+        if not self.amp:
+            return super().infer(x, **fit_params)
+        with autocast(x.device if torch.is_tensor(x) else "cpu", True):
             logits = super().infer(x, **fit_params)
-        return logits.float() if logits.dtype == torch.bfloat16 else logits
+        return logits.float() if logits.dtype in _HALF_PRECISION else logits
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        if training and self._scaler is not None:
+            # Scales what flows back and leaves the loss itself as it is.
+            loss.register_hook(self._scaler.scale)
+        return loss
+
+    def train_step(self, batch, **fit_params):
+        if self._scaler is None:
+            return super().train_step(batch, **fit_params)
+        # As skorch's, without its closure, which a scaler cannot call.
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch, **fit_params)
+        self._scaler.unscale_(self.optimizer_)
+        parameters = TeeGenerator(self.get_all_learnable_params())
+        self.notify(
+            "on_grad_computed", named_parameters=parameters, batch=batch, training=True
+        )
+        self._scaler.step(self.optimizer_)  # not with infinite gradients
+        self._scaler.update()
+        return step
 
     def train(self, data, warm_start=None):
         """Initialize and run all epochs; an interrupt from the keyboard is raised.
@@ -131,17 +162,46 @@ class Conductor(NeuralNetClassifier):
         data : TrainingData
         warm_start : WarmStart or None, default=None
             Weights to start from in place of fresh ones.
+
+        Raises
+        ------
+        ValueError
+            If the loss or the weights become NaN or infinite.
         """
         self._warm_start = warm_start
         self.initialize()
         self._warm_start = None
+        self._scaler = self._make_scaler(data.train.device)
         self.notify("on_train_begin", X=data, y=None)
         try:
             self.fit_loop(data)
         except TrainingStopped:
             logger.info("A callback ended the training.")
         self.notify("on_train_end", X=data, y=None)
+        self._scaler = None
+        self._check_weights()
         return self
+
+    def _make_scaler(self, device):
+        if not self.amp or autocast_dtype(device) != torch.float16:
+            return None
+        return torch.amp.GradScaler(device.type)
+
+    def _check_weights(self):
+        # The loss is that before the last step, which may have gone astray.
+        weights = [p.detach() for p in self.module_.parameters()]
+        finite = [torch.isfinite(p).all() for p in weights]
+        if finite and not torch.stack(finite).all():
+            raise ValueError(self._astray("weights became NaN or infinite"))
+
+    def _astray(self, what):
+        advice = "Lower lr, or look for extreme values in X."
+        if self.amp:
+            advice = "Lower lr, pass amp=False, or look for extreme values in X."
+        return (
+            f"The training {what} in epoch {len(self.history)} with lr={self.lr:.3g}. "
+            f"{advice}"
+        )
 
     def notify(self, method_name, **cb_kwargs):
         # By skorch's convention a callback ends the training by raising
@@ -161,24 +221,29 @@ class Conductor(NeuralNetClassifier):
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            with torch.no_grad():
-                y = batch[1]
-                right = (step["y_pred"].argmax(1) == y).sum()
-                loss = step["loss"].detach() * len(y)
-                new = torch.stack([loss, right, loss.new_tensor(len(y))])
-                sums = new if sums is None else sums + new
+            new = self._sums(step, batch[1], training)
+            sums = new if sums is None else sums + new
             self.notify("on_batch_end", batch=batch, training=training, **step)
         loss, right, n = self.gather(sums).tolist()
+        loss, accuracy = (loss / n, right / n) if n else (math.nan, math.nan)
         if training and not math.isfinite(loss):
-            raise ValueError(
-                f"The training loss became {loss / n} in epoch {len(self.history)} "
-                f"with lr={self.lr:.3g}. Lower lr, or look for extreme values in X."
-            )
+            raise ValueError(self._astray(f"loss became {loss}"))
         before = self.history[:-1, f"{prefix}_loss"] if len(self.history) > 1 else []
-        self.history.record(f"{prefix}_loss", loss / n)
+        self.history.record(f"{prefix}_loss", loss)
         # what skorch's Checkpoint looks at
-        self.history.record(f"{prefix}_loss_best", all(loss / n < b for b in before))
-        self.history.record(f"{prefix}_accuracy", right / n)
+        self.history.record(f"{prefix}_loss_best", all(loss < b for b in before))
+        self.history.record(f"{prefix}_accuracy", accuracy)
+
+    @torch.no_grad()
+    def _sums(self, step, y, training):
+        """Sum of losses, right predictions and samples of a batch, on the device."""
+        loss = step["loss"].detach() * len(y)
+        right = (step["y_pred"].argmax(1) == y).sum()
+        sums = torch.stack([loss, right, torch.full_like(loss, len(y))])
+        if training and self._scaler is not None:
+            # A step with an infinite loss in float16 is left out by the scaler.
+            sums = torch.where(loss.isfinite(), sums, 0.0)
+        return sums
 
     def gather(self, sums):
         """Add up the sums of all processes; here there is one."""

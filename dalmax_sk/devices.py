@@ -81,8 +81,7 @@ def fits_on(device, n_bytes):
     """Whether ``n_bytes`` of training data may stay on ``device`` as a whole."""
     if device.type != "cuda":
         return device.type == "cpu"
-    free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= _FREE_SHARE * free
+    return n_bytes <= _FREE_SHARE * free_bytes(device)
 
 
 def autocast_dtype(device):
