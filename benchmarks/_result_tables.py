@@ -249,22 +249,3 @@ def budget_curve_table(rows):
     )
     shown.index = pd.Index(rows["runs_by"], name="runs by")
     return shown
-
-
-def training_table(rows):
-    """Images a second of each contestant, and the ratio to the first."""
-    words = {
-        "inference": "probabilities and embeddings",
-        "epochs 2 …": "training, from the second epoch on",
-    }
-    batches = rows["batch_size"].map(", batches of {:.0f}".format)
-    tasks = rows["task"].replace(words) + batches
-    shown = pd.DataFrame(
-        {
-            "contestant": rows["contestant"],
-            "images per second": rows["images_per_second"].map("{:,.0f}".format),
-            "ratio": rows["ratio_to_first"].map("{:.2f}".format),
-        }
-    )
-    shown.index = pd.Index(tasks, name="task")
-    return shown

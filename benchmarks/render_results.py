@@ -10,6 +10,7 @@ block whose benchmark has not been run says so.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import re
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _comparison_blocks import COMPARISONS
 from _markdown import table as markdown
+from _performance_blocks import PERFORMANCE
 from _published import CDALBENCH_ENCODED_100, LUETH_SCRATCH, LUETH_SIMCLR
 from _result_tables import (
     TABLE_KEY,
@@ -33,7 +36,6 @@ from _result_tables import (
     published_table,
     run_seconds_table,
     times_table,
-    training_table,
     unit_length_table,
 )
 from PIL import Image
@@ -133,23 +135,24 @@ class Renderer:
             ),
         ):
             file = f"{name}_{kind}.png"
-            self.figure(file, source.hexdigest(), curves, title, options)
+            draw = functools.partial(curves_figure, curves, title, options)
+            self.figure(file, source.hexdigest(), draw)
             links.append(f"![{title}: {what}](images/{file})")
         return "\n\n".join(links)
 
-    def figure(self, file, source, curves, title, options):
-        """Draw a figure, or see whether the one that exists is of this source."""
+    def figure(self, file, source, draw):
+        """Draw a figure, or see whether the one that exists is of this source.
+
+        ``draw()`` returns it; `source` is the digest of what it is drawn from.
+        """
         path = self.images / file
         if not self.draw:
             if not path.exists() or Image.open(path).text.get("Source") != source:
                 self.stale.append(path)
             return
-        display = BudgetCurveDisplay.from_curves(curves, **options).plot()
-        display.ax_.set_title(title, fontsize=10)
+        figure = draw()
         with replacing(path, sync=False) as part:
-            display.figure_.savefig(
-                part, format="png", dpi=120, metadata={"Source": source}
-            )
+            figure.savefig(part, format="png", dpi=120, metadata={"Source": source})
 
     def sidecar(self, name):
         """Return what a benchmark wrote beside its tables, or None."""
@@ -228,10 +231,12 @@ class Renderer:
             return self.missing(path.name)
         return markdown(budget_curve_table(pd.read_csv(path, comment="#")))
 
-    def training(self):
-        """Images a second in training and inference."""
-        path = self.results / "training_small_cnn_cpu.csv"
-        return markdown(training_table(pd.read_csv(path, comment="#")))
+
+def curves_figure(curves, title, options):
+    """Return the figure of an experiment's curves."""
+    display = BudgetCurveDisplay.from_curves(curves, **options).plot()
+    display.ax_.set_title(title, fontsize=10)
+    return display.figure_
 
 
 def areas(curves):
@@ -295,7 +300,8 @@ BLOCKS = {
     "beside_published": (Renderer.beside_published,),
     "loop": (Renderer.loop,),
     "budget_curve": (Renderer.budget_curve,),
-    "training": (Renderer.training,),
+    **COMPARISONS,
+    **PERFORMANCE,
 }
 
 
