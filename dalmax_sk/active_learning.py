@@ -64,6 +64,7 @@ from dalmax_sk._sklearn_compat import (
     routing_enabled,
     safe_indexing,
 )
+from dalmax_sk._storage import release_pages
 from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool
@@ -704,6 +705,7 @@ class ActiveLearningClassifier(
 
     def _make_pool(self):
         """Return the pool of the next query."""
+        release_pages(self._X)  # of a file: what checks and fits have read of it
         return Pool(
             getattr(self, "estimator_", None),
             self._X,
