@@ -6,12 +6,14 @@
 
 Without folders of images the digits that scikit-learn brings are used: 1,300 to pick
 from, 497 to test on, 50 labels at first and eight rounds of 50. With folders (CIFAR-10
-here), 200 labels at first and four rounds of 200. The ways to refit, each with all the
-epochs and with a quarter of them:
+here), 200 labels at first and three rounds of 200. The ways to refit, each with all the
+epochs and with half of them:
 
 - ``scratch``: a fresh net each round, the baseline;
 - ``continue``: ``refit="continue"``, the present weights as they are;
-- ``shrink-perturb``: the same with ``shrink_perturb=(0.4, 0.1)`` (Ash & Adams 2020).
+- ``shrink-perturb 0.4``: the same with ``shrink_perturb=(0.4, 0.1)``, where the program
+  of Ash & Adams (2020) begins;
+- ``shrink-perturb 0.8``: with ``(0.8, 0.1)``, which leaves more of the old weights.
 
 Rows are picked at random, so that in each round all ways are trained on the same rows:
 what differs is the net alone. The ways take turns within each seed, so that a machine
@@ -33,10 +35,10 @@ from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
 
 N_DIGITS = 1300
-SHRINK_PERTURB = (0.4, 0.1)
+SHRINK_PERTURB = ((0.4, 0.1), (0.8, 0.1))
 NET = {"lr": 3e-3, "batch_size": 32}
 DIGITS = {"n_initial": 50, "query_size": 50, "n_rounds": 8}
-IMAGES = {"n_initial": 200, "query_size": 200, "n_rounds": 4}
+IMAGES = {"n_initial": 200, "query_size": 200, "n_rounds": 3}
 
 
 def make_ways(epochs, fewer, net, sizes):
@@ -55,7 +57,10 @@ def make_ways(epochs, fewer, net, sizes):
         for name, refit, params in (
             ("scratch", "scratch", {}),
             ("continue", "continue", {}),
-            ("shrink-perturb", "continue", {"shrink_perturb": SHRINK_PERTURB}),
+            *(
+                (f"shrink-perturb {pair[0]}", "continue", {"shrink_perturb": pair})
+                for pair in SHRINK_PERTURB
+            ),
         ):
             clf = CNNClassifier("small_cnn", max_epochs=n_epochs, **net, **params)
             ways[f"{name}, {n_epochs} epochs"] = ActiveLearningClassifier(
@@ -75,7 +80,7 @@ def make_parser():
     parser.add_argument("--per-class", type=int, help="images of each class to use")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--fewer", type=int, default=5)
+    parser.add_argument("--fewer", type=int, default=10)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--amp", action="store_true")
