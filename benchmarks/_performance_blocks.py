@@ -7,6 +7,7 @@ silently lacks one would not be noticed.
 
 import functools
 import hashlib
+import json
 
 import pandas as pd
 from _markdown import table as markdown
@@ -15,9 +16,13 @@ from _performance_tables import (
     draw_round,
     file_settings,
     header_list,
+    job_table,
+    job_words,
+    large_pool_table,
     left_out,
     machine_table,
     parts_table,
+    refit_table,
     round_table,
     selection_table,
     whole_rounds,
@@ -98,6 +103,42 @@ def selection(renderer, name):
     """The selections beside their floors."""
     rows, rates = (read(renderer, f"{name}{end}.csv") for end in ("", "_floors"))
     return markdown(selection_table(rows, rates))
+
+
+def large_pool(renderer):
+    """Queries on pools that lie on the disk."""
+    table = large_pool_table(read(renderer, "large_pool.csv"))
+    return f"{setup(renderer, 'large_pool.csv')}\n\n{markdown(table)}"
+
+
+def refit(renderer, name):
+    """Ways to refit beside each other, and where the figures come from."""
+    sidecar = json.loads(path_of(renderer, f"{name}.json").read_text(encoding="utf-8"))
+    hardware = sidecar["hardware"]
+    lines = [
+        f"- command: `{sidecar['command']}`",
+        f"- {hardware['cpu']}, {hardware['usable_cores']} cores, "
+        f"{hardware['torch_threads']} threads; {len(sidecar['seeds'])} seeds; "
+        f"{sidecar['date']}",
+    ]
+    comparison, times = (
+        read(renderer, f"{name}_{end}.csv").set_index("strategy")
+        for end in ("comparison", "times")
+    )
+    table = refit_table(comparison, times, sidecar["baseline"])
+    return "\n".join(lines) + f"\n\n{markdown(table)}"
+
+
+def main_job(renderer):
+    """The main job before and after."""
+    rows = read(renderer, "main_job.csv")
+    return "\n\n".join(
+        [
+            setup(renderer, "main_job.csv"),
+            markdown(job_table(rows)),
+            job_words(rows),
+        ]
+    )
 
 
 #: name of a block -> (function of the renderer, arguments)

@@ -9,9 +9,13 @@ __all__ = [
     "draw_round",
     "file_settings",
     "header_list",
+    "job_table",
+    "job_words",
+    "large_pool_table",
     "left_out",
     "machine_table",
     "parts_table",
+    "refit_table",
     "round_table",
     "selection_table",
     "whole_rounds",
@@ -231,6 +235,91 @@ def selection_table(rows, rates):
 
 def _share(floor, seconds):
     return f"{floor / seconds:.2f}" if floor / seconds >= 0.01 else "< 0.01"
+
+
+def large_pool_table(rows):
+    """Seconds, memory and floor of queries on pools that lie on the disk."""
+    shown = pd.DataFrame(
+        {
+            "candidates × features": [
+                f"{n:,} × {d}"
+                for n, d in zip(rows["n_pool"], rows["n_features"], strict=True)
+            ],
+            "picks": rows["picks"].map("{:,}".format),
+            "seconds": rows["seconds"].map(seconds_word),
+            "floor (s)": rows["floor_seconds"].map(seconds_word),
+            "share of the floor": [
+                _share(floor, seconds)
+                for floor, seconds in zip(
+                    rows["floor_seconds"], rows["seconds"], strict=True
+                )
+            ],
+            "peak (MB)": rows["peak_mb"].map("{:,.0f}".format),
+            "of it before the pool": rows["start_mb"].map("{:,.0f}".format),
+        }
+    )
+    shown.index = pd.Index(rows["strategy"], name="strategy")
+    return shown
+
+
+def refit_table(comparison, times, baseline):
+    """What going on from the present weights costs and saves, the baseline first.
+
+    Parameters
+    ----------
+    comparison, times : DataFrame
+        ``NAME_comparison.csv`` and ``NAME_times.csv``, indexed by the way to refit.
+    baseline : str
+    """
+    table = {}
+    for way in [baseline, *(name for name in times.index if name != baseline)]:
+        found, seconds = comparison.loc[way], times.loc[way, "fit"]
+        difference = "-"
+        if way != baseline:
+            low, middle, high = (
+                f"{100 * found[column]:+.1f}".replace("-", "−")
+                for column in ("difference_low", "aubc_difference", "difference_high")
+            )
+            difference = f"{middle} [{low}, {high}]"
+        table[way] = {
+            "fits (s a run)": seconds_word(seconds),
+            "times as fast": f"{times.loc[baseline, 'fit'] / seconds:.1f}",
+            "accuracy, mean of the curve (%)": f"{100 * found['aubc']:.1f}",
+            "difference (points)": difference,
+            "at the end (%)": f"{100 * found['final_score']:.1f}",
+        }
+    return pd.DataFrame(table).T.rename_axis("way")
+
+
+def job_table(rows):
+    """Seconds of the main job in its parts, a column a version, and the first's ratio.
+
+    A part that a version does not have counts as 0 s.
+    """
+    seconds = rows[rows["unit"] == "s"].copy()
+    seconds["value"] = pd.to_numeric(seconds["value"])
+    versions = list(dict.fromkeys(rows["version"]))
+    parts = list(dict.fromkeys(seconds["part"]))
+    parts.sort(key="whole process".__eq__)  # last, also where a later one has more
+    found = seconds.pivot_table("value", "part", "version", fill_value=0.0)
+    found = found.reindex(parts)[versions]
+    shown = found.map(seconds_word)
+    for version in versions[1:]:
+        ratio = found[versions[0]] / found[version].where(found[version] > 0)
+        name = "times as fast" if len(versions) == 2 else f"{version}, times as fast"
+        shown[name] = ["-" if pd.isna(r) else f"{r:.2f}" for r in ratio]
+    return shown.rename_axis("seconds")
+
+
+def job_words(rows):
+    """Say what the versions reached, and whether they picked the same images."""
+    reached = rows[rows["part"] == "accuracy at the end"]
+    values = zip(reached["version"], pd.to_numeric(reached["value"]), strict=True)
+    words = "; ".join(f"{version} {value:.2f} %" for version, value in values)
+    picks = rows[rows["part"] == "picks"]["note"]
+    who = "All versions picked" if picks.nunique() == 1 else "Not all versions picked"
+    picked = f" {who} the same images in the same order." if len(picks) > 1 else ""
+    return f"Accuracy on the test images at the end: {words}.{picked}"
 
 
 def draw_round(rows, settings):
