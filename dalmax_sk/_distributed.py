@@ -222,11 +222,10 @@ def telling_lost_processes(team=None):
             raise
         who = "a process" if team is None else f"process {team.index} of {team.count}"
         raise ProcessLostError(
-            f"Another process of this run has ended or does not answer; {who} cannot "
-            "go on without it. Look above for its own message; without one it was "
-            "killed, as the system does when memory runs out. What was finished is "
-            "kept: run the same command again, with --resume or checkpoint_dir. "
-            f"({str(error).splitlines()[0]})"
+            f"Another process of this run has ended or does not answer, and {who} "
+            "cannot go on without it. If it does not say why itself, it was killed, as "
+            "the system does when memory runs out. A run with a checkpoint goes on "
+            "from there when it is started again."
         ) from error
 
 

@@ -65,6 +65,7 @@ from dalmax_sk._sklearn_compat import (
     safe_indexing,
 )
 from dalmax_sk._storage import release_pages
+from dalmax_sk._workers import telling_dead_workers
 from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY, Pool
@@ -808,7 +809,8 @@ class ActiveLearningClassifier(
                 estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
             )
         name = type(last_step(estimator)).__name__
-        with during(round_number, f"{name} fitting {len(rows)} labelled samples"):
+        doing = f"{name} fitting {len(rows)} labelled samples"
+        with during(round_number, doing), telling_dead_workers(f"Fitting {name}"):
             estimator.fit(
                 safe_indexing(self._X, rows),
                 y,

@@ -19,6 +19,7 @@ from dalmax_sk import progress
 from dalmax_sk._committee_heads import fit_heads, head_proba, heads_at_once
 from dalmax_sk._pipelines import last_step, transformed
 from dalmax_sk._sklearn_compat import safe_indexing
+from dalmax_sk._workers import telling_dead_workers
 from dalmax_sk.pool import MissingCapabilityError, align_columns
 
 __all__ = ["committee_proba", "iter_committee_proba", "stratified_bootstrap"]
@@ -357,7 +358,9 @@ def _fit(estimator, labeled, pool, resample, rng):
     if resample:
         chosen = stratified_bootstrap(y, rng)
         labeled, y = safe_indexing(labeled, chosen), y[chosen]
-    return estimator.fit(labeled, y)
+    name = type(last_step(estimator)).__name__
+    with telling_dead_workers(f"Fitting {name} as a committee"):
+        return estimator.fit(labeled, y)
 
 
 def _fit_members(pool, estimators, resample, owner, votes, *, reseed):

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from dalmax_sk._distributed import ProcessLostError, StoppedElsewhereError
+from dalmax_sk._workers import WorkerDiedError
 from dalmax_sk.cli.checks import check_flags
 from dalmax_sk.cli.config_file import read_config
 from dalmax_sk.cli.errors import UsageError, is_memory_short, is_mendable
@@ -79,7 +80,8 @@ def execute(
     except Exception as error:
         if is_follower():
             _leave_it_to_main(error, screen)
-        if isinstance(error, ProcessLostError) or is_memory_short(error):
+        lost = isinstance(error, ProcessLostError | WorkerDiedError)
+        if lost or is_memory_short(error):
             # no defect, and nothing that a traceback would help to understand
             if debug:
                 raise
@@ -104,7 +106,7 @@ def _leave_it_to_main(error: Exception, screen: Screen) -> None:
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, ProcessLostError):
+    if isinstance(error, ProcessLostError | WorkerDiedError):
         return ""
     return (
         "Memory ran out. Smaller steps need less: --train-batch-size, --image-size, a "

@@ -20,6 +20,7 @@ from dalmax_sk._sklearn_compat import (
     RealNotInt,
     validate_parameter_constraints,
 )
+from dalmax_sk._workers import telling_dead_workers
 from dalmax_sk.evaluation._cells import (
     Cell,
     Fold,
@@ -28,6 +29,7 @@ from dalmax_sk.evaluation._cells import (
     run_cell,
     short_hash,
 )
+from dalmax_sk.evaluation._frames import listed
 from dalmax_sk.evaluation._preparation import (
     as_rows,
     check_seeds,
@@ -164,6 +166,8 @@ def budget_curve(
         If data or parameters do not fit each other, or `results` is of another
         experiment. An exception in a run passes through with strategy, split and seed
         added to its message; runs that ended before it are in the results file.
+    RuntimeError
+        If a worker process dies, for want of memory for instance.
 
     See Also
     --------
@@ -242,7 +246,7 @@ def budget_curve(
         tasks = _tasks(left, learner, named, folds, file)
         # closed at once when something is raised, which stops the workers
         with closing(_run_all(tasks, n_jobs, pre_dispatch)) as outcomes:
-            for cell, records in outcomes:
+            for cell, records in _telling(outcomes, done, cells, file):
                 if file is not None:
                     file.add(cell, records)
                 done[cell] = records
@@ -251,6 +255,32 @@ def budget_curve(
     order = list(named)
     cells.sort(key=lambda cell: order.index(cell.strategy))
     return BudgetCurves(records_frame([row for cell in cells for row in done[cell]]))
+
+
+def _telling(
+    outcomes: Iterator[tuple[Cell, list[dict[str, Any]]]],
+    done: Mapping[Cell, Any],
+    cells: Sequence[Cell],
+    file: ResultsFile | None,
+) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
+    """Pass outcomes on; if a worker dies, say where the experiment was."""
+    while True:
+        left = [str(cell) for cell in cells if cell not in done]
+        doing = (
+            f"budget_curve, {len(done)} of {len(cells)} runs done, at the first of "
+            f"{listed(left)}"
+        )
+        kept = "Nothing is kept without results=."
+        if file is not None:
+            kept = (
+                f"Finished runs are in {file.path}, and the others go on from their "
+                "last round when the same call is made again."
+            )
+        with telling_dead_workers(doing, kept):
+            found = next(outcomes, None)
+        if found is None:
+            return
+        yield found
 
 
 def _report(
