@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from dalmax_sk.nets.freeze import FrozenPart
+
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "InputClassifier"]
 
 # Mean and standard deviation of ImageNet's training images, scaled to [0, 1] (RGB).
@@ -52,6 +54,34 @@ class InputClassifier(nn.Module):
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
         self.image_size = image_size
+        self.frozen: FrozenPart | None = None
+
+    def freeze(self, where: str, input_shape: tuple[int, ...]) -> None:
+        """Freeze the net's layers up to a cut, see `FrozenPart`.
+
+        Parameters
+        ----------
+        where : str
+            ``"body"``, or the name of a layer.
+        input_shape : tuple of int
+            Of one sample.
+        """
+        generator = torch.Generator().manual_seed(0)
+        sample = torch.randn(2, *input_shape, generator=generator)
+        self.frozen = FrozenPart(self.net, where, sample.to(self.mean))
+
+    @torch.compiler.disable
+    def frozen_features(self, x: Tensor) -> Tensor:
+        """Features of a raw batch from the frozen layers, in evaluation mode."""
+        assert self.frozen is not None
+        return self.frozen.features(self.prepare(x))
+
+    def train(self, mode: bool = True) -> "InputClassifier":
+        """Set the mode; layers behind a cut are in containers of their own."""
+        super().train(mode)
+        if self.frozen is not None:
+            self.frozen.train_rest(mode)
+        return self
 
     def prepare(self, x: Tensor) -> Tensor:
         """Normalise a raw batch, (n, channels, H, W) or (n, n_columns)."""
@@ -88,12 +118,24 @@ class InputClassifier(nn.Module):
         self.net.reset_classifier(n_classes)  # type: ignore[operator]
 
     def forward(
-        self, x: Tensor, return_embeddings: bool = False
+        self, x: Tensor, return_embeddings: bool = False, from_features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (n, C) of a raw batch, and the embeddings (n, d) if asked for."""
-        if not return_embeddings:
+        """Logits (n, C) of a raw batch, and the embeddings (n, d) if asked for.
+
+        With ``from_features`` the batch holds `frozen_features` instead.
+        """
+        if self.frozen is not None and self.training and not from_features:
+            x, from_features = self.frozen_features(x), True
+        if not (return_embeddings or from_features):
             return self.net(self.prepare(x))
-        embeddings = self.forward_head(self.forward_features(x), pre_logits=True)
+        if from_features:
+            assert self.frozen is not None
+            features = self.frozen.body_features(x)
+        else:
+            features = self.forward_features(x)
+        if not return_embeddings:
+            return self.forward_head(features)
+        embeddings = self.forward_head(features, pre_logits=True)
         return self.get_classifier()(embeddings), embeddings
 
 
