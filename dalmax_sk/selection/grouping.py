@@ -192,15 +192,14 @@ class Meetings:
         self.rows = max(
             1, max_memory // 8 // (8 * (4 * len(groups) + groups.pool.shape[1]))
         )
-        self.centers = torch.stack(
-            [self._points(groups.rows(g)).mean(dim=0) for g in range(len(groups))]
-        )
+        centers, radii = [], []
+        for group in range(len(groups)):
+            points = self._points(groups.rows(group))
+            release_pages(groups.pool[groups.rows(group)])
+            centers.append(points.mean(dim=0))
+            radii.append((points - centers[-1]).square_().sum(dim=1).sqrt_())
+        self.centers = torch.stack(centers)
         self.norms = self.centers.square().sum(dim=1)
-        radii = [
-            (self._points(groups.rows(g)) - center).square_().sum(dim=1).sqrt_()
-            for g, center in enumerate(self.centers)
-        ]
-        release_pages(groups.pool)
         self.largest = torch.stack([radius.max() for radius in radii])  # (G,)
         self.radius = torch.cat(radii)  # (n,) distance of each point to its centre
         reach = self.norms.sqrt() + self.largest
