@@ -94,12 +94,17 @@ def round_table(rows):
     notes = rows[rows["part"] == "pool pass"].groupby("strategy")["note"].first()
     shown = found.map(seconds_word)
     shown.insert(0, "whole", found.sum(axis=1).map(seconds_word))
-    shown["selection, share"] = [
-        f"{100 * share:.0f} %" for share in found["selection"] / found.sum(axis=1)
-    ]
-    needs = notes.reindex(found.index).fillna("nothing")
-    shown["looks at"] = needs.replace("", "nothing")
+    shown["looks at"] = [_short_needs(notes.get(name, "")) for name in found.index]
     return shown.rename_axis("strategy, seconds")
+
+
+def _short_needs(note):
+    """Shorten what a strategy looks at, so that the table fits the page."""
+    if pd.isna(note) or not note:
+        return "-"
+    note = note.replace("samples, K = ", "s ").replace("proba and embeddings", "p e")
+    kinds = note.replace("proba", "p").replace("embeddings", "e").split(", ")
+    return " + ".join(kinds)
 
 
 def whole_rounds(rows):

@@ -261,8 +261,10 @@ class RoundMeter:
         if part == "pool pass" and n == self.arguments.n_pool:
             self.passes.append((label, seconds, n))
 
-    def _needed(self, part, label, n, needs):
-        if part == "pool pass" and n != self.arguments.n_labeled:
+    def _needed(self, clock, part, label, n, needs):
+        """Note what the strategy looks at, not what that is made of."""
+        inner = clock.is_open("(samples)") or n == self.arguments.n_labeled
+        if part == "pool pass" and not inner:
             words = label.removeprefix("pool pass: ")
             if words not in needs:
                 needs.append(words)
@@ -275,7 +277,7 @@ class RoundMeter:
             with clock.pause():
                 options = args, tuple(kwargs.items())
                 key, known = self._lookup(clock, name, estimator, X, options)
-            self._needed(part, _LABELS[name], len(X), needs)
+            self._needed(clock, part, _LABELS[name], len(X), needs)
             if known is not None:
                 clock.credit(part, known[0])
                 return known[1]
@@ -299,7 +301,7 @@ class RoundMeter:
             with clock.pause():
                 options = embeddings, tuple(kwargs.items())
                 key, known = self._lookup(clock, "stream", estimator, X, options)
-            self._needed(part, label, len(X), needs)
+            self._needed(clock, part, label, len(X), needs)
             if known is not None:
                 clock.credit(part, known[0])
                 yield from known[1]
@@ -324,7 +326,7 @@ class RoundMeter:
     def _shared_samples(self, function, clock, needs):
         def watched(pool, posterior="auto", n_samples=20, owner="sample_posterior"):
             label = f"pool pass: samples, K = {n_samples}"
-            self._needed("pool pass", label, len(pool), needs)
+            self._needed(clock, "pool pass", label, len(pool), needs)
             with clock.pause():
                 state = pool.model_random_state.get_state()[1].tobytes()
                 rows = hash(pool.indices.tobytes())
@@ -334,7 +336,7 @@ class RoundMeter:
                 clock.credit("pool pass", known[0])
                 return known[1]
             started, credited = clock.now(), clock.credited
-            with clock.part("pool pass"):
+            with clock.inside("(samples)"), clock.part("pool pass"):
                 samples = function(pool, posterior, n_samples, owner)
             seconds = clock.now() - started + clock.credited - credited
             self._note(key, "pool pass", label, seconds, samples, needs, len(pool))

@@ -27,6 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from _rows import Rows, header_lines
 
 COLUMNS = ("version", "strategy", "part", "value", "unit", "note")
@@ -162,6 +163,7 @@ def main(words=None):
     arguments, flags = parse(words)
     if arguments.fresh:
         arguments.output.unlink(missing_ok=True)
+    torch.set_num_threads(arguments.threads)  # what the header says of this process
     settings = {"threads": arguments.threads, "flags": shlex.join(flags)}
     table = Rows(
         arguments.output, COLUMNS, ("version", "strategy"), header_lines(settings)

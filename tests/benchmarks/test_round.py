@@ -216,7 +216,9 @@ def test_a_small_run(small_run, benchmark_module):
 
     tables = benchmark_module("_performance_tables")
     shown = tables.round_table(rows)
-    assert shown.loc["random_sampling", "looks at"] == "nothing"
+    assert shown.loc["random_sampling", "looks at"] == "-"
+    assert shown.loc["badge", "looks at"] == "p e"
+    assert shown.loc["bald", "looks at"] == "s 20"
     assert "unexplained" in tables.whole_rounds(rows)
     assert "bait" in tables.left_out(rows)
     assert tables.selection_table(rows, rates).loc["random_sampling", "floor"] == "-"
