@@ -63,7 +63,8 @@ def make_ways(epochs, fewer, net, sizes):
             ),
         ):
             clf = CNNClassifier("small_cnn", max_epochs=n_epochs, **net, **params)
-            ways[f"{name}, {n_epochs} epochs"] = ActiveLearningClassifier(
+            plural = "s" if n_epochs > 1 else ""
+            ways[f"{name}, {n_epochs} epoch{plural}"] = ActiveLearningClassifier(
                 clf, refit=refit, **sizes
             )
     return ways

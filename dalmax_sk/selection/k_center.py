@@ -213,9 +213,9 @@ def _check_nearest(nearest: NearestCenters, n_pool: int, n_centers: int) -> None
 def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> float:
     """Refuse values whose squared distances are infinite; return the largest value."""
     largest = max(
-        float(torch.linalg.vector_norm(part[block], torch.inf))
+        max(-float(low), float(high))
         for part in (pool, labeled)
-        for block in row_blocks(part)
+        for low, high in (part[block].aminmax() for block in row_blocks(part))
     )
     # |x - c| is at most twice the largest value in each feature, and the expansion adds
     # up a few such squares.
