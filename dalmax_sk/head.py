@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from dalmax_sk._storage import is_mapped, row_blocks
+
 __all__ = ["LinearHead", "find_head"]
 
 
@@ -39,7 +41,13 @@ class LinearHead:
 
     def logits(self, embeddings):
         """Return the class scores (n, S), float64, of embeddings (n, d)."""
-        return np.asarray(embeddings, dtype=np.float64) @ self.weight.T + self.bias
+        if not is_mapped(embeddings):
+            return np.asarray(embeddings, dtype=np.float64) @ self.weight.T + self.bias
+        scores = np.empty((len(embeddings), len(self.weight)))
+        for rows in row_blocks(embeddings):  # not all in float64 at once
+            block = np.asarray(embeddings[rows], dtype=np.float64)
+            scores[rows] = block @ self.weight.T + self.bias
+        return scores
 
     def proba(self, embeddings):
         """Return the soft-max (n, C) of the scores; 0 for classes never seen."""

@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 
 from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._storage import take_rows
 from dalmax_sk.selection import average_linkage, round_robin, top_n
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.uncertainty import uncertainty_scores
@@ -113,7 +114,9 @@ class ClusterMargin(QueryStrategy):
         if self.scope == "pool":
             labels = self._cluster(pool.embeddings, pool.max_memory)[candidates]
         else:
-            labels = self._cluster(pool.embeddings[candidates], pool.max_memory)
+            labels = self._cluster(
+                take_rows(pool.embeddings, candidates), pool.max_memory
+            )
         pool.info["n_candidates"] = n_candidates
         pool.info["n_clusters"] = len(np.unique(labels))
         positions = candidates[round_robin(labels, n, random_state=rng)]

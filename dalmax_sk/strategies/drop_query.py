@@ -5,7 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 
 from dalmax_sk import progress
+from dalmax_sk._pool_arrays import sliced
 from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._storage import row_blocks
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -96,7 +98,7 @@ class DropQuery(QueryStrategy):
         pool.info["n_inconsistent"] = len(inconsistent)
         if len(inconsistent) > n:
             chosen = k_means_select(
-                pool.embeddings[inconsistent],
+                sliced(pool.embeddings, inconsistent, "embeddings", pool.max_memory),
                 n,
                 random_state=rng,
                 max_memory=pool.max_memory,
@@ -120,8 +122,7 @@ class DropQuery(QueryStrategy):
         differing = np.zeros(n, dtype=np.int64)
         weight = head.weight.T / keep
         for sample in range(self.n_samples):
-            for start in range(0, n, rows):
-                part = slice(start, min(start + rows, n))
+            for part in row_blocks(embeddings, rows):
                 block = np.asarray(embeddings[part], dtype=np.float64)
                 if sample == 0:
                     plain[part] = head.logits(block).argmax(axis=1)

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from dalmax_sk import progress
 from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._storage import row_blocks
 from dalmax_sk.pool import DEFAULT_MAX_MEMORY
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.strategies.base import QueryStrategy
@@ -274,8 +275,7 @@ def _shake_head(strategy, pool, collector, rng):
         weight = np.concatenate([head.weight] + [w["weight"].numpy() for w in noisy])
         bias = np.concatenate([head.bias] + [w["bias"].numpy() for w in noisy])
         collector.begin(samplings, n_classes)
-        for start in range(0, len(pool), rows):
-            part = slice(start, start + rows)
+        for part in row_blocks(embeddings, rows):
             outputs = embeddings[part].astype(np.float64) @ weight.T + bias
             outputs = outputs.reshape(-1, len(noisy) + 1, n_classes)
             if strategy.output == "proba":
