@@ -201,6 +201,7 @@ def selection_columns(name, meter, arguments):
         d=meter.estimator.module_.num_features,
         C=len(meter.images.classes),
         forward=meter.net_flops["forward"],
+        fit=meter.net_flops["training"] * arguments.n_labeled * arguments.epochs,
     )
     work = selection_work(name, sizes)
     if work is None:

@@ -147,11 +147,12 @@ def test_rates_are_of_a_machine(benchmark_module, monkeypatch, tmp_path):
 
 def test_floors_are_those_of_the_definitions(benchmark_module):
     work = benchmark_module("_work")
-    sizes = work.Sizes(n=1000, m=100, b=10, d=8, C=4, forward=1e6)
+    sizes = work.Sizes(n=1000, m=100, b=10, d=8, C=4, forward=1e6, fit=1e9)
     assert work.selection_work("core_set_selection", sizes).flops == 2 * 1000 * 110 * 8
     assert work.selection_work("margin_sampling", sizes).n_bytes == 8 * 1000 * 4
     assert work.selection_work("badge", sizes).flops == 2 * 1000 * 10 * 12
     assert work.selection_work("prob_cover", sizes).flops == 1100**2 * 8
+    assert work.selection_work("uherding", sizes).flops == 1100**2 * 8 + 8e8
     assert work.selection_work("random_sampling", sizes) is None
     names = set(strategy_names())
     assert set(work._WORK) <= names
