@@ -116,6 +116,10 @@ class PlainLoop:
         y : Tensor of shape (n,), int64, on the device
         """
         device = y.device
+        if device.type == "cuda" and not torch.backends.cudnn.benchmark:
+            with torch.backends.cudnn.flags(benchmark=True):
+                words = {"epochs": epochs, "batch_size": batch_size}
+                return self.train(make, x, y, mean, std, **words)
         mean, scale = mean.to(device), 1 / std.to(device)
         net = make().to(device, memory_format=self._format())
         forward = torch.compile(net) if self.compile else net
@@ -197,7 +201,9 @@ class FolderNet:
     mean, std : Tensor of shape (1, C, 1, 1), in units of uint8
     """
 
-    def __init__(self, make, folder, mean, std, *, epochs, batch_size, num_workers):
+    def __init__(
+        self, make, folder, mean, std, *, epochs, batch_size, num_workers, device
+    ):
         from skorch import NeuralNetClassifier
         from skorch.callbacks import Callback
         from torchvision import transforms
@@ -229,7 +235,7 @@ class FolderNet:
             iterator_train__shuffle=True,
             iterator_train__num_workers=num_workers,
             callbacks=[Clock()],
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=device,
             verbose=0,
         )
 

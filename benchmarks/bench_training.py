@@ -26,9 +26,9 @@ to ``training.csv`` as soon as they are measured; a run that was killed goes on,
 
 import argparse
 import functools
+import itertools
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -244,8 +244,9 @@ def bench_parts(key, images, arguments):
 
 def bench_files(key, images, arguments):
     """Epochs on image files, from the second one on."""
-    clf = classifier(key, arguments)
-    epochs = clf.max_epochs = max(2, arguments.epochs)
+    epochs = max(2, arguments.epochs)
+    clf = classifier(key, arguments, max_epochs=epochs)
+    mixed = classifier(key, arguments, max_epochs=epochs, amp=True)
     make = functools.partial(make_net, key["net"], images.shape, len(images.classes))
     peer = FolderNet(
         make,
@@ -255,6 +256,7 @@ def bench_files(key, images, arguments):
         epochs=epochs,
         batch_size=key["batch_size"],
         num_workers=arguments.workers,
+        device=arguments.device,
     )
     everything = load_image_paths(images.folder)
     paths, target = everything.data, everything.target
@@ -263,7 +265,7 @@ def bench_files(key, images, arguments):
             f"ImageFolder finds {len(peer.data)} images where there are {len(paths)}."
         )
 
-    def fit(X, cache_bytes):
+    def fit(X, cache_bytes, clf=clf):
         clock = EpochClock()
         before = get_image_cache().max_bytes
         set_image_cache_size(cache_bytes)
@@ -276,6 +278,7 @@ def bench_files(key, images, arguments):
     contestants = {
         f"skorch, ImageFolder, {arguments.workers} workers": peer.fit,
         "CNNClassifier, paths": lambda: fit(paths, 2**32),
+        "CNNClassifier, paths, amp=True": lambda: fit(paths, 2**32, mixed),
         "CNNClassifier, paths without a cache": lambda: fit(paths, 0),
         "CNNClassifier, array": lambda: fit(pixels, 2**32),
     }
@@ -321,7 +324,7 @@ class EpochClock:
 
     def epochs(self):
         """(seconds, processor seconds) of each epoch but the first."""
-        return [tuple(np.subtract(b, a)) for a, b in pairwise(self.times)]
+        return [tuple(np.subtract(b, a)) for a, b in itertools.pairwise(self.times)]
 
 
 BENCHES = {
@@ -334,27 +337,27 @@ BENCHES = {
 
 
 def plan(arguments):
-    """Yield the keys of the rows to measure, each with its number of images."""
-    most = max(arguments.threads)
-    for task in arguments.tasks:
-        for net in arguments.nets:
-            narrow = net != arguments.nets[0]
-            for precision in arguments.precisions:
-                for threads in arguments.threads:
-                    for batch_size in arguments.batch_sizes:
-                        # What does not change much with it is measured once.
-                        last = batch_size == arguments.batch_sizes[-1]
-                        if task != "training" or narrow:
-                            if not last:
-                                continue
-                        if task in ("parts", "files", "samples"):
-                            if narrow or threads != most:
-                                continue
-                        first = precision == arguments.precisions[0]
-                        if task in ("parts", "files") and not first:
-                            continue
-                        values = (task, net, precision, threads, batch_size)
-                        yield dict(zip(KEY, values, strict=True))
+    """Yield the keys of the rows to measure."""
+    names = ("tasks", "nets", "precisions", "threads", "batch_sizes")
+    for values in itertools.product(*(getattr(arguments, name) for name in names)):
+        key = dict(zip(KEY, values, strict=True))
+        if is_wanted(key, arguments):
+            yield key
+
+
+def is_wanted(key, arguments):
+    """Whether a task is measured with this setting: what changes little is not."""
+    task, sizes = key["task"], arguments.batch_sizes
+    first_net = key["net"] == arguments.nets[0]
+    if task == "training":
+        return first_net or key["batch_size"] == sizes[-1]
+    if key["batch_size"] != (sizes[0] if task == "files" else sizes[-1]):
+        return False
+    if task == "pool":
+        return True
+    if not first_net or key["threads"] != max(arguments.threads):
+        return False
+    return task == "samples" or key["precision"] == arguments.precisions[0]
 
 
 def parse(words=None):
