@@ -7,6 +7,7 @@ import copy
 import functools
 import gc
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -31,8 +32,9 @@ from dalmax_sk._training import (
 from dalmax_sk._warm_start import WarmStart, check_shrink_perturb
 from dalmax_sk.augment import get_augmentation
 from dalmax_sk.devices import is_out_of_memory, release_unused, resolve_device
+from dalmax_sk.frozen import collect_features
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
-from dalmax_sk.nets.weights import is_weights_file
+from dalmax_sk.nets.weights import is_weights_file, saved_normalization
 
 __all__ = [
     "OPTIMIZERS",
@@ -95,6 +97,8 @@ def train_net(clf, source, y_index, spec, classes, start_state):
     start_state : dict of Tensor or None
         Weights to go on from.
     """
+    if clf.freeze is not None and start_state is None:
+        _warn_of_random_layers(clf)
     seed = check_random_state(clf.random_state).randint(2**31 - 1)
     shrink_perturb = check_shrink_perturb(clf.shrink_perturb)
     if start_state is not None and shrink_perturb is not None:
@@ -153,9 +157,37 @@ def _train(
             criterion__weight=weight,
             callbacks=_make_callbacks(clf, data),
         )
-        net.train(data, start)
+        make_features = None
+        if clf.freeze is not None:
+            make_features = functools.partial(_put_features, clf, data, spec, device)
+        net.train(data, start, make_features)
     net.release(device)
     return net
+
+
+def _put_features(clf, data, spec, device, module):
+    """Replace images by features of the frozen layers; False if they have to stay."""
+    parts = [part for part in (data.train, data.valid) if part is not None]
+    source = parts[0].source
+    features = None
+    if get_augmentation(clf.augment) is None:  # else they differ in every epoch
+        module = getattr(module, "module", module)  # of DistributedDataParallel
+        amp = clf.amp and spec.kind == "image"
+        features = collect_features(module, source, device, amp=amp)
+    for part in parts:
+        part.source = stage(source if features is None else features, device)
+    return features is not None
+
+
+def _warn_of_random_layers(clf):
+    if clf.weights is None and isinstance(clf.architecture, str):
+        warnings.warn(
+            f"freeze={clf.freeze!r} keeps layers of {clf.architecture!r} as they are, "
+            "which are random: weights=None. Give weights= (a name or a file), or a "
+            "trained module as the architecture.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _make_start(clf, start_state, shrink_perturb):
@@ -226,8 +258,10 @@ def _make_data(clf, source, y_index, spec, device, team):
     rows, valid_rows = torch.arange(len(source)), None
     if clf.early_stopping:
         rows, valid_rows = stratified_split(y_index, clf.validation_fraction)
-    common = {"source": stage(source, device), "y": y_index.to(device)}
-    common["device"] = device
+    # Frozen layers see each image once, so it need not be at hand for every epoch.
+    if clf.freeze is None or augment is not None:
+        source = stage(source, device)
+    common = {"source": source, "y": y_index.to(device), "device": device}
     make_train = Batches
     if team.count > 1:
         from dalmax_sk._shared_training import SharedBatches
@@ -247,8 +281,11 @@ def _get_normalization(clf, train, spec, start_state):
     """Mean and standard deviation to standardise inputs by, float64."""
     if start_state is not None:
         return start_state["mean"].cpu(), start_state["std"].cpu()
-    by_name = clf.weights is not None and not is_weights_file(clf.weights)
-    if clf.normalize == "train" or (clf.normalize == "auto" and not by_name):
+    if clf.freeze is not None and clf.normalize == "auto" and clf.weights is not None:
+        saved = saved_normalization(clf.weights)
+        if saved is not None:
+            return saved
+    if _normalize(clf, spec) == "train":
         return input_statistics(train.source, train.rows)
     if spec.kind == "table" or spec.shape[0] not in (1, 3):
         raise ValueError(
@@ -269,6 +306,18 @@ def _get_normalization(clf, train, spec, start_state):
     if spec.shape[0] == 1:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return mean, std
+
+
+def _normalize(clf, spec):
+    """What ``normalize`` means: "train" or "imagenet"."""
+    if clf.normalize != "auto":
+        return clf.normalize
+    if clf.freeze is not None:
+        # The frozen layers get what they were trained on; it must not follow the
+        # labelled samples, or the features would change from round to round.
+        return "imagenet" if spec.kind == "image" else "train"
+    by_name = clf.weights is not None and not is_weights_file(clf.weights)
+    return "imagenet" if by_name else "train"
 
 
 def _make_callbacks(clf, data):
@@ -313,6 +362,7 @@ def _make_net(
             mean=mean,
             std=std,
             image_size=spec.shape[1:] if spec.resize else None,
+            freeze=clf.freeze,
         ),
         classes=np.arange(n_classes),
         criterion=nn.CrossEntropyLoss,

@@ -28,7 +28,15 @@ _HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
 def build_module(
-    architecture, input_shape, n_classes, dropout, weights, mean, std, image_size
+    architecture,
+    input_shape,
+    n_classes,
+    dropout,
+    weights,
+    mean,
+    std,
+    image_size,
+    freeze=None,
 ):
     """Build the net behind its normalisation; tables are computed in float64."""
     net = build_net(
@@ -40,8 +48,12 @@ def build_module(
     )
     module = InputClassifier(net, mean, std, image_size)
     if len(input_shape) == 1:
-        return module.double()
-    return module.float().to(memory_format=torch.channels_last)
+        module = module.double()
+    else:
+        module = module.float().to(memory_format=torch.channels_last)
+    if freeze is not None:
+        module.freeze(freeze, input_shape)
+    return module
 
 
 class TrainingData:
@@ -126,6 +138,8 @@ class Conductor(NeuralNetClassifier):
             super()._set_training(training)
 
     def infer(self, x, **fit_params):
+        if self._on_features:
+            fit_params["from_features"] = True
         if not self.amp:
             return super().infer(x, **fit_params)
         with autocast(x.device if torch.is_tensor(x) else "cpu", True):
@@ -154,7 +168,7 @@ class Conductor(NeuralNetClassifier):
         self._scaler.update()
         return step
 
-    def train(self, data, warm_start=None):
+    def train(self, data, warm_start=None, make_features=None):
         """Initialize and run all epochs; an interrupt from the keyboard is raised.
 
         Parameters
@@ -162,6 +176,9 @@ class Conductor(NeuralNetClassifier):
         data : TrainingData
         warm_start : WarmStart or None, default=None
             Weights to start from in place of fresh ones.
+        make_features : callable or None, default=None
+            Takes the net that was built; puts features of its frozen layers in the
+            place of what ``data`` holds and returns True, or False to train on that.
 
         Raises
         ------
@@ -171,6 +188,7 @@ class Conductor(NeuralNetClassifier):
         self._warm_start = warm_start
         self.initialize()
         self._warm_start = None
+        self._on_features = make_features is not None and make_features(self.module_)
         self._scaler = self._make_scaler(data.train.device)
         self.notify("on_train_begin", X=data, y=None)
         try:
@@ -179,6 +197,7 @@ class Conductor(NeuralNetClassifier):
             logger.info("A callback ended the training.")
         self.notify("on_train_end", X=data, y=None)
         self._scaler = None
+        self._on_features = False
         self._check_weights()
         return self
 

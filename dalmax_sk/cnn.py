@@ -33,6 +33,7 @@ from dalmax_sk._sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk._targets import encode_labels
 from dalmax_sk._training import epoch_records
 from dalmax_sk.augment import AUGMENTATIONS
+from dalmax_sk.frozen import FeatureSource, embedding_token, iter_features
 
 __all__ = ["CNNClassifier"]
 
@@ -65,7 +66,9 @@ class CNNClassifier(
     normalize : {"auto", "train", "imagenet"}, default="auto"
         Mean and standard deviation that inputs are standardised by: those of the
         training data, or of ImageNet (RGB in [0, 1]). ``"auto"`` is ``"imagenet"`` for
-        ``weights`` by name, else ``"train"``.
+        ``weights`` by name, else ``"train"``; with ``freeze``, those in the file of
+        ``weights`` if :func:`~dalmax_sk.persistence.save_model` wrote it, else
+        ``"imagenet"`` for images.
     image_size : int, (int, int) or None, default=None
         Height and width that images are resized to. None takes images as they are;
         those of one fit must then share one size.
@@ -93,6 +96,10 @@ class CNNClassifier(
     dropout : float or None, default=None
         Dropout rate before the last layer; None is the architecture's own (0.25 for
         ``"small_cnn"``, 0.1 for ``"mlp"``, 0 for ``"cifar_resnet18"``).
+    freeze : str or None, default=None
+        Which layers keep the weights they start from: ``"body"``, all before the head;
+        or the name of a layer such as ``"layer3"`` of torchvision's ResNets, which is
+        frozen with all before it. None trains all layers. See Notes.
     augment : bool, {"flip_crop", "flip", "crop"} or callable, default=False
         Random changes to the images of each batch in training: True and
         ``"flip_crop"`` shift and mirror; a callable takes and returns a tensor of shape
@@ -163,6 +170,10 @@ class CNNClassifier(
         Form of the training data: kind, shape, dtype.
     device_ : torch.device
         Where the net is.
+    embedding_token_ : str or None
+        Equal after two fits if every sample has the same embedding in both, as with
+        ``freeze="body"`` where nothing but dropout stands between the body and the last
+        layer. None means that embeddings may differ.
     n_features_in_ : int
         Number of columns. Only for tables.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -188,6 +199,17 @@ class CNNClassifier(
     by, and frozen layers with all that is theirs. Noise, order of the samples and
     dropout of such a fit are drawn from a seed that follows from ``random_state`` and
     ``n_fits_``: they differ from fit to fit and are the same when a run is repeated.
+
+    Frozen layers (``freeze``) run in evaluation mode: their dropout is off and their
+    batch normalisation keeps its statistics. What they give for an image is computed
+    once and kept in memory for all epochs, fits and passes over a pool, up to the
+    budget of :func:`dalmax_sk.frozen.set_frozen_cache_size`; the rest of the net is
+    trained on it. Another fit finds it again if the frozen weights and the
+    normalisation are the same: with ``weights``, or a module as ``architecture``, but
+    not with ``normalize="train"``, nor with random weights, which are others in each
+    round of active learning. With ``augment`` the frozen layers run on every batch of
+    the training, because a changed image has other features; a pass over a pool still
+    uses what is kept.
 
     References
     ----------
@@ -226,6 +248,7 @@ class CNNClassifier(
         "lr_schedule": [StrOptions({"constant", *SCHEDULES}), callable],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), None],
+        "freeze": [str, None],
         "augment": ["boolean", StrOptions(set(AUGMENTATIONS)), callable],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -258,6 +281,7 @@ class CNNClassifier(
         lr_schedule="cosine",
         weight_decay=0.0,
         dropout=None,
+        freeze=None,
         augment=False,
         early_stopping=False,
         validation_fraction=0.1,
@@ -286,6 +310,7 @@ class CNNClassifier(
         self.lr_schedule = lr_schedule
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.freeze = freeze
         self.augment = augment
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -313,6 +338,10 @@ class CNNClassifier(
     def image_size_(self):
         spec = self.input_spec_
         return spec.shape[1:] if spec.kind == "image" else None
+
+    @property
+    def embedding_token_(self):
+        return embedding_token(self.net_.module_, self.net_.amp)
 
     @property
     def _n_features_out(self):
@@ -480,16 +509,31 @@ class CNNClassifier(
             batch_size = inference_batch_size(source.values_per_sample, self.device_)
         return sequential_batches(source, batch_size, self.device_, parts)
 
+    def _feature_batches(self, source, batch_size, parts=None):
+        """Yield (start, stop, features of the frozen layers on the device)."""
+        found = iter_features(
+            self.module_, source, self.device_, amp=self.net_.amp, parts=parts
+        )
+        for start, _, features in found:
+            inner = FeatureSource(features)
+            for a, b, batch in sequential_batches(inner, batch_size, self.device_):
+                yield start + a, start + b, batch
+
     def _outputs(self, source, embeddings):
         """Yield (start, stop, proba, embeddings), of other processes' rows as well."""
         options = {"amp": self.net_.amp, "embeddings": embeddings}
+        make_batches, seen = self._batches, source
+        if self.module_.frozen is not None:
+            options["from_features"] = True
+            make_batches = self._feature_batches
+            seen = FeatureSource.example(self.module_)
         forward = outputs_of(self.module_, **options)
-        size = fitting_batch_size(forward, source, self.device_)
+        size = fitting_batch_size(forward, seen, self.device_)
 
         def run(parts, batch_size):
             return iter_outputs(
                 self.module_,
-                self._batches(source, batch_size, parts),
+                make_batches(source, batch_size, parts),
                 n_samples=len(source),
                 **options,
             )

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
+from typing import Any
 
 import joblib
 import numpy as np
@@ -96,7 +97,7 @@ class ImageCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._lock = threading.Lock()
-        self._stores: dict[tuple[int, int, str], _Store] = {}
+        self._stores: dict[tuple[int, int, str], RowStore] = {}
         self._told_full = False
         self._max_bytes = _check_bytes(max_bytes)
 
@@ -218,7 +219,7 @@ class ImageCache:
         files = list(unique.items())
         # The stamp is taken before the file is read: a file that changes in between has
         # an old stamp with its new pixels, and is decoded once more the next time.
-        stamps = [_stamp(name) for name in unique.values()]
+        stamps = [file_stamp(name) for name in unique.values()]
         out = np.empty((len(files), *shape), dtype=np.uint8)
         with self._lock:
             store = self._stores.get((*shape[:2], mode))
@@ -249,7 +250,7 @@ class ImageCache:
     ) -> None:
         """Store (key, stamp, pixels) in this order while there is room."""
         shape = images[0][2].shape
-        store = self._stores.setdefault((*shape[:2], mode), _Store(shape))
+        store = self._stores.setdefault((*shape[:2], mode), RowStore(shape))
         n_short = sum(key not in store.index for key, _, _ in images) - store.n_free
         if n_short > 0:
             # Half as much again as there is, so that loading batch by batch ends with
@@ -271,13 +272,24 @@ class ImageCache:
         return sum(store.n_rows * store.row_bytes for store in self._stores.values())
 
 
-class _Store:
-    """Pixels of one size and mode: rows in blocks, and the row of each file."""
+class RowStore:
+    """Rows of one shape and type in blocks, and the row of each key.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    The image cache has one for each size and mode, whose keys are files. Not for
+    several threads at once.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one row.
+    dtype : dtype-like, default=uint8
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
         self.shape = shape
-        self.row_bytes = int(np.prod(shape))
-        self.blocks: list[NDArray[np.uint8]] = []  # each (rows, H, W, C)
+        self.dtype = np.dtype(dtype)
+        self.row_bytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.blocks: list[NDArray[Any]] = []  # each (rows, *shape)
         self.starts: list[int] = []  # number of the first row of each block
         self.n_rows = 0
         self.index: dict[str, tuple[Stamp, int]] = {}
@@ -289,11 +301,11 @@ class _Store:
     def grow(self, n_rows: int) -> None:
         if n_rows > 0:
             self.starts.append(self.n_rows)
-            self.blocks.append(np.empty((n_rows, *self.shape), dtype=np.uint8))
+            self.blocks.append(np.empty((n_rows, *self.shape), dtype=self.dtype))
             self.n_rows += n_rows
 
-    def put(self, key: str, stamp: Stamp | None, pixels: NDArray[np.uint8]) -> bool:
-        """Copy one image in, over an older version of it; False if there is no room."""
+    def put(self, key: str, stamp: Stamp | None, values: NDArray[Any]) -> bool:
+        """Copy one row in, over an older version of it; False if there is no room."""
         if stamp is None:  # the file appeared after the look at its stamp
             return True
         if key in self.index:
@@ -304,14 +316,14 @@ class _Store:
             return False
         self.index[key] = stamp, row
         block = bisect_right(self.starts, row) - 1
-        self.blocks[block][row - self.starts[block]] = pixels
+        self.blocks[block][row - self.starts[block]] = values
         return True
 
     def gather(
         self,
         keys: Sequence[str],
         stamps: Sequence[Stamp | None],
-        out: NDArray[np.uint8],
+        out: NDArray[Any],
     ) -> list[int]:
         """Copy what is here into the rows of `out`; return the missing rows."""
         rows = np.full(len(keys), -1, dtype=np.int64)
@@ -454,7 +466,7 @@ def _in_threads(
     return failures
 
 
-def _stamp(name: str) -> Stamp | None:
+def file_stamp(name: str) -> Stamp | None:
     try:
         status = os.stat(name)
     except (OSError, ValueError):  # decoding gives the reason

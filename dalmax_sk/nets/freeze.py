@@ -35,6 +35,8 @@ class FrozenPart:
     ----------
     names : frozenset of str
         The frozen parameters, as ``net`` names them.
+    feature_shape : tuple of int
+        Of one sample's features.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class FrozenPart:
         self.layer = None if where == "body" else find_layer(net, where)
         with evaluating(net), watching(net) as watched:
             features = self.run(sample)
+        self.feature_shape = tuple(features.shape[1:])
         self.entered = sorted(watched.entered)
         self.rest = net
         if self.layer is not None:
@@ -68,6 +71,11 @@ class FrozenPart:
         for name, parameter in net.named_parameters():
             if name in self.names:
                 parameter.requires_grad_(False)
+        self.last_names = {
+            name
+            for name, parameter in net.named_parameters()
+            if any(parameter is own for own in net.get_classifier().parameters())  # type: ignore[operator]
+        }
         self.digest: tuple[Any, str] | None = None
 
     def run(self, x: Tensor) -> Tensor:
@@ -86,6 +94,16 @@ class FrozenPart:
         if self.layer is None:
             return features
         return self.rest.forward_features(features)  # type: ignore[operator]
+
+    def gives_embedding(self) -> bool:
+        """Whether the embedding depends on frozen layers only."""
+        trained = {k for k, _ in self.net.named_parameters()} - self.names
+        statistics = {
+            name
+            for name, module in self.net.named_modules()
+            if name not in self.entered and list(module.buffers(recurse=False))
+        }
+        return trained <= self.last_names and not statistics
 
     def train_rest(self, mode: bool) -> None:
         """Set the mode of the layers that are not frozen."""

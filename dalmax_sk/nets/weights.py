@@ -10,7 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["is_weights_file", "load_matching", "read_state_dict"]
+__all__ = [
+    "is_weights_file",
+    "load_matching",
+    "read_state_dict",
+    "saved_normalization",
+]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -54,6 +59,19 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"'state_dict'; it holds a {type(state).__name__}."
         )
     return dict(state)
+
+
+def saved_normalization(
+    weights: str | os.PathLike[str],
+) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation in a file that `save_model` wrote; else None."""
+    if not is_weights_file(weights):
+        return None
+    state = read_state_dict(weights)
+    if not any(key.startswith("net.") for key in state):
+        return None
+    mean, std = state.get("mean"), state.get("std")
+    return None if mean is None or std is None else (mean, std)
 
 
 def load_matching(
