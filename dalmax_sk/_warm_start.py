@@ -1,16 +1,17 @@
 """How a net goes on from weights it has: as they are, or shrunk and perturbed."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from numbers import Real
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 __all__ = ["WarmStart", "check_shrink_perturb"]
 
 
-def check_shrink_perturb(value):
+def check_shrink_perturb(value: Any) -> tuple[float, float] | None:
     """Return (shrink, noise) as floats, or None.
 
     Raises
@@ -32,10 +33,10 @@ def check_shrink_perturb(value):
     )
 
 
-def _is_number(value):
-    return (
-        isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
-    )
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return math.isfinite(float(value))
 
 
 class WarmStart:
@@ -52,12 +53,17 @@ class WarmStart:
         architecture is a module, which is copied) its layers are asked to draw anew.
     """
 
-    def __init__(self, state, shrink_perturb=None, fresh_is_random=True):
+    def __init__(
+        self,
+        state: Mapping[str, torch.Tensor],
+        shrink_perturb: tuple[float, float] | None = None,
+        fresh_is_random: bool = True,
+    ) -> None:
         self.state = state
         self.shrink_perturb = shrink_perturb
         self.fresh_is_random = fresh_is_random
 
-    def load_into(self, module):
+    def load_into(self, module: nn.Module) -> None:
         """Give ``module``, which was just built, the weights to start from.
 
         Raises
@@ -65,7 +71,7 @@ class WarmStart:
         ValueError
             If the weights do not fit the module, or a layer cannot draw new ones.
         """
-        fresh = None
+        fresh = {}
         if self.shrink_perturb is not None:
             if not self.fresh_is_random:
                 _draw_anew(module)
@@ -80,11 +86,13 @@ class WarmStart:
                 "warm_start=True: the present weights do not fit the architecture, "
                 f"which has changed since the last fit. {error}"
             ) from error
-        if fresh is not None:
+        if self.shrink_perturb is not None:
             _mix(module, fresh, *self.shrink_perturb)
 
 
-def _mix(module, fresh, shrink, noise):
+def _mix(
+    module: nn.Module, fresh: Mapping[str, torch.Tensor], shrink: float, noise: float
+) -> None:
     """Make parameters ``shrink · present + noise · fresh``; take the fresh buffers."""
     with torch.no_grad():
         for name, value in _trainable_values(module):
@@ -94,7 +102,7 @@ def _mix(module, fresh, shrink, noise):
                 value.copy_(fresh[name])
 
 
-def _trainable_values(module) -> Iterator[tuple[str, torch.Tensor]]:
+def _trainable_values(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield parameters that are trained, and buffers, except those of frozen parts.
 
     A part is frozen if it has parameters and none of them is trained: its buffers
@@ -104,12 +112,12 @@ def _trainable_values(module) -> Iterator[tuple[str, torch.Tensor]]:
     for name, value in module.named_parameters():
         if value.requires_grad:
             yield name, value
-    for name, value in module.named_buffers():
+    for name, buffer in module.named_buffers():
         if not name.startswith(frozen):
-            yield name, value
+            yield name, buffer
 
 
-def _frozen_prefixes(module):
+def _frozen_prefixes(module: nn.Module) -> tuple[str, ...]:
     """Return what the names of all that lies in frozen parts begin with, a tuple."""
     found = []
     for name, part in module.named_modules():
@@ -119,7 +127,7 @@ def _frozen_prefixes(module):
     return tuple(found)
 
 
-def _draw_anew(module):
+def _draw_anew(module: nn.Module) -> None:
     """Initialise every trained layer at random, as it was when it was constructed."""
     frozen = _frozen_prefixes(module)
     for name, layer in module.named_modules():

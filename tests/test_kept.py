@@ -6,15 +6,18 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._kept import Kept, KeptDistances
+from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import Pool
 from dalmax_sk.selection import k_center, k_center_greedy
 from dalmax_sk.selection.k_center import NearestCenters
@@ -321,3 +324,34 @@ def test_pools_of_arrays_and_pools_without_a_learner_keep_nothing(table):
     assert given.kept is None
     assert made.kept is None
     assert_array_equal(CoreSet().query(given, 5), CoreSet().query(made, 5))
+
+
+# A frozen body gives each image the same embedding in every round; a body that is
+# trained does not.
+@pytest.mark.parametrize("freeze", [None, "body"])
+def test_a_frozen_net(freeze, monkeypatch):
+    digits = load_digits(n_class=3)
+    X, y = digits.images[:300] / 16, digits.target[:300]
+    body = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten()
+    )
+    net = CNNClassifier(
+        torch.nn.Sequential(body, torch.nn.Linear(288, 3)),
+        normalize="imagenet",
+        freeze=freeze,
+        max_epochs=1,
+        device="cpu",
+    )
+    rounds = {"estimator": net, "n_initial": 100, "n_rounds": 3}
+    pairs = count_pairs(monkeypatch)
+    found = learner(**rounds).fit(X, y)
+    spared = sum(pairs)
+    assert (found.estimator_.embedding_token_ is None) == (freeze is None)
+    pairs.clear()
+    monkeypatch.setattr(Kept, "of", lambda self, name, token, make: make(300))
+    expected = learner(**rounds).fit(X, y)
+    assert_array_equal(found.labeled_indices_, expected.labeled_indices_)
+    if freeze is None:
+        assert spared == sum(pairs)
+    else:
+        assert spared < 0.7 * sum(pairs)

@@ -237,6 +237,21 @@ def test_clones_and_files(digits, tmp_path):
     assert all(torch.equal(v, expected[k]) for k, v in weights(again).items())
 
 
+def test_frozen_layers_of_a_classifier_stay(digits, tmp_path):
+    X, y = digits
+    clf = net(warm_start=True, shrink_perturb=(0.4, 0.1))
+    torch.save(clf.fit(X, y).module_.net.state_dict(), tmp_path / "net.pt")
+    clf = clone(clf).set_params(freeze="body", weights=str(tmp_path / "net.pt"))
+    clf.set_params(normalize="train")
+    before = weights(clf.fit(X, y))
+    after = weights(clf.fit(X, y))
+    trained = dict(clf.module_.named_parameters())
+    frozen = [name for name, value in trained.items() if not value.requires_grad]
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert any(not torch.equal(before[name], after[name]) for name in trained)
+
+
 # ------------------------------------------------------------------------- in a learner
 
 

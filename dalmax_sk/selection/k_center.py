@@ -278,10 +278,9 @@ class _FarthestFirst:
         """Return the candidate nearest to the pool's mean, ties by priority."""
         everyone = torch.arange(len(self.pool), device=self.pool.device)
         # In blocks, so that it is the same whether the pool is mapped from a file.
-        total = sum(
-            self.pool[block].sum(dim=0, dtype=torch.float64)
-            for block in row_blocks(self.pool)
-        )
+        total = torch.zeros_like(self.origin, dtype=torch.float64)
+        for block in row_blocks(self.pool):
+            total += self.pool[block].sum(dim=0, dtype=torch.float64)
         squares = exact_nearest(
             self.pool,
             everyone,
