@@ -189,12 +189,14 @@ def peer_round(rows, path):
     for _, row in medians.iterrows():
         bound = "> " if row["stopped"] else ""
         peer = row["peer"] + (" (picks wrong, see the file)" if row["wrong"] else "")
-        picks = "–" if pd.isna(row["picks"]) else f"{row['picks']:.0f}"
+        picks = f"{row['picks']:.0f} of {row['n_pool']:,}"
+        if pd.isna(row["picks"]):  # no strategy: reading the images
+            picks = f"{row['n_pool']:,} images"
         shown.append(
             {
                 "strategy": row["strategy"],
                 "theirs": peer,
-                "picks of pool": f"{picks} of {row['n_pool']:,}",
+                "picks of pool": picks,
                 "fit, s": pair(row, "fit", "peer_fit"),
                 "query, s": pair(row, "query", "peer_query"),
                 "whole, s": pair(row, "total", "peer_total"),

@@ -21,7 +21,7 @@ __all__ = ["Rows", "header_lines"]
 SETTINGS = "settings: "
 
 
-def header_lines(settings, packages=()):
+def header_lines(settings, packages=(), threads=None):
     """Return what stands above the rows.
 
     Parameters
@@ -30,6 +30,8 @@ def header_lines(settings, packages=()):
         What the measured numbers depend on, besides what stands in the rows.
     packages : iterable of str
         Packages to name besides Python, dalmax_sk, torch and numpy.
+    threads : str or None, default=None
+        In place of torch's number of threads, where that changes.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def header_lines(settings, packages=()):
         f"command: {command_line()}",
         f"date: {date.today()}{load}",
         f"machine: {hardware['cpu']}, {hardware['usable_cores']} cores, "
-        f"{torch.get_num_threads()} threads, {gpus}",
+        f"{threads or f'{torch.get_num_threads()} threads'}, {gpus}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in shown),
         SETTINGS + ", ".join(f"{name}={value}" for name, value in settings.items()),
     ]

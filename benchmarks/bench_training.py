@@ -405,11 +405,13 @@ def main(words=None):
     settings = {
         name: getattr(arguments, name)
         for name in ("n_images", "n_pool", "epochs", "repeats", "file_repeats")
-    } | {
-        "device": arguments.device,
-        "images": "generated JPEGs" if arguments.data is None else "files",
     }
-    lines = header_lines(settings, ("torchvision", "skorch"))
+    settings |= {"device": arguments.device, "compile": arguments.compile}
+    settings["images"] = "files"
+    if arguments.data is None:
+        settings["images"] = f"{arguments.n_files} generated JPEGs"
+    packages = ("torchvision", "skorch")
+    lines = header_lines(settings, packages, "threads as in the rows")
     table = Rows(path, COLUMNS, KEY, lines)
     print(*table.header, sep="\n", flush=True)
     threads_before = torch.get_num_threads()
