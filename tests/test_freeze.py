@@ -275,7 +275,7 @@ def test_no_token_or_another_where_embeddings_change(net, data, params):
 
 def test_no_token_with_trained_layers_before_the_last():
     torch.manual_seed(0)
-    net = build_net("vgg11", input_shape=(3, 32, 32), n_classes=2)
+    net = build_net("mobilenet_v3_small", input_shape=(3, 32, 32), n_classes=2)
     part = FrozenPart(net, "body", torch.randn(2, 3, 32, 32))
     assert not part.gives_embedding()
     assert all(name.startswith("body.") for name in part.names)
@@ -285,7 +285,7 @@ def test_no_token_with_trained_layers_before_the_last():
 
 @pytest.mark.parametrize(
     ("architecture", "where"),
-    [("resnet18", "layer3"), ("cifar_resnet18", "body.4"), ("vgg11", "features.5")],
+    [("resnet18", "layer3"), ("cifar_resnet18", "body.4"), ("mobilenet_v3_small", "features.5")],
 )
 def test_nets_are_cut_at_a_layer(architecture, where):
     torch.manual_seed(0)

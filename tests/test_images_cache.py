@@ -219,7 +219,7 @@ def test_image_size_none_takes_the_common_size(paths, tmp_path):
 
 def test_a_file_that_appears_late_is_read_but_not_kept(paths, monkeypatch):
     # Its stamp is unknown, so nothing could tell a later version from this one.
-    monkeypatch.setattr(cache_module, "_stamp", lambda name: None)
+    monkeypatch.setattr(cache_module, "file_stamp", lambda name: None)
     cache = ImageCache(10**6)
     assert cache.load(paths[1:2], image_size=SIZE)[0, 0, 0, 0] == 10
     monkeypatch.undo()
