@@ -156,13 +156,15 @@ def release_pages(array: Any) -> None:
         mapping.madvise(mmap.MADV_DONTNEED, first, length)
 
 
-def rows_within(array: Any, n_bytes: int = _BLOCK_BYTES) -> int:
+def rows_within(array: Any, n_bytes: int | None = None) -> int:
     """Return how many rows of an array or tensor take about `n_bytes`, at least 1.
 
+    None means a block of 16 MB.
     Many rows are a multiple of 256: a matrix product of a block then gives a row the
     same bits as a product of all.
     """
-    n_rows = max(1, n_bytes // max(1, _row_bytes(array)))
+    limit = _BLOCK_BYTES if n_bytes is None else n_bytes
+    n_rows = max(1, limit // max(1, _row_bytes(array)))
     return n_rows if n_rows < _ROUND_ROWS else n_rows // _ROUND_ROWS * _ROUND_ROWS
 
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from dalmax_sk import ActiveLearningClassifier
+from dalmax_sk import ActiveLearningClassifier, _storage
 from dalmax_sk import _pool_evaluation as evaluation
 from dalmax_sk._storage import SpillError, is_mapped
 from dalmax_sk.cnn import CNNClassifier
@@ -205,7 +205,8 @@ def test_a_subset_of_a_pool_on_the_disk(table, small_blocks):
     assert not is_mapped(pool.subset([3]).embeddings)
 
 
-def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path):
+def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(_storage, "_BLOCK_BYTES", 400)
     X, _ = table
     proba = np.random.RandomState(0).dirichlet(np.ones(3), size=200)
     samples = np.stack([proba, proba[::-1]])

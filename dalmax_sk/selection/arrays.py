@@ -121,12 +121,13 @@ def largest_entry(tensor: torch.Tensor) -> float:
 def column_means(tensor: torch.Tensor) -> torch.Tensor:
     """Return the mean of each column, in the type of ``tensor``, of shape (d,).
 
-    Of what is mapped from a file it is summed in float64, block by block.
+    Of what is mapped from a file it is summed in float64, block by block, so the last
+    bits may be others than those of an array in memory.
     """
     if not is_mapped(tensor):
         return tensor.mean(dim=0)
     total = torch.zeros(tensor.shape[1], dtype=torch.float64)
-    for block in row_blocks(tensor):
+    for block in row_blocks(tensor, _CHECK_ROWS):
         total += tensor[block].sum(dim=0, dtype=torch.float64)
     return (total / len(tensor)).to(tensor.dtype)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from dalmax_sk import _pool_arrays, _pool_evaluation
+from dalmax_sk import _pool_arrays, _pool_evaluation, _storage
 from dalmax_sk._storage import allocate, is_mapped
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import get_strategy, strategy_names
@@ -60,6 +60,9 @@ def test_picks_are_those_of_a_pool_in_memory(strategy, kind, tmp_path, monkeypat
         pytest.skip("the strategy needs what such a pool cannot give")
     in_memory = make_pool(kind, PROBLEM)
     picks, scores = clone(strategy).query(in_memory, 7, return_scores=True)
+    # several blocks, whose last is smaller, and pages given back after each
+    monkeypatch.setattr(_storage, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(_storage, "_RELEASE_BYTES", 500)
     pool = on_disk(kind, tmp_path, monkeypatch)
     found, found_scores = clone(strategy).query(pool, 7, return_scores=True)
     np.testing.assert_array_equal(found, picks)
