@@ -270,6 +270,12 @@ def test_watching_a_round_changes_nothing(benchmark_module, tmp_path):
     whole, parts, needs = meter.round("badge")
     assert_allclose(sum(parts.values()), whole, rtol=0.05)
     assert needs == ["proba and embeddings"]
+    # what is not computed again is counted as often as it is needed
+    meter.forget()
+    fresh, known = (meter.round("badge")[1] for _ in range(2))
+    assert known["fit"] == pytest.approx(fresh["fit"], rel=0.1)
+    assert known["pool pass"] == pytest.approx(fresh["pool pass"], rel=0.5)
+    assert known["scoring"] > 0.5 * fresh["scoring"]
 
 
 def test_too_few_images_are_refused(benchmark_module, tmp_path):
