@@ -164,10 +164,10 @@ class AcceleratedConductor(AccelerateMixin, Conductor):
         self.criterion_.to(self.accelerator.device)
         return self
 
-    def train(self, data, start_state=None):
+    def train(self, data, *args, **kwargs):
         self._batches = data.train
         with telling_lost_processes():
-            return super().train(data, start_state)
+            return super().train(data, *args, **kwargs)
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)

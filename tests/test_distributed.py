@@ -46,6 +46,7 @@ options = {
         "class_weight": {i: 1.0 + i for i in range(10)},
     },
     "table": {"architecture": "mlp"},
+    "frozen": {"freeze": "body.1"},
     "few": {"batch_size": 1, "max_epochs": 1, "architecture": "mlp"},
 }
 for name, extra in options.items():
@@ -121,7 +122,7 @@ def test_processes_end_with_the_same_bits(fits):
         assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["plain", "all", "table", "few"])
+@pytest.mark.parametrize("name", ["plain", "all", "table", "frozen", "few"])
 def test_two_processes_train_as_one_does(fits, name):
     one, two = fits["one_0"], fits["two_0"]
     assert_allclose(two[name], one[name], atol=TOLERANCE)
