@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -25,10 +26,12 @@ _TRUE = ("true", "1", "yes", "on", "y", "t")
 _FALSE = ("false", "0", "no", "off", "n", "f")
 
 #: Flags whose value is a yes or a no.
-BOOLS = ("mult_gpu", "augment")
+BOOLS = ("mult_gpu", "augment", "amp", "compile")
 
 #: Flags whose value is several words with commas between them.
 LISTS = ("types",)
+
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]?I?B?)", re.IGNORECASE)
 
 _PATHS = ("dir_train", "dir_test", "dir_results", "dir_model", "model", "like")
 _CHOICES = {
@@ -89,6 +92,7 @@ def check_flags(
     """
     given = {name: value for name, value in flags.items() if value is not None}
     problems = _merge_batch_size(given) + _read_bools(given) + _read_lists(given)
+    problems += _read_pair(given) + _read_size(given)
     for name in {"type", "baseline"} & set(given):
         given[name] = given[name].lower().replace("-", "_")
     for name, words in (_CHOICES | dict(choices or {})).items():
@@ -158,6 +162,49 @@ def _read_lists(given: dict[str, Any]) -> list[str]:
             )
         given[name] = words
     return problems
+
+
+def _read_pair(given: dict[str, Any]) -> list[str]:
+    """Read ``--shrink-perturb 0.4,0.1``."""
+    if "shrink_perturb" not in given:
+        return []
+    text = given["shrink_perturb"]
+    try:
+        shrink, noise = (float(word) for word in text.split(","))
+    except ValueError:
+        shrink = noise = math.nan
+    given["shrink_perturb"] = [shrink, noise]
+    problems = []
+    if not (0 <= shrink <= 1 and 0 <= noise < math.inf):
+        problems.append(
+            "--shrink-perturb must be two numbers with a comma between them, the first "
+            f"in [0, 1] and the second at least 0, such as 0.4,0.1; got {text!r}"
+        )
+    if given.get("refit", "scratch") != "continue":
+        problems.append(
+            "--shrink-perturb says how a round goes on from present weights: give "
+            "--refit continue beside it"
+        )
+    return problems
+
+
+def _read_size(given: dict[str, Any]) -> list[str]:
+    """Read ``--max-memory 2GB`` as bytes."""
+    if "max_memory" not in given:
+        return []
+    found = _SIZE.fullmatch(given["max_memory"].strip())
+    n_bytes = 0
+    if found is not None:
+        unit = found["unit"].upper()
+        base = 1024 if "I" in unit else 1000
+        n_bytes = int(float(found["number"]) * base ** "BKMGT".index(unit[:1] or "B"))
+    if n_bytes < 1:
+        return [
+            "--max-memory must be a size such as 500MB, 2GB or 2GiB, got "
+            f"{given['max_memory']!r}"
+        ]
+    given["max_memory"] = n_bytes
+    return []
 
 
 def _check_numbers(given: Mapping[str, Any]) -> list[str]:
@@ -237,7 +284,7 @@ def command_line(
     words = ["python", "-m", "dalmax_sk"] if is_module else ["dalmax"]
     words.append(command)
     for name, value in given.items():
-        text = ",".join(value) if isinstance(value, list) else str(value)
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         words += [as_flag(name), text]
     return shlex.join([*words, *extra])
 

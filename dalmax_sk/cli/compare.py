@@ -26,6 +26,7 @@ from dalmax_sk.cli.records import FORMAT, check_keys
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.cli.settings import CompareSettings
 from dalmax_sk.evaluation import BudgetCurves, Comparison, budget_curve, compare
+from dalmax_sk.pool import DEFAULT_MAX_MEMORY
 from dalmax_sk.reports import (
     BudgetCurveDisplay,
     CriticalDifferenceDisplay,
@@ -278,6 +279,7 @@ class _Experiment:
             n_rounds=settings.iterations,
             initial_strategy=settings.initial_strategy,
             refit=settings.refit,
+            max_memory=settings.max_memory or DEFAULT_MAX_MEMORY,
             classes=self._data.class_names,
         )
         return budget_curve(

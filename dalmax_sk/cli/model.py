@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -41,6 +42,7 @@ def make_classifier(
     return CNNClassifier(
         architecture=settings.architecture,
         weights=settings.weights,
+        freeze=settings.freeze,
         image_size=settings.image_size,
         classes=list(class_names),
         max_epochs=settings.epochs,
@@ -49,9 +51,18 @@ def make_classifier(
         lr_schedule=settings.lr_schedule,
         optimizer=settings.optimizer,
         augment=settings.augment,
+        amp=settings.amp,
+        compile=settings.compile,
+        **_of_rounds(settings),
         device="multi" if settings.mult_gpu else settings.device,
         random_state=random_state,
     )
+
+
+def _of_rounds(settings: ModelSettings) -> dict[str, Any]:
+    """Return the parameters of the net that only commands with rounds have."""
+    pair = getattr(settings, "shrink_perturb", None)
+    return {} if pair is None else {"shrink_perturb": tuple(pair)}
 
 
 def check_model(settings: ModelSettings, n_classes: int) -> None:

@@ -188,6 +188,7 @@ class Screen:
                 f"{record['query_seconds']:.1f}",
             )
         self.out.print(table)
+        self.say(_time_table(history))
         self.say(f"Files: {folder}")
 
     def say_test(self, told: Mapping[str, Any], folder: Path) -> None:
@@ -229,6 +230,27 @@ class Screen:
         self.out.print(table)
         letters = ", ".join(f"{letter} {what}" for letter, what in symbols.items())
         self.say(f"Costs come on top of the model's pass over the pool; {letters}.")
+
+
+def _time_table(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return one line of where the time of all rounds went."""
+    seconds = {
+        name: sum(record.get(f"{key}_seconds", 0.0) for record in history)
+        for name, key in (
+            ("training", "fit"),
+            ("picking", "query"),
+            ("scoring", "eval"),
+            ("stopping rules", "observe"),
+        )
+    }
+    parts = [f"{name} {s:.1f} s" for name, s in seconds.items() if s]
+    # an epoch of a round shows its labelled images once
+    n_seen = sum(
+        record["n_labeled"] * len(record.get("fit_history", ())) for record in history
+    )
+    if n_seen and seconds["training"]:
+        parts[0] += f" ({n_seen / seconds['training']:,.0f} images/s)"
+    return f"Time: {sum(seconds.values()):.1f} s, of it {', '.join(parts)}"
 
 
 def _percent(fraction: float) -> str:

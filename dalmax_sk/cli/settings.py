@@ -44,6 +44,8 @@ class ModelSettings:
         Name of the net.
     weights : str or None
         Weights to start from.
+    freeze : str or None
+        Layers that keep the weights they start from; None trains all.
     image_size : int
         Side to which every image is resized, in pixels.
     epochs : int
@@ -58,6 +60,10 @@ class ModelSettings:
         ``"adam"``, ``"adamw"`` or ``"sgd"``.
     augment : bool
         Random flips and crops in training.
+    amp : bool
+        Train and predict in mixed precision.
+    compile : bool
+        Compile the net.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
     mult_gpu : bool
@@ -71,6 +77,7 @@ class ModelSettings:
     dir_results: str = "results"
     architecture: str = "small_cnn"
     weights: str | None = None
+    freeze: str | None = None
     image_size: int = 32
     epochs: int = 20
     train_batch_size: int = 64
@@ -78,6 +85,8 @@ class ModelSettings:
     lr_schedule: str = "cosine"
     optimizer: str = "adam"
     augment: bool = False
+    amp: bool = False
+    compile: bool = False
     device: str = "auto"
     mult_gpu: bool = False
     on_bad_image: str = "error"
@@ -110,6 +119,11 @@ class LoopSettings(ModelSettings):
         ``"random"`` or ``"balanced"``.
     refit : str
         ``"scratch"`` or ``"continue"``.
+    shrink_perturb : list of float or None
+        Shrink and noise of ``refit="continue"``; None goes on from the weights as they
+        are.
+    max_memory : int or None
+        Bytes for the arrays of a query; None leaves it to the learner.
     """
 
     query_size: int = 10
@@ -118,6 +132,8 @@ class LoopSettings(ModelSettings):
     test_size: float | None = None
     initial_strategy: str = "random"
     refit: str = "scratch"
+    shrink_perturb: list[float] | None = None
+    max_memory: int | None = None
 
     # settings that may differ from those of the run that is gone on with
     _changeable: ClassVar[tuple[str, ...]] = ("dir_results",)

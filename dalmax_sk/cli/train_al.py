@@ -24,6 +24,7 @@ from dalmax_sk.cli.run_folder import RunFolder
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.cli.settings import Settings
 from dalmax_sk.persistence import save_model
+from dalmax_sk.pool import DEFAULT_MAX_MEMORY
 from dalmax_sk.reports import (
     copy_names,
     describe_hardware,
@@ -134,6 +135,7 @@ def _make_learner(
         n_rounds=settings.iterations,
         initial_strategy=settings.initial_strategy,
         refit=settings.refit,
+        max_memory=settings.max_memory or DEFAULT_MAX_MEMORY,
         classes=data.class_names,
         checkpoint_dir=folder.checkpoint,
         random_state=settings.seed,

@@ -20,6 +20,7 @@ _TYPES = ("random", "train")
 _FROM_RUN = (
     "architecture",
     "weights",
+    "freeze",
     "image_size",
     "epochs",
     "train_batch_size",
@@ -27,6 +28,7 @@ _FROM_RUN = (
     "lr_schedule",
     "optimizer",
     "augment",
+    "amp",
     "on_bad_image",
     "seed",
 )

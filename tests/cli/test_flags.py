@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import dalmax_sk
 from dalmax_sk.cli import app
 from dalmax_sk.cli.checks import check_flags, command_line, parse_bool
 from dalmax_sk.cli.errors import UsageError, is_mendable
+from dalmax_sk.cli.model import make_classifier
 from dalmax_sk.cli.settings import DIGITS, Settings
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.strategies import get_strategy
@@ -67,6 +69,11 @@ def parsed(monkeypatch):
         ("weights", "imagenet", "weights", "imagenet"),
         ("device", "cuda:1", "device", "cuda:1"),
         ("refit", "continue", "refit", "continue"),
+        ("max-memory", "1.5 GiB", "max_memory", 3 * 2**29),
+        ("max-memory", "500MB", "max_memory", 500_000_000),
+        ("amp", "True", "amp", True),
+        ("compile", "True", "compile", True),
+        ("freeze", "body", "freeze", "body"),
         ("on-bad-image", "skip", "on_bad_image", "skip"),
     ],
 )
@@ -137,11 +144,39 @@ def test_a_bare_boolean_flag_asks_for_its_value():
         ({"dir_train": "x"}, "--dir-train needs --dir-test beside it"),
         ({"dir_test": "x"}, "--dir-test needs --dir-train beside it"),
         ({"mult_gpu": "True", "device": "cpu"}, "--mult-gpu True uses all GPUs"),
+        ({"max_memory": "lots"}, "--max-memory must be a size such as .*'lots'"),
+        ({"max_memory": "0GB"}, "--max-memory must be a size"),
+        ({"shrink_perturb": "0.4,0.1"}, "give --refit continue beside it"),
+        (
+            {"shrink_perturb": "0.4", "refit": "continue"},
+            "--shrink-perturb must be two numbers .*got '0.4'",
+        ),
+        (
+            {"shrink_perturb": "2,0.1", "refit": "continue"},
+            r"--shrink-perturb must be two numbers .*in \[0, 1\]",
+        ),
+        ({"amp": "bf16"}, "--amp must be True or False"),
     ],
 )
 def test_wrong_flags_are_named(flags, message):
     with pytest.raises(UsageError, match=message):
         check_flags(flags)
+
+
+def test_settings_of_the_net_reach_it():
+    flags = {"shrink_perturb": "0.4,0.1", "refit": "continue", "max_memory": "2KiB"}
+    flags |= {"amp": "True", "compile": "yes", "freeze": "body", "weights": "imagenet"}
+    given = check_flags(flags)
+    settings = Settings.from_flags(given)
+    assert settings.max_memory == 2048
+    net = make_classifier(settings, ["a", "b"])
+    assert (net.amp, net.compile, net.freeze) == (True, True, "body")
+    assert net.shrink_perturb == (0.4, 0.1)
+    # the line that is given to go on reads the same
+    words = shlex.split(command_line(given))
+    words = words[words.index("train-al") + 1 :]
+    again = dict(zip(words[::2], words[1::2], strict=True))
+    assert check_flags({k[2:].replace("-", "_"): v for k, v in again.items()}) == given
 
 
 def test_all_wrong_flags_are_named_together():

@@ -10,10 +10,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from dalmax_sk import progress
+from dalmax_sk._training import Conductor
 from dalmax_sk.cli.run_folder import RunFolder
 from dalmax_sk.cli.screen import Screen
 from dalmax_sk.images import load_image_paths
@@ -513,3 +515,37 @@ def test_plain_lines_elsewhere(run_cli):
     assert "\r" not in result.stdout + result.stderr
     rounds = [line for line in result.stdout.splitlines() if line.startswith("round ")]
     assert len(rounds) == 4
+
+
+def test_the_time_is_told_in_one_line(run_cli):
+    result = run_cli()
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Time: ")]
+    # 6, 10, 14 and 18 images, each seen in two epochs
+    assert re.fullmatch(
+        r"Time: [\d.]+ s, of it training [\d.]+ s \([\d,]+ images/s\), "
+        r"picking [\d.]+ s, scoring [\d.]+ s",
+        line,
+    )
+
+
+def test_memory_that_runs_out_is_explained(run_cli, monkeypatch, run_folder):
+    # property: exit code 1, advice, and the command that goes on from the last round
+    epochs = []
+
+    def exhaust(self, iterator, training, **kwargs):
+        epochs.extend([1] * training)
+        if training and len(epochs) == 5:  # in the third training of two epochs
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return original(self, iterator, training, **kwargs)
+
+    original = Conductor.run_single_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Conductor, "run_single_epoch", exhaust)
+        result = run_cli()
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.stderr
+    words = re.sub(r"\s+", " ", result.stderr)
+    for part in ("Tried to allocate 2 GiB", "--train-batch-size", "--resume"):
+        assert part in words
+    assert json.loads((run_folder / "run.json").read_text("utf-8"))["rounds"]
+    assert run_cli("--resume").exit_code == 0

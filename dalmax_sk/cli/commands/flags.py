@@ -13,20 +13,24 @@ __all__ = [
     "LOOP",
     "MODEL",
     "RUN",
+    "Amp",
     "Architecture",
     "Augment",
     "BatchSize",
+    "Compile",
     "Config",
     "Debug",
     "Device",
     "DirTest",
     "DirTrain",
     "EpochsOfRound",
+    "Freeze",
     "ImageSize",
     "InitialStrategy",
     "Iterations",
     "Lr",
     "LrSchedule",
+    "MaxMemory",
     "MultGpu",
     "NInitial",
     "OnBadImage",
@@ -36,6 +40,7 @@ __all__ = [
     "Quiet",
     "Refit",
     "Seed",
+    "ShrinkPerturb",
     "TestSize",
     "TrainBatchSize",
     "Weights",
@@ -168,6 +173,26 @@ Refit = Annotated[
         "scratch|continue",
     ),
 ]
+ShrinkPerturb = Annotated[
+    str | None,
+    flag(
+        "shrink-perturb",
+        "With --refit continue: present weights times the first number, plus those of "
+        "a fresh net times the second, for instance 0.4,0.1. Default: as they are",
+        LOOP,
+        "SHRINK,NOISE",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    flag(
+        "max-memory",
+        "Memory for the arrays of a query; larger ones go to temporary files in "
+        "TMPDIR. Default: 1GiB",
+        LOOP,
+        "SIZE",
+    ),
+]
 Seed = Annotated[
     int | None, flag("seed", "Seed of everything random. Default: 0", LOOP, "INT")
 ]
@@ -189,6 +214,17 @@ Weights = Annotated[
         "torchvision, or a .safetensors or .pth file. Default: random weights",
         MODEL,
         "NAME|FILE",
+    ),
+]
+Freeze = Annotated[
+    str | None,
+    flag(
+        "freeze",
+        "Layers that keep the weights they start from: body (all before the head), or "
+        "a layer's name, with all before it. Their features are computed once for each "
+        "image. Default: all are trained",
+        MODEL,
+        "body|LAYER",
     ),
 ]
 ImageSize = Annotated[
@@ -239,6 +275,24 @@ Augment = Annotated[
     flag(
         "augment",
         "Random crops and left-right flips in training. Default: False",
+        MODEL,
+        "BOOL",
+    ),
+]
+Amp = Annotated[
+    str | None,
+    flag(
+        "amp",
+        "Mixed precision: bfloat16 where the hardware has it. Default: False",
+        MODEL,
+        "BOOL",
+    ),
+]
+Compile = Annotated[
+    str | None,
+    flag(
+        "compile",
+        "Compile the net by torch.compile: pays off in long trainings. Default: False",
         MODEL,
         "BOOL",
     ),

@@ -68,6 +68,7 @@ def train(
     seed: f.Seed = None,
     architecture: f.Architecture = None,
     weights: f.Weights = None,
+    freeze: f.Freeze = None,
     image_size: f.ImageSize = None,
     epochs: Annotated[
         int | None,
@@ -83,6 +84,8 @@ def train(
     lr_schedule: f.LrSchedule = None,
     optimizer: f.Optimizer = None,
     augment: f.Augment = None,
+    amp: f.Amp = None,
+    compile: f.Compile = None,
     device: f.Device = None,
     mult_gpu: f.MultGpu = None,
     config: f.Config = None,
