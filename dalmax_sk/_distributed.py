@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import functools
 import itertools
+import multiprocessing
 import os
 import re
 from dataclasses import dataclass
@@ -178,6 +179,13 @@ def join_team():
     if not dist.is_initialized():
         if not is_launched():
             return _ALONE
+        if multiprocessing.current_process().name.startswith("Loky"):
+            # It would take the place of the process that started it, and wait for ever.
+            raise RuntimeError(
+                "device='multi' inside a worker process of joblib: only the processes "
+                "that the launcher started can work together. Pass n_jobs=1, or a "
+                "device for each worker."
+            )
         if uses_gpus():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # Gloo beside NCCL: what is exchanged between batches lies in ordinary memory.

@@ -11,11 +11,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.testing import assert_allclose, assert_array_equal
 from typer.testing import CliRunner
 
 from dalmax_sk._batches import Batches, TensorSource
-from dalmax_sk._distributed import Team, _deal_rows, process_share, team_of
+from dalmax_sk._distributed import Team, _deal_rows, join_team, process_share, team_of
 from dalmax_sk.cli import app
 from dalmax_sk.cli.launch import count_gpus, run_processes
 
@@ -345,6 +347,14 @@ def test_parts_of_batches_are_the_whole_batches(n, batch_size, monkeypatch):
 def _mean(losses, y, weight):
     weights = torch.ones(len(y)).double() if weight is None else weight[y].double()
     return float((weights * losses).sum() / weights.sum())
+
+
+def test_workers_of_joblib_do_not_join(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    get_reusable_executor().shutdown()  # workers know the environment they began in
+    with pytest.raises(RuntimeError, match=r"worker process of joblib.*n_jobs=1"):
+        Parallel(n_jobs=2)(delayed(join_team)() for _ in range(2))
+    get_reusable_executor().shutdown()
 
 
 def test_one_process_is_a_team_of_its_own():
