@@ -7,6 +7,7 @@ large mapping gives the pages back as it goes (`release_pages`, or `row_blocks` 
 """
 
 import errno
+import itertools
 import math
 import mmap
 import os
@@ -34,11 +35,14 @@ __all__ = [
 _RELEASE_BYTES = 32 * 2**20
 # A block of rows, where whoever reads has no wish of its own.
 _BLOCK_BYTES = 16 * 2**20
+# What scattered rows may bring in before their pages are given back.
+_GATHER_BYTES = 16 * 2**20
 _ROUND_ROWS = 256
 # A block of rows with its temporaries shall fit a core's cache.
 _SCORED_BYTES = 2**20
-# Touching one row brings in its neighbourhood: Linux maps so much around a fault.
-_FAULT_BYTES = 64 * 2**10
+# Touching one row brings in its neighbourhood: Linux maps 64 kB around a fault, and a
+# whole huge page where the page cache holds one.
+_FAULT_BYTES = 2 * 2**20
 # What is written at once where blocks of a file cannot be reserved.
 _ZEROS = bytes(2**20)
 
@@ -238,15 +242,29 @@ def take_rows(array: Any, index: Any) -> Any:
     """
     if not is_mapped(array):
         return array[index]
-    step = max(1, _RELEASE_BYTES // (_FAULT_BYTES + _row_bytes(array)))
     if isinstance(array, np.ndarray):
         out = np.empty((len(index), *array.shape[1:]), array.dtype)
     else:
         out = array.new_empty((len(index), *array.shape[1:]))
-    for start in range(0, len(index), step):
-        out[start : start + step] = array[index[start : start + step]]
+    for step in _gather_steps(np.asarray(index), _row_bytes(array)):
+        out[step] = array[index[step]]
         release_pages(array)
     return out
+
+
+def _gather_steps(index: np.ndarray, row_bytes: int) -> Iterator[slice]:
+    """Yield parts of an index whose rows bring in a bounded part of a mapping."""
+    if len(index) == 0:
+        return
+    # A row counts twice, as it is and as the copy on its way, and with its
+    # neighbourhood if the row before it lies in another one.
+    where = index.astype(np.int64) * row_bytes // _FAULT_BYTES
+    moves = np.cumsum(np.diff(where, prepend=where[0] - 1) != 0)
+    brought = moves * _FAULT_BYTES + np.arange(len(index)) * 2 * row_bytes
+    cuts = np.flatnonzero(np.diff(brought // _GATHER_BYTES)) + 1
+    ends = [0, *cuts.tolist(), len(index)]
+    for start, stop in itertools.pairwise(ends):
+        yield slice(start, stop)
 
 
 class _Reader:

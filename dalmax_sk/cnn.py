@@ -117,9 +117,9 @@ class CNNClassifier(
         their frequency in y.
     device : str, default="auto"
         ``"auto"`` is CUDA where there is one, else the CPU; or ``"cpu"``, ``"cuda"``,
-        ``"cuda:1"`` …; or ``"multi"``: several GPUs through Hugging Face Accelerate, one
-        process each, in a script started by ``torchrun`` or ``accelerate launch``. The
-        net is that of one device up to rounding; inside the rounds of
+        ``"cuda:1"`` …; or ``"multi"``: several GPUs through Hugging Face Accelerate,
+        one process each, in a script started by ``torchrun`` or ``accelerate launch``.
+        The net is that of one device up to rounding; inside the rounds of
         :class:`~dalmax_sk.ActiveLearningClassifier` passes over data are shared too.
     amp : bool, default=False
         Mixed precision: bfloat16 where it is safe. Not used on tables.

@@ -5,18 +5,7 @@ import math
 
 import torch
 
-__all__ = [
-    "Uploader",
-    "autocast_dtype",
-    "bytes_at_peak",
-    "fits_on",
-    "free_bytes",
-    "is_out_of_memory",
-    "release_unused",
-    "resolve_device",
-    "to_device",
-    "to_host",
-]
+__all__ = ["fits_on", "resolve_device"]
 
 # Training data move to the GPU as a whole while they need less than this share of its
 # free memory; the rest is left to weights, activations and other processes.

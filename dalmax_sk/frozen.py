@@ -24,15 +24,7 @@ from dalmax_sk.devices import autocast_dtype
 from dalmax_sk.images.cache import RowStore, Stamp, file_stamp
 from dalmax_sk.nets import InputClassifier
 
-__all__ = [
-    "FeatureSource",
-    "FrozenFeatureCache",
-    "collect_features",
-    "embedding_token",
-    "get_frozen_cache",
-    "iter_features",
-    "set_frozen_cache_size",
-]
+__all__ = ["FrozenFeatureCache", "get_frozen_cache", "set_frozen_cache_size"]
 
 _DEFAULT_BYTES = 2**30
 # Samples whose features are put together at a time, and the bytes of them, at most.

@@ -302,7 +302,7 @@ def _sample_dropout(pool, n_samples, seed, owner):
 
 
 def _empty_samples(pool, n_samples, owner):
-    """Zeros (K, n, C), on the disk where memory does not suffice."""
+    """Array (K, n, C), on the disk where memory ends; zeros for classes not seen."""
     shape = (n_samples, len(pool), len(pool.classes))
     samples = allocate(
         shape,
@@ -310,7 +310,7 @@ def _empty_samples(pool, n_samples, owner):
         max_memory=pool.max_memory,
         what=f"{owner}: the {n_samples} samples of {len(pool):,} candidates",
     )
-    if not is_mapped(samples):
+    if not is_mapped(samples) and len(pool.network.columns) < len(pool.classes):
         samples[:] = 0
     return samples
 

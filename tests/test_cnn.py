@@ -98,9 +98,7 @@ def test_prediction_puts_dropout_and_batch_norm_at_rest(fitted, digits):
 def test_results_do_not_depend_on_batches(fitted, digits, monkeypatch):
     X = digits[0]
     expected = fitted.predict_proba_and_embeddings(X)
-    monkeypatch.setitem(
-        _inference._INFERENCE_VALUES, "cpu", 64 * 7
-    )
+    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 7)
     found = fitted.predict_proba_and_embeddings(X)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-5)

@@ -285,7 +285,11 @@ def test_no_token_with_trained_layers_before_the_last():
 
 @pytest.mark.parametrize(
     ("architecture", "where"),
-    [("resnet18", "layer3"), ("cifar_resnet18", "body.4"), ("mobilenet_v3_small", "features.5")],
+    [
+        ("resnet18", "layer3"),
+        ("cifar_resnet18", "body.4"),
+        ("mobilenet_v3_small", "features.5"),
+    ],
 )
 def test_nets_are_cut_at_a_layer(architecture, where):
     torch.manual_seed(0)

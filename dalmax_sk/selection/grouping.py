@@ -8,6 +8,7 @@ already. If points stand in groups, whole groups can be left out by their centre
 import numpy as np
 import torch
 
+from dalmax_sk._storage import rows_within
 from dalmax_sk.selection.arrays import (
     column_means,
     release_pages,
@@ -23,8 +24,8 @@ __all__ = ["Groups", "Meetings"]
 # Points of a group, about, and points a centre that it is learned from.
 _GROUP_ROWS = 256
 _SAMPLE_ROWS = 32
-# Rows copied together.
-_ROWS = 4096
+# Bytes of rows copied together.
+_BLOCK_BYTES = 4 * 2**20
 # Share of max_memory for two numbers a pair of groups.
 _PAIRS_SHARE = 1 / 8
 # Comparisons of squared distances allow for so much of the largest: far more than what
@@ -73,7 +74,7 @@ class Groups:
         self.starts = _pieces(np.bincount(labels, minlength=n_labels), rows)
         self.pool = new_rows(pool, size, room, "the points in another order")
         order = torch.from_numpy(self.order).to(pool.device)
-        for block in row_blocks(self.pool, _ROWS):
+        for block in row_blocks(self.pool, rows_within(self.pool, _BLOCK_BYTES)):
             self.pool[block] = take_rows(pool, order[block])
         release_pages(self.pool)
 
@@ -192,16 +193,21 @@ class Meetings:
         self.rows = max(
             1, max_memory // 8 // (8 * (4 * len(groups) + groups.pool.shape[1]))
         )
-        centers, radii = [], []
+        # Made beforehand: small results between large temporaries would keep the memory
+        # of these from being used again.
+        new = {"dtype": torch.float64, "device": self.device}
+        self.centers = torch.empty((len(groups), groups.pool.shape[1]), **new)
+        self.radius = torch.empty(len(groups.pool), **new)  # distances to the centres
+        self.largest = torch.empty(len(groups), **new)
         for group in range(len(groups)):
-            points = self._points(groups.rows(group))
-            release_pages(groups.pool[groups.rows(group)])
-            centers.append(points.mean(dim=0))
-            radii.append((points - centers[-1]).square_().sum(dim=1).sqrt_())
-        self.centers = torch.stack(centers)
+            rows = groups.rows(group)
+            points = self._points(rows)
+            release_pages(groups.pool[rows])
+            self.centers[group] = points.mean(dim=0)
+            points -= self.centers[group]
+            self.radius[rows] = points.square_().sum(dim=1).sqrt_()
+            self.largest[group] = self.radius[rows].max()
         self.norms = self.centers.square().sum(dim=1)
-        self.largest = torch.stack([radius.max() for radius in radii])  # (G,)
-        self.radius = torch.cat(radii)  # (n,) distance of each point to its centre
         reach = self.norms.sqrt() + self.largest
         self.slack = _TOLERANCE * float(4 * reach.max() ** 2)
         self.least = np.zeros((0, 0))  # of squared distances of candidates to centres
