@@ -32,6 +32,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # may change between the parts of one run without changing what was already done
 _FREE_PARAMS = (
     "checkpoint_dir",
+    "max_memory",
     "n_rounds",
     "oracle",
     "stopping",

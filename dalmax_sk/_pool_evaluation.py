@@ -208,7 +208,7 @@ class _Rows:
         self.what = "probabilities" if need == "proba" else "embeddings"
         self.n_rows = n_rows
         self.max_memory = max_memory
-        self.finalse = whose
+        self.whose = whose
         self.final = final
         self.array = None
         self.n_bad = 0
@@ -228,7 +228,7 @@ class _Rows:
                 (self.n_rows, *block.shape[1:]),
                 block.dtype,
                 max_memory=self.max_memory,
-                what=f"the {self.what} of {self.finalse}",
+                what=f"the {self.what} of {self.whose}",
             )
         self.array[start:stop] = block
         release_pages(self.array[start:stop])

@@ -131,7 +131,7 @@ def save_model(
         "input": dataclasses.asdict(estimator.input_spec_),
         "fitted": {
             name: np.asarray(getattr(estimator, name)).tolist()
-            for name in ("n_features_in_", "feature_names_in_")
+            for name in ("n_features_in_", "feature_names_in_", "n_fits_")
             if hasattr(estimator, name)
         },
         "history": estimator.history_,
@@ -217,6 +217,7 @@ def load_model(
         if "feature_names_in_" in fitted:
             names = np.asarray(fitted["feature_names_in_"], dtype=object)
             estimator.feature_names_in_ = names
+        estimator.n_fits_ = int(fitted.get("n_fits_", 1))  # 1: of older files
     return estimator
 
 

@@ -396,7 +396,9 @@ class Pool:
             what would work.
         """
         wanted = set(needs) - self._cache.keys()
-        if "head" in wanted and "embeddings" not in self._cache:
+        if "embeddings" not in self._cache and (
+            "head" in wanted or ("decision" in wanted and self._is_network())
+        ):
             wanted |= {"proba", "embeddings"}  # one pass for them and for its check
         if self._X is None and wanted - {"samples"}:
             raise self.missing(owner, min(wanted))
@@ -475,10 +477,9 @@ class Pool:
 
     def _make_decision(self, owner):
         """Return the linear decision function, after a look at whether it is one."""
-        final = last_step(self._estimator)
-        head = find_head(final, self.classes)
-        if head is not None and hasattr(final, "module_"):
+        if self._is_network():
             return self._make_head(owner)
+        head = find_head(last_step(self._estimator), self.classes)
         if head is None or self.embeddings.shape[1] != head.weight.shape[1]:
             raise self.missing(owner, "decision")
         final, X = self._split(safe_indexing(self._X, self.indices[:_N_CHECKED]))
@@ -489,6 +490,9 @@ class Pool:
         if not (tied | (head.columns[logits.argmax(axis=1)] == predicted)).all():
             raise self.missing(owner, "decision")
         return head
+
+    def _is_network(self):
+        return hasattr(last_step(self._estimator), "module_")
 
     def _make_network(self, owner):
         final = last_step(self._estimator)

@@ -108,6 +108,16 @@ def test_boolean_labels_and_warm_start(digits, tmp_path):
     check_same(loaded.fit(X, y > 0), clf.fit(X, y > 0), X)
 
 
+def test_a_warm_start_goes_on_as_if_nothing_had_happened(digits, tmp_path):
+    # the noise of shrink_perturb follows from the number of fits so far
+    clf = classifier(warm_start=True, shrink_perturb=(0.5, 0.1))
+    clf.fit(*digits).fit(*digits)
+    save_model(clf, tmp_path / "m")
+    loaded = load_model(tmp_path / "m", device="cpu")
+    assert loaded.n_fits_ == 2
+    check_same(loaded.fit(*digits), clf.fit(*digits), digits[0])
+
+
 def test_table_and_paths(image_folder, tmp_path):
     X, y = load_iris(return_X_y=True, as_frame=True)
     clf = classifier().fit(X, y)
@@ -257,6 +267,7 @@ def test_files_that_load_refuses(fitted, digits, tmp_path):
         ("input", {"rank": 4}),
         ("input", []),
         ("fitted", {"n_features_in_": "many"}),
+        ("fitted", {"n_fits_": "many"}),
         ("fitted", 3),
     ],
     ids=str,

@@ -158,3 +158,18 @@ def test_a_model_that_diverged_is_refused(table):
         ValueError, match=r"LogisticRegression has .* NaN or infinite .*diverged"
     ):
         DropQuery().query(Pool(model, X, np.arange(30), y[:30]), 1)
+
+
+def test_a_net_looks_at_the_candidates_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((40, 8, 8)), np.arange(40) % 2
+    net = CNNClassifier(max_epochs=1, random_state=0, device="cpu").fit(X[:9], y[:9])
+    rows = []
+
+    def counted(X, embeddings=True, given=net.iter_predictions):
+        rows.append(len(X))
+        return given(X, embeddings=embeddings)
+
+    monkeypatch.setattr(net, "iter_predictions", counted)
+    DropQuery().query(Pool(net, X, np.arange(9), y[:9], random_state=0), 3)
+    assert rows == [31]
