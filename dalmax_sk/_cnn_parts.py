@@ -272,7 +272,7 @@ def _make_data(clf, source, y_index, spec, device, team):
     )
     if valid_rows is None:
         return TrainingData(train)
-    batch_size = inference_batch_size(source.values_per_sample, device)
+    batch_size = inference_batch_size(source.values_per_sample, device, amp=clf.amp)
     valid = Batches(**common, rows=valid_rows, batch_size=batch_size)
     return TrainingData(train, valid)
 

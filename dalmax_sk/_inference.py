@@ -29,8 +29,8 @@ __all__ = [
 logger = logging.getLogger("dalmax_sk")
 
 # Numbers in one batch of inputs during inference. On a CPU that is 42 images of
-# 32×32×3, whose feature maps fit the cache (64 are as fast, 256 take a third longer);
-# on a GPU at most 8,192 of them, or 445 of 224×224×3.
+# 32×32×3 a thread, or 85 in 16 bits, so that the feature maps which a thread works on
+# fit its cache; on a GPU at most 8,192 of them, or 445 of 224×224×3.
 _INFERENCE_VALUES = {"cpu": 2**17, "cuda": 2**26}
 _INFERENCE_BATCH = {"cpu": (4, 1024), "cuda": (4, 8192)}  # smallest, largest
 # Share of a GPU's free memory that the activations of one batch may take, and the
@@ -47,14 +47,17 @@ def autocast(device, enabled):
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
-def inference_batch_size(values_per_sample, device):
+def inference_batch_size(values_per_sample, device, *, amp=False):
     """Return how many samples to look at together when no gradient is needed."""
     kind = "cpu" if device.type == "cpu" else "cuda"
     smallest, largest = _INFERENCE_BATCH[kind]
-    return min(largest, max(smallest, _INFERENCE_VALUES[kind] // values_per_sample))
+    n_values = _INFERENCE_VALUES[kind]
+    if kind == "cpu":
+        n_values *= torch.get_num_threads() * (2 if amp else 1)
+    return min(largest, max(smallest, n_values // values_per_sample))
 
 
-def fitting_batch_size(forward, source, device):
+def fitting_batch_size(forward, source, device, *, amp=False):
     """Return `inference_batch_size`, or less where memory is short.
 
     Parameters
@@ -64,8 +67,10 @@ def fitting_batch_size(forward, source, device):
         whose batches are small in any case.
     source : TensorSource or FileSource
     device : torch.device
+    amp : bool
+        Whether `forward` computes in 16 bits, which take half the room.
     """
-    size = inference_batch_size(source.values_per_sample, device)
+    size = inference_batch_size(source.values_per_sample, device, amp=amp)
     if device.type != "cuda":
         return size
     probe = source.take(slice(0, _N_PROBED)).to(device)

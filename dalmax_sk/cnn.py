@@ -530,7 +530,7 @@ class CNNClassifier(
             make_batches = self._feature_batches
             seen = FeatureSource.example(self.module_)
         forward = outputs_of(self.module_, **options)
-        size = fitting_batch_size(forward, seen, self.device_)
+        size = fitting_batch_size(forward, seen, self.device_, amp=self.net_.amp)
 
         def run(parts, batch_size):
             return iter_outputs(

@@ -455,7 +455,7 @@ def _compute(
         # NumPy has no bfloat16, and arrays are what comes back.
         return (features.view(torch.int16) if _is_half(features) else features,)
 
-    size = fitting_batch_size(forward, chosen, device)
+    size = fitting_batch_size(forward, chosen, device, amp=amp)
     batches = sequential_batches(chosen, size, device)
     out = None
     for start, stop, (features,) in iter_results(forward, batches):

@@ -301,6 +301,24 @@ def test_several_threads(paths):
     assert cache.nbytes <= cache.max_bytes
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_small_files_are_decoded_by_one_thread(paths, monkeypatch, small):
+    n_bytes = sum(os.path.getsize(path) for path in paths)
+    monkeypatch.setattr(cache_module, "_SMALL_BYTES", n_bytes / 12 + (1 if small else 0))
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+    numbers = []
+
+    def executor(n_threads):
+        numbers.append(n_threads)
+        return ThreadPoolExecutor(n_threads)
+
+    monkeypatch.setattr(cache_module, "ThreadPoolExecutor", executor)
+    reds = ImageCache(2**20).load(paths, image_size=SIZE)[:, 0, 0, 0]
+    assert_array_equal(reds, 10 * np.arange(12))
+    assert find_broken_images(paths) == []
+    assert numbers == [1 if small else 3] * 2
+
+
 def load_in_worker(paths):
     return get_image_cache().load(paths, image_size=SIZE), os.getpid()
 

@@ -244,6 +244,12 @@ def test_batches_on_a_gpu_follow_the_free_memory(monkeypatch):
     assert inference_batch_size(large, cuda) == 2**26 // large
 
 
-def test_batches_on_a_cpu_need_no_probe():
+@pytest.mark.parametrize(
+    ("n_threads", "amp", "size"),
+    [(1, False, 42), (2, False, 85), (1, True, 85), (2, True, 170), (64, False, 1024)],
+)
+def test_batches_on_a_cpu_need_no_probe(monkeypatch, n_threads, amp, size):
+    # each thread has a cache, and numbers of 16 bits fill half of it
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     source = TensorSource(torch.zeros(2, 3, 32, 32), 1)
-    assert fitting_batch_size(None, source, CPU) == 42
+    assert fitting_batch_size(None, source, CPU, amp=amp) == size

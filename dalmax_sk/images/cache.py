@@ -48,6 +48,10 @@ _DEFAULT_BYTES = 2**30
 # Files decoded between two progress reports, and files a thread takes at a time.
 _WAVE = 512
 _TASK = 8
+# Smaller files, on average, are decoded by one thread: with so little to do between
+# Python's own steps, which run one at a time, several hinder each other. (JPEGs of
+# 64×64 pixels have 1.5 kB, those of 128×128 3 kB.)
+_SMALL_BYTES = 2048
 # find_broken_images holds at most about this many bytes of pixels at a time.
 _CHECK_BYTES = 2**26
 
@@ -232,7 +236,12 @@ class ImageCache:
         def decode(row: int) -> None:
             out[row] = decode_image(files[row][1], image_size=shape[:2], mode=mode)
 
-        failures = _in_threads(decode, missing, tell=tell and len(missing) > _WAVE)
+        failures = _in_threads(
+            decode,
+            missing,
+            n_bytes=sum(stamp[1] for row in missing if (stamp := stamps[row])),
+            tell=tell and len(missing) > _WAVE,
+        )
         broken = {row for row, _ in failures}
         decoded = [row for row in missing if row not in broken]
         if decoded and self._max_bytes:
@@ -423,7 +432,9 @@ def find_broken_images(
         def decode(row: int) -> None:
             decode_image(names[row], mode=mode)
 
-        rows = _in_threads(decode, range(len(names)), tell=True)
+        stamps = [file_stamp(name) for name in names]
+        n_bytes = sum(stamp[1] for stamp in stamps if stamp)
+        rows = _in_threads(decode, range(len(names)), n_bytes=n_bytes, tell=True)
         return [(names[row], reason) for row, reason in rows]
 
     cache = get_image_cache() if cache is None else cache
@@ -438,9 +449,12 @@ def find_broken_images(
 
 
 def _in_threads(
-    function: Callable[[int], None], rows: Sequence[int], *, tell: bool
+    function: Callable[[int], None], rows: Sequence[int], *, n_bytes: int, tell: bool
 ) -> list[tuple[int, str]]:
-    """Call `function` on each row in threads; return (row, reason) of the failures."""
+    """Call `function` on each row in threads; return (row, reason) of the failures.
+
+    `n_bytes` is the size of all the files together.
+    """
 
     def run(task: Sequence[int]) -> list[tuple[int, str]]:
         failed = []
@@ -454,7 +468,8 @@ def _in_threads(
     failures: list[tuple[int, str]] = []
     if not rows:
         return failures
-    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+    n_threads = joblib.cpu_count() if n_bytes >= _SMALL_BYTES * len(rows) else 1
+    with ThreadPoolExecutor(n_threads) as pool:
         # Wave by wave: the progress is known, and an interrupt waits for one wave only.
         for start in range(0, len(rows), _WAVE):
             wave = rows[start : start + _WAVE]

@@ -85,14 +85,18 @@ class InputClassifier(nn.Module):
 
     def prepare(self, x: Tensor) -> Tensor:
         """Normalise a raw batch, (n, channels, H, W) or (n, n_columns)."""
-        if x.dtype == torch.uint8:
-            x = x.to(self.mean.dtype).div_(255)
+        raw = x
         x = x.to(self.mean.dtype)
+        if raw.dtype == torch.uint8:
+            x.div_(255)
         if x.ndim == 2:
             return (x - self.mean) / self.std
         if self.image_size is not None and x.shape[2:] != self.image_size:
             x = interpolate(x, self.image_size, mode="bilinear", antialias=True)
-        return (x - _as_map(self.mean, x)).div_(_as_map(self.std, x))
+        mean, std = _as_map(self.mean, x), _as_map(self.std, x)
+        # What was made here is worked on in place; the caller's batch is left alone.
+        x = x - mean if x is raw else x.sub_(mean)
+        return x.div_(std)
 
     @property
     def num_features(self) -> int:
