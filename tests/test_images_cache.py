@@ -304,7 +304,9 @@ def test_several_threads(paths):
 @pytest.mark.parametrize("small", [True, False])
 def test_small_files_are_decoded_by_one_thread(paths, monkeypatch, small):
     n_bytes = sum(os.path.getsize(path) for path in paths)
-    monkeypatch.setattr(cache_module, "_SMALL_BYTES", n_bytes / 12 + (1 if small else 0))
+    monkeypatch.setattr(
+        cache_module, "_SMALL_BYTES", n_bytes / 12 + (1 if small else 0)
+    )
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     numbers = []
 

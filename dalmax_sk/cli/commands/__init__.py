@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dalmax_sk._version import __version__
+from dalmax_sk.cli.allocator import keep_freed_memory
 from dalmax_sk.cli.commands.compare import compare
 from dalmax_sk.cli.commands.evaluate import evaluate
 from dalmax_sk.cli.commands.report import report
@@ -71,6 +72,7 @@ def main() -> None:
     # the cores that others need: on a busy machine the small nets of active learning
     # train some twenty times slower that way, and on an idle one no faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         # File names may hold characters that the terminal cannot show.
         if hasattr(stream, "reconfigure"):
