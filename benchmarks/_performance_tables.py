@@ -321,10 +321,20 @@ def job_words(rows):
     reached = rows[rows["part"] == "accuracy at the end"]
     values = zip(reached["version"], pd.to_numeric(reached["value"]), strict=True)
     words = "; ".join(f"{version} {value:.2f} %" for version, value in values)
-    picks = rows[rows["part"] == "picks"]["note"]
-    who = "All versions picked" if picks.nunique() == 1 else "Not all versions picked"
-    picked = f" {who} the same images in the same order." if len(picks) > 1 else ""
+    picks = rows[rows["part"] == "picks"].set_index("version")["note"]
+    first = picks.index[0]
+    same = [version for version in picks.index[1:] if picks[version] == picks[first]]
+    other = [version for version in picks.index[1:] if version not in same]
+    picked = ""
+    if same:
+        picked += f" {_and(same)} picked the same images in the same order as {first}."
+    if other:
+        picked += f" {_and(other)} picked other images than {first}."
     return f"Accuracy on the test images at the end: {words}.{picked}"
+
+
+def _and(versions):
+    return " and ".join(f"'{version}'" for version in versions)
 
 
 def draw_round(rows, settings):
