@@ -41,10 +41,11 @@ def in_batches(X, size):
 
 def test_iter_predictions_are_the_whole_in_parts(fitted, images, monkeypatch):
     X = images[0]
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 50)
+    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 48)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     proba, embeddings = fitted.predict_proba_and_embeddings(X)
     parts = list(fitted.iter_predictions(X))
-    assert [part[:2] for part in parts] == [(0, 50), (50, 100), (100, 120)]
+    assert [part[:2] for part in parts] == [(0, 48), (48, 96), (96, 120)]
     np.testing.assert_array_equal(np.concatenate([p[2] for p in parts]), proba)
     np.testing.assert_array_equal(np.concatenate([p[3] for p in parts]), embeddings)
     assert parts[0][2].dtype == np.float64
@@ -61,7 +62,7 @@ def test_iter_predictions_checks_at_the_call(fitted, images):
 
 
 def test_the_caller_is_not_in_inference_mode_between_parts(fitted, images, monkeypatch):
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 50)
+    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 48)
     for _ in fitted.iter_predictions(images[0]):
         assert not torch.is_inference_mode_enabled()
         assert torch.is_grad_enabled()
@@ -246,7 +247,7 @@ def test_batches_on_a_gpu_follow_the_free_memory(monkeypatch):
 
 @pytest.mark.parametrize(
     ("n_threads", "amp", "size"),
-    [(1, False, 42), (2, False, 85), (1, True, 85), (2, True, 170), (64, False, 1024)],
+    [(1, False, 32), (2, False, 80), (1, True, 80), (2, True, 160), (64, False, 1024)],
 )
 def test_batches_on_a_cpu_need_no_probe(monkeypatch, n_threads, amp, size):
     # each thread has a cache, and numbers of 16 bits fill half of it
