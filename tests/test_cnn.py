@@ -222,11 +222,11 @@ def test_progress_is_reported(fitted, digits, monkeypatch):
     names = ["lr", "seconds", "train_accuracy", "train_loss"]
     assert seen == [("epoch", 1, 2, names), ("epoch", 2, 2, names)]
     seen.clear()
-    values = _inference._INFERENCE_VALUES
-    monkeypatch.setitem(values, "cpu", 64 * 150)
+    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 160)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with progress.listen(listener):
         fitted.predict(digits[0])
-    assert seen == [("pool", 150, 300, []), ("pool", 300, 300, [])]
+    assert seen == [("pool", 160, 300, []), ("pool", 300, 300, [])]
 
 
 def test_verbose_logs_epochs(digits, caplog, capsys):
