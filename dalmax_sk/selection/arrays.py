@@ -205,9 +205,8 @@ def _sharing(array: np.ndarray) -> torch.Tensor:
 
 def _converted_in_blocks(array: np.ndarray, name: str, max_memory: int) -> np.ndarray:
     """Return a mapped array in a type and layout that torch takes, itself if it can."""
-    wanted = np.dtype(np.float64)
-    if array.dtype.kind == "f" and array.dtype.itemsize <= 4:
-        wanted = np.dtype(np.float32)
+    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    wanted = np.dtype("float32" if narrow else "float64")
     if array.dtype == wanted and all(stride >= 0 for stride in array.strides):
         return array
     out = allocate(

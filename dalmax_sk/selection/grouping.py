@@ -195,10 +195,10 @@ class Meetings:
         )
         # Made beforehand: small results between large temporaries would keep the memory
         # of these from being used again.
-        new = {"dtype": torch.float64, "device": self.device}
-        self.centers = torch.empty((len(groups), groups.pool.shape[1]), **new)
-        self.radius = torch.empty(len(groups.pool), **new)  # distances to the centres
-        self.largest = torch.empty(len(groups), **new)
+        new = torch.zeros((), dtype=torch.float64, device=self.device).new_empty
+        self.centers = new(len(groups), groups.pool.shape[1])
+        self.radius = new(len(groups.pool))  # distances to the centres
+        self.largest = new(len(groups))
         for group in range(len(groups)):
             rows = groups.rows(group)
             points = self._points(rows)

@@ -29,8 +29,8 @@ def _entries_above(
         return i, j
     # NumPy finds few among many several times as fast.
     flat = np.flatnonzero(np.greater(tile.numpy(), floor.numpy()))
-    i, j = np.divmod(flat, tile.shape[1])
-    return torch.from_numpy(i), torch.from_numpy(j)
+    rows, columns = np.divmod(flat, tile.shape[1])
+    return torch.from_numpy(rows), torch.from_numpy(columns)
 
 
 class KeptRows:

@@ -211,8 +211,7 @@ class LazyGreedy:
             if self.fresh[top] != step:
                 stale = rivals[self.fresh[rivals] != step]
                 if len(stale) > width:
-                    most = np.argpartition(-self.bound[stale], width)[:width]
-                    stale = stale[most]
+                    stale = stale[np.argpartition(-self.bound[stale], width)[:width]]
                 self._renew(stale)
                 width = min(2 * width, _MOST)
                 continue
@@ -262,7 +261,7 @@ class LazyGreedy:
         may = self.meetings.of_candidates(at)  # (k, G)
         gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
         self.kept.begin(index)
-        for first, last in self.groups.spans(may.any(axis=0), self.tile[1]):
+        for first, last in self.groups.spans(np.any(may, axis=0), self.tile[1]):
             block = self.groups.rows(first, last)
             some = np.flatnonzero(may[:, first : last + 1].any(axis=1))
             which = torch.from_numpy(some).to(at.device)
@@ -313,8 +312,8 @@ class LazyGreedy:
                 torch.sub(tile, self._floor[block, None], out=turned).clamp_min_(0.0)
                 gains[other] += turned.T.mv(self._weight[block]).to(torch.float64)
                 gains[block] += self._add_up(tile, other)
-        first = np.flatnonzero(self.bound > 0.0)
-        self._lower(first, gains[torch.from_numpy(first).to(device)])
+        index = np.flatnonzero(self.bound > 0.0)
+        self._lower(index, gains[torch.from_numpy(index).to(device)])
 
     def _gain(self, candidate: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Return what a candidate adds exactly, and where: see :meth:`_next`."""
