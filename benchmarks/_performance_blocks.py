@@ -148,4 +148,8 @@ PERFORMANCE = {
     "round_machine": (machine, "round"),
     "round_parts": (parts, "round"),
     "round_selection": (selection, "round"),
+    "main_job": (main_job,),
+    "large_pool": (large_pool,),
+    "refit_digits": (refit, "refit_digits"),
+    "refit_images": (refit, "refit_images"),
 }
