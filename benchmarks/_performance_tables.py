@@ -132,7 +132,11 @@ def left_out(rows):
     if not len(found):
         return "No strategy was left out."
     lines = [f"- {row.strategy}: {row.note}." for row in found.itertuples()]
-    return "\n".join(["Left out, as they would have taken too long:", "", *lines])
+    why = (
+        "Left out, as they would have taken too long if their time had gone on growing "
+        "as it did from a smaller pool to this one (of a moment, that says little):"
+    )
+    return "\n".join([why, "", *lines])
 
 
 def rate_medians(rates):

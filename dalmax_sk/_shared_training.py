@@ -245,7 +245,7 @@ class _WholeBatchNorm:
     """
 
     def forward(self, x):
-        if not self.training:
+        if not self.training or not _is_divided(self):
             return super().forward(x)
         given, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [axis for axis in range(x.ndim) if axis != 1]
@@ -273,6 +273,25 @@ class _WholeBatchNorm:
         self.running_var.lerp_(var, momentum)
 
 
+class _WholeBatchNormOnGPU(nn.SyncBatchNorm):
+    """Normalises by mean and variance over the whole batch, on GPUs."""
+
+    def forward(self, x):
+        if not _is_divided(self):
+            return self.plain_class.forward(self, x)
+        return super().forward(x)
+
+
+def _is_divided(layer):
+    """Tell whether the rows of a batch are dealt out to the processes.
+
+    If each has all of them, a sum over the processes counts every row several times:
+    the unbiased variance would be that of a larger batch.
+    """
+    part = layer.shared_batches.part
+    return part is not None and part.count > 1
+
+
 def _shared(mixin, plain):
     return type(f"_{mixin.__name__}_{plain.__name__}", (mixin, plain), {})
 
@@ -294,10 +313,10 @@ def _share_layers(module, batches):
             layer.plain_class, layer.shared_batches = plain, batches
             layer.__class__ = _WHOLE_DROPOUTS[plain]
         elif plain in _WHOLE_NORMS:
-            layer.plain_class = plain
+            layer.plain_class, layer.shared_batches = plain, batches
             layer.process_group = dist.group.WORLD
             on_cpu = batches.device.type == "cpu"
-            layer.__class__ = _WHOLE_NORMS[plain] if on_cpu else nn.SyncBatchNorm
+            layer.__class__ = _WHOLE_NORMS[plain] if on_cpu else _WholeBatchNormOnGPU
 
 
 def _unshare_layers(module):

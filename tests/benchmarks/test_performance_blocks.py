@@ -24,7 +24,7 @@ def write(path, columns, *rows, head=()):
 
 def test_a_missing_file_is_an_error(blocks, renderer):
     for make, *arguments in blocks.PERFORMANCE.values():
-        with pytest.raises(FileNotFoundError, match=r"csv is missing, and a block of"):
+        with pytest.raises(FileNotFoundError, match=r"(csv|json) is missing, and a block"):
             make(renderer, *arguments)
 
 
