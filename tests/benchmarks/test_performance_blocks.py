@@ -24,7 +24,9 @@ def write(path, columns, *rows, head=()):
 
 def test_a_missing_file_is_an_error(blocks, renderer):
     for make, *arguments in blocks.PERFORMANCE.values():
-        with pytest.raises(FileNotFoundError, match=r"(csv|json) is missing, and a block"):
+        with pytest.raises(
+            FileNotFoundError, match=r"(csv|json) is missing, and a block"
+        ):
             make(renderer, *arguments)
 
 
