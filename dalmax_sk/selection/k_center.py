@@ -141,7 +141,7 @@ def k_center_greedy(
     Ties are exact: two squared distances are equal, or they are not. Distances that are
     equal in exact arithmetic but not in float64 are no ties.
 
-    An `X` that is mapped from a file (:class:`numpy.memmap`) is read in blocks and
+    An `X` that is mapped from a file (``numpy.memmap``) is read in blocks and
     never copied whole; resident memory stays at the blocks and about 50 bytes a row.
 
     References
