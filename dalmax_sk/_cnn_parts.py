@@ -208,7 +208,9 @@ def _out_of_memory_advice(clf, spec, device, message):
     return (
         f"Training ran out of memory on {device} with batches of {clf.batch_size} "
         f"samples of shape {tuple(spec.shape)}. Pass {', '.join(ways[:-1])} or "
-        f"{ways[-1]}, or free memory that other programs hold. ({cause})"
+        f"{ways[-1]}, or free memory that other programs hold. A run with a checkpoint "
+        "goes on where it was if it is called again as it was; with other settings it "
+        f"is another run and begins anew. ({cause})"
     )
 
 

@@ -200,7 +200,8 @@ def exact_nearest(
     nearest = torch.full(
         (len(index),), torch.inf, dtype=torch.float64, device=pool.device
     )
-    for others in centers.to(torch.float64).split(columns):
+    for given in centers.split(columns):
+        others = given.to(torch.float64)  # not all of them at once
         shifted_others = centred(others, origin, torch.float64)
         for at, best in zip(index.split(rows), nearest.split(rows), strict=True):
             points = rows_at(pool, at).to(torch.float64)
