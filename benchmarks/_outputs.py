@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dalmax_sk._atomic import replacing, write_text
+from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk.evaluation import compare
 from dalmax_sk.reports import describe_hardware, describe_versions
 

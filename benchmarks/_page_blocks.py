@@ -7,7 +7,7 @@ measures writes what stands between.
 import re
 from pathlib import Path
 
-from dalmax_sk._atomic import write_text
+from dalmax_sk._base.files import write_text
 
 GUIDE = Path(__file__).parents[1] / "docs" / "user_guide"
 

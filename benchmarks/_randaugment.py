@@ -16,7 +16,7 @@ References
 
 import torch
 
-from dalmax_sk.augment import random_crop_flip
+from dalmax_sk.cnn import random_crop_flip
 
 #: Strengths are drawn from 1 to 9, of 10.
 LEVELS = 10

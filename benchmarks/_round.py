@@ -10,7 +10,7 @@ from _clock import Clock, patched
 from _work import PARTS
 
 import dalmax_sk.active_learning
-import dalmax_sk.posterior
+import dalmax_sk.pool.posterior
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.images import get_image_cache
 from dalmax_sk.strategies import QueryStrategy
@@ -182,7 +182,7 @@ class RoundMeter:
             (QueryStrategy, "query", counted("selection")),
             (cnn, "fit", lambda fit: self._shared_fit(fit, clock)),
             (
-                dalmax_sk.posterior,
+                dalmax_sk.pool.posterior,
                 "sample_posterior",
                 lambda make: self._shared_samples(make, clock, needs),
             ),
@@ -330,7 +330,7 @@ class RoundMeter:
             with clock.pause():
                 state = pool.model_random_state.get_state()[1].tobytes()
                 rows = hash(pool.indices.tobytes())
-                key = "samples", posterior, n_samples, hash(state), rows
+                key = "posterior_proba", posterior, n_samples, hash(state), rows
                 known = self._known.get(key)
             if known is not None:
                 clock.credit("pool pass", known[0])

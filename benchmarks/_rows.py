@@ -12,7 +12,7 @@ from datetime import date
 import torch
 from _outputs import command_line
 
-from dalmax_sk._atomic import replacing
+from dalmax_sk._base.files import replacing
 from dalmax_sk.reports import describe_hardware, describe_versions
 
 __all__ = ["Rows", "header_lines"]

@@ -52,8 +52,9 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._atomic import replacing, write_text
-from dalmax_sk.evaluation import BudgetCurves, _curve_draws, forecast
+from dalmax_sk._base.files import replacing, write_text
+from dalmax_sk.evaluation import BudgetCurves, forecast
+from dalmax_sk.evaluation.extrapolation import curve_draws as _curve_draws
 from dalmax_sk.evaluation.forecasting import why_no_forecast
 from dalmax_sk.strategies import get_strategy
 

@@ -25,7 +25,7 @@ import torch
 from _rates import matrix_rate, net_flops
 from _rows import Rows, header_lines
 
-from dalmax_sk._atomic import replacing
+from dalmax_sk._base.files import replacing
 from dalmax_sk.evaluation import BudgetCurves
 
 NET = "cifar_resnet18"

@@ -31,8 +31,8 @@ from _rates import matrix_rate, memory_rates
 from _rows import Rows, header_lines
 from scipy.special import softmax
 
-from dalmax_sk._atomic import replacing, write_text
-from dalmax_sk._rounds import status_bytes
+from dalmax_sk._base.files import replacing, write_text
+from dalmax_sk._base.processes import status_bytes
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import Filtered, MaxHerding, QueryStrategy, get_strategy
 

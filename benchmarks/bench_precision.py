@@ -24,9 +24,9 @@ from _plain_loops import architecture_of
 from _rows import Rows, header_lines
 
 from dalmax_sk import CNNClassifier
-from dalmax_sk._atomic import replacing
-from dalmax_sk.evaluation._paired_tests import paired_p_value
-from dalmax_sk.evaluation._resampling import mean_interval, resample_weights
+from dalmax_sk._base.files import replacing
+from dalmax_sk.evaluation.statistics.paired_tests import paired_p_value
+from dalmax_sk.evaluation.statistics.resampling import mean_interval, resample_weights
 from dalmax_sk.selection import top_n
 from dalmax_sk.strategies import uncertainty_scores
 

@@ -185,7 +185,7 @@ def make_pool(data: Inputs) -> Pool:
         labeled_embeddings=data.labeled_embeddings,
         labeled_proba=data.labeled_proba,
         y_labeled=data.y_labeled,
-        samples=data.samples,
+        posterior_proba=data.samples,
         head=(data.weight, data.bias),
         random_state=0,
     )

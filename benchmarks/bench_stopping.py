@@ -31,7 +31,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._atomic import replacing, write_text
+from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk.stopping import (
     AllOf,
     Budget,

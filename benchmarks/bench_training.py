@@ -44,7 +44,8 @@ from _plain_loops import (
 from _rows import Rows, header_lines
 from bench_round import write_images
 
-from dalmax_sk import CNNClassifier, progress
+from dalmax_sk import CNNClassifier
+from dalmax_sk._base import progress
 from dalmax_sk.images import (
     get_image_cache,
     load_image_paths,
@@ -303,7 +304,7 @@ def bench_samples(key, images, arguments):
     strategy = BayesianSampling(n_samples=N_SAMPLES, posterior="dropout")
     contestants = {
         "probabilities and embeddings": lambda: pool().prepare(["proba", "embeddings"]),
-        f"{N_SAMPLES} dropout samples": lambda: pool().sample_proba(
+        f"{N_SAMPLES} dropout samples": lambda: pool().posterior_proba(
             "dropout", N_SAMPLES
         ),
         f"BALD query, {N_SAMPLES} samples": lambda: strategy.query(pool(), n_picks),

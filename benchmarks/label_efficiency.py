@@ -41,9 +41,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
-from dalmax_sk._atomic import write_text
-from dalmax_sk.datasets import make_digits_folder
-from dalmax_sk.images import load_image_paths
+from dalmax_sk._base.files import write_text
+from dalmax_sk.images import load_image_paths, make_digits_folder
 from dalmax_sk.reports import ConfusionHeatmapDisplay
 from dalmax_sk.strategies import UncertaintySampling, get_strategy
 

@@ -40,7 +40,7 @@ FLAGS = (
 DRIVER = """
 import json, runpy, sys, time
 started = time.perf_counter()
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 decoded = 0.0
 def note(stage, done, total, info):
     global decoded

@@ -40,7 +40,7 @@ from _result_tables import (
 )
 from PIL import Image
 
-from dalmax_sk._atomic import replacing, write_text
+from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk.evaluation import BudgetCurves, area_under_budget_curve
 from dalmax_sk.reports import BudgetCurveDisplay
 

@@ -17,13 +17,16 @@ import numpy as np
 from sklearn.datasets import load_diabetes, load_iris, load_wine, make_classification
 from sklearn.preprocessing import StandardScaler
 
-from dalmax_sk import progress
-from dalmax_sk.reinforcement import FEATURE_NAMES, train_policy
+from dalmax_sk._base import progress
+from dalmax_sk.strategies.reinforcement import FEATURE_NAMES, train_policy
 
 SEED = 20260101
 N_SYNTHETIC = 16
 DEFAULT_OUTPUT = (
-    Path(__file__).parents[1] / "dalmax_sk" / "reinforcement" / "default_policy.json"
+    Path(__file__).parents[1]
+    / "dalmax_sk"
+    / "strategies/reinforcement"
+    / "default_policy.json"
 )
 
 

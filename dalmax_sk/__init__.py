@@ -1,7 +1,6 @@
 """Deep active learning that behaves like scikit-learn."""
 
-from importlib import import_module
-
+from dalmax_sk._base.lazy import lazy_names
 from dalmax_sk._version import __version__
 
 __all__ = [
@@ -11,19 +10,10 @@ __all__ = [
     "__version__",
 ]
 
-# name -> module; loaded when first asked for: torch and scikit-learn take seconds
+# loaded when first asked for: torch and scikit-learn take seconds
 _HOMES = {
     "ActiveLearningClassifier": "dalmax_sk.active_learning",
-    "CNNClassifier": "dalmax_sk.cnn",
-    "ImageEmbedder": "dalmax_sk.embedder",
+    "CNNClassifier": "dalmax_sk.cnn.classifier",
+    "ImageEmbedder": "dalmax_sk.features",
 }
-
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, globals())

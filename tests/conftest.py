@@ -62,7 +62,7 @@ def peak_growth():
 
     def run(setup, measured):
         script = (
-            "from dalmax_sk._rounds import peak_bytes\n"
+            "from dalmax_sk._base.processes import peak_bytes\n"
             f"{setup}\nbefore = peak_bytes()\n{measured}\n"
             "print((peak_bytes() - before) // 1024)"
         )

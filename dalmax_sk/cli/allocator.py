@@ -4,7 +4,7 @@ import ctypes
 import os
 import platform
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["tune_malloc"]
 
 # glibc's number and environment variable of a setting -> bytes. Blocks of up to 32 MB,
 # the most that it accepts, come from the heap, of which up to 256 MB stay when they are
@@ -15,7 +15,7 @@ _SETTINGS = {
 }
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Keep what one batch frees for the next one.
 
     The tensors of a batch take some ten megabytes each. Left to itself, glibc returns

@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from dalmax_sk._atomic import replacing
+from dalmax_sk._base.files import replacing
+from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.checks import as_flag, command_line
-from dalmax_sk.cli.data import (
+from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.flags.checks import as_flag, command_line
+from dalmax_sk.cli.flags.settings import CompareSettings
+from dalmax_sk.cli.run.data import (
     RunData,
     check_same_images,
     list_run_data,
     read_run_data,
 )
-from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.model import check_model, make_classifier
-from dalmax_sk.cli.output_folder import OutputFolder
-from dalmax_sk.cli.records import FORMAT, check_keys
-from dalmax_sk.cli.screen import Screen
-from dalmax_sk.cli.settings import CompareSettings
+from dalmax_sk.cli.run.model import check_model, make_classifier
+from dalmax_sk.cli.run.output_folder import OutputFolder
+from dalmax_sk.cli.run.records import FORMAT, check_keys
 from dalmax_sk.evaluation import BudgetCurves, Comparison, budget_curve, compare
-from dalmax_sk.pool import DEFAULT_MAX_MEMORY
 from dalmax_sk.reports import (
     BudgetCurveDisplay,
     CriticalDifferenceDisplay,
@@ -36,7 +36,7 @@ from dalmax_sk.reports import (
     write_comparison_page,
     write_run_json,
 )
-from dalmax_sk.reports._drawing import write_pdf
+from dalmax_sk.reports.displays.drawing import write_pdf
 from dalmax_sk.strategies import get_strategy
 
 __all__ = ["KIND", "compare_strategies"]
@@ -70,19 +70,19 @@ _OUTPUTS = (
 
 
 def compare_strategies(
-    given: Mapping[str, Any], *, resume: bool, overwrite: bool, screen: Screen
+    given: Mapping[str, Any], *, resume: bool, overwrite: bool, screen: Console
 ) -> None:
     """Run strategies against each other and write what came of it.
 
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.checks.check_flags` returns them.
+        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
     resume : bool
         Take the settings that are not given from the comparison in the folder.
     overwrite : bool
         Replace the comparison in the folder.
-    screen : Screen
+    screen : Console
         Where to write for the user.
 
     Raises
@@ -163,7 +163,7 @@ def _settings(
     return settings
 
 
-def _with_baseline(settings: CompareSettings, screen: Screen) -> CompareSettings:
+def _with_baseline(settings: CompareSettings, screen: Console) -> CompareSettings:
     """Check all names at once, and see to it that the baseline takes part."""
     problems = []
     for name in [*settings.types, settings.baseline]:
@@ -186,7 +186,7 @@ def _with_baseline(settings: CompareSettings, screen: Screen) -> CompareSettings
     return settings
 
 
-def _without_doubles(settings: CompareSettings, screen: Screen) -> list[str]:
+def _without_doubles(settings: CompareSettings, screen: Console) -> list[str]:
     """Return the names with one for each strategy; of two the baseline's stays."""
     found: dict[str, str] = {}
     if settings.baseline in settings.types:
@@ -218,7 +218,7 @@ class _Experiment:
         run.json of the comparison that is gone on with.
     folder : OutputFolder
         Where to write; locked.
-    screen : Screen
+    screen : Console
         Where to write for the user.
     """
 
@@ -230,7 +230,7 @@ class _Experiment:
         n_initial: int,
         stored: Mapping[str, Any] | None,
         folder: OutputFolder,
-        screen: Screen,
+        screen: Console,
     ) -> None:
         self._settings, self._data, self._n_initial = settings, data, n_initial
         self._folder, self._screen = folder, screen

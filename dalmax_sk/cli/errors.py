@@ -4,7 +4,7 @@ import sys
 import traceback
 from pathlib import Path
 
-__all__ = ["UsageError", "is_memory_short", "is_mendable"]
+__all__ = ["UsageError", "is_memory_short", "is_user_error"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -19,12 +19,12 @@ def is_memory_short(error: BaseException) -> bool:
         return True
     if "torch" not in sys.modules:  # loading it takes seconds, and it raised nothing
         return False
-    from dalmax_sk.devices import is_out_of_memory
+    from dalmax_sk._base.devices import is_out_of_memory
 
     return bool(is_out_of_memory(error))
 
 
-def is_mendable(error: BaseException) -> bool:
+def is_user_error(error: BaseException) -> bool:
     """Tell whether `error` is a check's message to the user rather than a defect.
 
     The package's own checks, and scikit-learn's parameter checks, raise standard
@@ -42,7 +42,7 @@ def is_mendable(error: BaseException) -> bool:
     bool
     """
     # At run time: importing it costs a second that `--help` need not pay.
-    from dalmax_sk._sklearn_compat import InvalidParameterError
+    from dalmax_sk._base.sklearn_compat import InvalidParameterError
 
     if isinstance(error, UsageError | InvalidParameterError):
         return True

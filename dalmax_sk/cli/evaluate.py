@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalmax_sk._atomic import write_text
-from dalmax_sk.cli.checks import as_flag, command_line
-from dalmax_sk.cli.data import check_no_class_empty, drop_broken, list_split
+from dalmax_sk._base.files import write_text
+from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.evaluation_files import (
+from dalmax_sk.cli.flags.checks import as_flag, command_line
+from dalmax_sk.cli.run.data import check_no_class_empty, drop_broken, list_split
+from dalmax_sk.cli.run.evaluation_files import (
     EVALUATION_FILES,
     predict,
     write_evaluation_files,
 )
-from dalmax_sk.cli.output_folder import OutputFolder, listed
-from dalmax_sk.cli.records import FORMAT, read_record
-from dalmax_sk.cli.screen import Screen
+from dalmax_sk.cli.run.output_folder import OutputFolder, listed
+from dalmax_sk.cli.run.records import FORMAT, read_record
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.persistence import load_model
+from dalmax_sk.cnn.persistence import load_model
 from dalmax_sk.reports import describe_hardware, describe_versions, to_json, write_infos
 
 __all__ = ["KIND", "evaluate", "find_model"]
@@ -29,16 +29,16 @@ KIND = "test of a model on an image folder"
 _SUFFIXES = (".safetensors", ".json")
 
 
-def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Screen) -> None:
+def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None:
     """Test a model and write everything that came of it.
 
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.checks.check_flags` returns them.
+        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
     overwrite : bool
         Replace the results of an earlier test in the folder.
-    screen : Screen
+    screen : Console
         Where to write for the user.
 
     Raises

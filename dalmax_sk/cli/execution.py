@@ -7,13 +7,16 @@ from typing import Any
 
 import typer
 
-from dalmax_sk._distributed import ProcessLostError, StoppedElsewhereError
-from dalmax_sk._workers import WorkerDiedError
-from dalmax_sk.cli.checks import check_flags
-from dalmax_sk.cli.config_file import read_config
-from dalmax_sk.cli.errors import UsageError, is_memory_short, is_mendable
+from dalmax_sk._base.processes import (
+    ProcessLostError,
+    StoppedElsewhereError,
+    WorkerDiedError,
+)
+from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.errors import UsageError, is_memory_short, is_user_error
+from dalmax_sk.cli.flags.checks import check_flags
+from dalmax_sk.cli.flags.config_file import read_config
 from dalmax_sk.cli.launch import end_with_launcher, is_follower
-from dalmax_sk.cli.screen import Screen
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "execute"]
 
@@ -61,12 +64,12 @@ def execute(
     end_with_launcher()
     flags = dict(flags)
     path = flags.pop("config", None)
-    screen, debug = Screen(flags["quiet"] or is_follower()), flags["debug"]
+    screen, debug = Console(flags["quiet"] or is_follower()), flags["debug"]
     given: dict[str, Any] = {}
     try:
         if path is not None:
             flags = _filled(flags, read_config(path, command))
-            screen, debug = Screen(flags["quiet"] or is_follower()), flags["debug"]
+            screen, debug = Console(flags["quiet"] or is_follower()), flags["debug"]
         switches = {name: flags.pop(name) for name in _SWITCHES if name in flags}
         del flags["quiet"], flags["debug"]
         given = check(flags)
@@ -87,7 +90,7 @@ def execute(
                 raise
             screen.fail(f"{_message(error)}\n{_advice(error)}{after_interrupt(given)}")
             raise typer.Exit(EXIT_FAILED) from error
-        if debug or not is_mendable(error):
+        if debug or not is_user_error(error):
             raise
         if path is not None and given == {} and str(path) not in str(error):
             error.add_note(f"(Flags were read from {path} as well.)")
@@ -95,7 +98,7 @@ def execute(
         raise typer.Exit(EXIT_USAGE) from error
 
 
-def _leave_it_to_main(error: Exception, screen: Screen) -> None:
+def _leave_it_to_main(error: Exception, screen: Console) -> None:
     """End a process that is not the first; speak only if the first does not."""
     if isinstance(error, ProcessLostError | StoppedElsewhereError):
         raise typer.Exit(EXIT_FAILED) from error

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from dalmax_sk._distributed import is_launched
+from dalmax_sk._base.processes import is_launched
 from dalmax_sk.cli.errors import UsageError
 
 __all__ = ["count_gpus", "end_with_launcher", "is_follower", "run_processes"]

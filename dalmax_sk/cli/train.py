@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalmax_sk.cli.checks import command_line
-from dalmax_sk.cli.data import RunData, list_run_data, list_split
-from dalmax_sk.cli.evaluation_files import (
+from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.flags.checks import command_line
+from dalmax_sk.cli.run.data import RunData, list_run_data, list_split
+from dalmax_sk.cli.run.evaluation_files import (
     EVALUATION_FILES,
     predict,
     write_evaluation_files,
 )
-from dalmax_sk.cli.model import check_model, find_team, make_classifier
-from dalmax_sk.cli.output_folder import OutputFolder
-from dalmax_sk.cli.records import FORMAT
-from dalmax_sk.cli.screen import Screen
-from dalmax_sk.cli.train_settings import Run, TrainSettings
-from dalmax_sk.cli.training_set import (
+from dalmax_sk.cli.run.model import check_model, find_process_group, make_classifier
+from dalmax_sk.cli.run.output_folder import OutputFolder
+from dalmax_sk.cli.run.records import FORMAT
+from dalmax_sk.cli.run.train_settings import Run, TrainSettings
+from dalmax_sk.cli.run.training_set import (
     TrainingSet,
     all_images,
     draw_images,
@@ -25,7 +25,7 @@ from dalmax_sk.cli.training_set import (
     read_chosen,
 )
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.persistence import save_model
+from dalmax_sk.cnn.persistence import save_model
 from dalmax_sk.reports import (
     describe_hardware,
     describe_versions,
@@ -41,17 +41,16 @@ __all__ = ["KIND", "train"]
 KIND = "training on image folders"
 
 
-def train(given: Mapping[str, Any], *, overwrite: bool, screen: Screen) -> None:
+def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None:
     """Train once, test, and write everything that came of it.
 
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.train_settings.check_train_flags` returns
-        them.
+        The flags, as ``check_train_flags`` returns them.
     overwrite : bool
         Replace the results in the folder.
-    screen : Screen
+    screen : Console
         Where to write for the user.
 
     Raises
@@ -64,23 +63,25 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Screen) -> None:
     settings, selection, like = TrainSettings.from_flags(given)
     folder = _results_folder(settings)
     folder.check_free(overwrite=overwrite)
-    team = find_team(settings, after_death="Nothing is kept; run the command again.")
+    group = find_process_group(
+        settings, after_death="Nothing is kept; run the command again."
+    )
     with screen.watch():
-        chosen, data = team.on_main(_read_images, settings, selection)
+        chosen, data = group.run_on_rank0(_read_images, settings, selection)
         screen.say_images(data, is_digits=settings.uses_digits)
         source = _source(settings, selection, like)
         screen.say(source)
-        team.on_main(folder.lock)
+        group.run_on_rank0(folder.lock)
         try:
             model = make_classifier(
                 settings, data.class_names, random_state=settings.seed
             )
             model.fit(data.train.paths, data.train.labels)
-            with team.sharing():
+            with group.sharded_inference():
                 predictions = predict(model, data.test, data.class_names)
             told = predictions.describe()
-            team.wait()
-            if not team.is_main:
+            group.barrier()
+            if not group.is_main:
                 return
             # Only now: an earlier result is not lost to a training that fails.
             if overwrite:

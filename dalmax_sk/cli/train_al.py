@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from dalmax_sk import progress
-from dalmax_sk._distributed import Team
+from dalmax_sk._base import progress
+from dalmax_sk._base.processes import ProcessGroup
+from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.checks import command_line, how_to_go_on
-from dalmax_sk.cli.data import (
+from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.flags.checks import command_line, resume_hint
+from dalmax_sk.cli.flags.settings import Settings
+from dalmax_sk.cli.run.data import (
     RunData,
     check_same_images,
     list_run_data,
     read_run_data,
 )
-from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.model import check_model, find_team, make_classifier
-from dalmax_sk.cli.records import AL_KIND, FORMAT
-from dalmax_sk.cli.run_folder import RunFolder
-from dalmax_sk.cli.screen import Screen
-from dalmax_sk.cli.settings import Settings
-from dalmax_sk.persistence import save_model
-from dalmax_sk.pool import DEFAULT_MAX_MEMORY
+from dalmax_sk.cli.run.model import check_model, find_process_group, make_classifier
+from dalmax_sk.cli.run.records import AL_KIND, FORMAT
+from dalmax_sk.cli.run.run_folder import RunFolder
+from dalmax_sk.cnn.persistence import save_model
 from dalmax_sk.reports import (
     copy_names,
     describe_hardware,
@@ -49,19 +49,19 @@ __all__ = ["train_al"]
 
 
 def train_al(
-    given: Mapping[str, Any], *, resume: bool, overwrite: bool, screen: Screen
+    given: Mapping[str, Any], *, resume: bool, overwrite: bool, screen: Console
 ) -> None:
     """Run active learning on image folders and write everything it found.
 
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.checks.check_flags` returns them.
+        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
     resume : bool
         Go on with the run in the folder, or begin one if there is none.
     overwrite : bool
         Replace the run in the folder.
-    screen : Screen
+    screen : Console
         Where to write for the user.
 
     Raises
@@ -94,17 +94,17 @@ def train_al(
             screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
             return
 
-    team = find_team(settings, after_death=how_to_go_on(given))
+    group = find_process_group(settings, after_death=resume_hint(given))
     with screen.watch(settings.iterations):
-        data = team.on_main(_read_images, settings)
+        data = group.run_on_rank0(_read_images, settings)
         screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
         screen.say_short_pool(settings, len(data.train.paths) - n_initial)
-        team.on_main(folder.lock)
+        group.run_on_rank0(folder.lock)
         try:
             if overwrite:
-                team.on_main(folder.overwrite)
-            run = _Run(settings, given, data, folder, n_initial, stored, screen, team)
+                group.run_on_rank0(folder.overwrite)
+            run = _Run(settings, given, data, folder, n_initial, stored, screen, group)
             run.execute(_make_learner(settings, strategy, data, folder, n_initial))
         finally:
             folder.unlock()
@@ -159,9 +159,9 @@ class _Run:
         Images labelled at the start.
     stored : dict or None
         run.json of the run to resume.
-    screen : Screen
+    screen : Console
         Where to write for the user.
-    team : Team
+    group : ProcessGroup
         The processes of the run; only the first one writes.
     """
 
@@ -173,10 +173,10 @@ class _Run:
         folder: RunFolder,
         n_initial: int,
         stored: Mapping[str, Any] | None,
-        screen: Screen,
-        team: Team,
+        screen: Console,
+        group: ProcessGroup,
     ) -> None:
-        self._team = team
+        self._group = group
         self._given, self._settings, self._data = given, settings, data
         self._folder, self._screen = folder, screen
         self._files = data.train.files
@@ -235,7 +235,7 @@ class _Run:
             # before its first round has nothing worth keeping and blocks no new try.
             if self._record["rounds"]:
                 self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
-            elif self._team.is_main:
+            elif self._group.is_main:
                 self._folder.overwrite()
             raise
 
@@ -244,7 +244,7 @@ class _Run:
     ) -> None:
         if stage == "picked" and info["pool"].estimator is not None:
             pool, positions = info["pool"], info["positions"]
-            with self._team.sharing():
+            with self._group.sharded_inference():
                 pool.info["picks"] = describe_query(pool, positions)
         if stage != "round":
             return
@@ -269,7 +269,7 @@ class _Run:
         # run.json names the copies before they are made: whatever lies in
         # selected_images/ can be told to be the run's own.
         self._write_run_json("running")
-        if not self._team.is_main:
+        if not self._group.is_main:
             return
         write_selected_images(
             picked,
@@ -281,12 +281,12 @@ class _Run:
 
     def _finish(self, learner: ActiveLearningClassifier) -> None:
         """Write what is known at the end only; the status changes last."""
-        with self._team.sharing():
+        with self._group.sharded_inference():
             predicted = learner.predict(self._data.test.paths)
-        if self._team.is_main:
+        if self._group.is_main:
             self._write_results(learner, predicted)
         # so that none ends, and ends the others with it, while files are written
-        self._team.wait()
+        self._group.barrier()
 
     def _write_results(
         self, learner: ActiveLearningClassifier, predicted: np.ndarray
@@ -319,7 +319,7 @@ class _Run:
         )
 
     def _write_run_json(self, status: str, error: str | None = None) -> None:
-        if not self._team.is_main:
+        if not self._group.is_main:
             return
         self._record["status"] = self._sessions[-1]["status"] = status
         self._record["error"] = error
@@ -327,7 +327,7 @@ class _Run:
         write_run_json(self._record, self._folder.path)
 
 
-def _warn_of_other_versions(before: Mapping[str, Any], screen: Screen) -> None:
+def _warn_of_other_versions(before: Mapping[str, Any], screen: Console) -> None:
     now = describe_versions()
     changed = [
         f"{name} {before.get(name)} → {version}"

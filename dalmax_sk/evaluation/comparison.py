@@ -11,27 +11,27 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from dalmax_sk._atomic import write_text
-from dalmax_sk._sklearn_compat import Interval, StrOptions, validate_params
-from dalmax_sk.evaluation._comparison_columns import (
+from dalmax_sk._base.files import write_text
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions, validate_params
+from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.metrics import area_under_budget_curve
+from dalmax_sk.evaluation.statistics.comparison_columns import (
     area_columns,
     cost_columns,
     difference_columns,
     label_columns,
     ordered,
 )
-from dalmax_sk.evaluation._pairing import paired_scores
-from dalmax_sk.evaluation._penalty import pairwise_wins
-from dalmax_sk.evaluation._ranks import (
+from dalmax_sk.evaluation.statistics.pairing import paired_scores
+from dalmax_sk.evaluation.statistics.penalty import pairwise_wins
+from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
     friedman_p_value,
     rank_groups,
     rank_rows,
 )
-from dalmax_sk.evaluation._resampling import resample_weights
-from dalmax_sk.evaluation._verdicts import Wording
-from dalmax_sk.evaluation.curves import BudgetCurves
-from dalmax_sk.evaluation.metrics import area_under_budget_curve
+from dalmax_sk.evaluation.statistics.resampling import resample_weights
+from dalmax_sk.evaluation.statistics.verdicts import Wording
 
 __all__ = ["Comparison", "compare"]
 

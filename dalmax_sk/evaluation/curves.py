@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from dalmax_sk._atomic import replacing
-from dalmax_sk.evaluation._frames import (
+from dalmax_sk._base.files import replacing
+from dalmax_sk.evaluation.runs.frames import (
     KEY,
     PREFIX,
     check_known,
@@ -19,7 +19,7 @@ from dalmax_sk.evaluation._frames import (
     listed,
     metric_names,
 )
-from dalmax_sk.evaluation._run_folders import read_runs
+from dalmax_sk.evaluation.runs.run_folders import read_runs
 
 __all__ = ["BudgetCurves"]
 
@@ -163,7 +163,7 @@ class BudgetCurves:
         ValueError
             If the file was not written by ``budget_curve``, or holds no finished run.
         """
-        from dalmax_sk.evaluation._results_file import read_frame
+        from dalmax_sk.evaluation.runs.results_file import read_frame
 
         return cls(read_frame(path))
 

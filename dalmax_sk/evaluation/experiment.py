@@ -13,15 +13,16 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
-from dalmax_sk import progress
-from dalmax_sk._sklearn_compat import (
+from dalmax_sk._base import progress
+from dalmax_sk._base.processes import explain_worker_death
+from dalmax_sk._base.sklearn_compat import (
     HasMethods,
     Interval,
     RealNotInt,
     validate_parameter_constraints,
 )
-from dalmax_sk._workers import telling_dead_workers
-from dalmax_sk.evaluation._cells import (
+from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.runs.cells import (
     Cell,
     Fold,
     describe_strategy,
@@ -29,8 +30,8 @@ from dalmax_sk.evaluation._cells import (
     run_cell,
     short_hash,
 )
-from dalmax_sk.evaluation._frames import listed
-from dalmax_sk.evaluation._preparation import (
+from dalmax_sk.evaluation.runs.frames import listed
+from dalmax_sk.evaluation.runs.preparation import (
     as_rows,
     check_seeds,
     describe_experiment,
@@ -39,8 +40,7 @@ from dalmax_sk.evaluation._preparation import (
     split_steps,
     transform_parts,
 )
-from dalmax_sk.evaluation._results_file import ResultsFile, records_frame
-from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.runs.results_file import ResultsFile, records_frame
 
 __all__ = ["budget_curve"]
 
@@ -276,7 +276,7 @@ def _telling(
                 f"Finished runs are in {file.path}, and the others go on from their "
                 "last round when the same call is made again."
             )
-        with telling_dead_workers(doing, kept):
+        with explain_worker_death(doing, kept):
             found = next(outcomes, None)
         if found is None:
             return

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from dalmax_sk._sklearn_compat import Interval, validate_params
-from dalmax_sk.evaluation._curve_draws import Draws, fit_all, labels_alone
-from dalmax_sk.evaluation._curve_fits import FAMILIES, Floats, fit_weights
+from dalmax_sk._base.sklearn_compat import Interval, validate_params
 from dalmax_sk.evaluation.curves import BudgetCurves
+from dalmax_sk.evaluation.extrapolation.curve_draws import Draws, fit_all, labels_alone
+from dalmax_sk.evaluation.extrapolation.curve_fits import FAMILIES, Floats, fit_weights
 
 __all__ = ["Forecast", "forecast", "why_no_forecast"]
 

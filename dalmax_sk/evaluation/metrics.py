@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dalmax_sk._pipelines import last_step, transformed
+from dalmax_sk._base.pipelines import last_step, transformed
 
 __all__ = ["area_under_budget_curve", "area_under_budget_curve_scorer"]
 

@@ -13,6 +13,7 @@ from dalmax_sk.images.cache import (
     set_image_cache_size,
 )
 from dalmax_sk.images.decode import ImageReadError, common_image_size, decode_image
+from dalmax_sk.images.digits import make_digits_folder
 from dalmax_sk.images.paths import (
     IMAGE_EXTENSIONS,
     as_paths,
@@ -31,5 +32,6 @@ __all__ = [
     "find_broken_images",
     "get_image_cache",
     "load_image_paths",
+    "make_digits_folder",
     "set_image_cache_size",
 ]

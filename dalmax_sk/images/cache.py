@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.images.decode import (
     ImageMode,
     ImageReadError,

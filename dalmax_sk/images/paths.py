@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch, check_consistent_length, get_tags
 from sklearn.utils.validation import validate_data
 
-from dalmax_sk._sklearn_compat import check_y
+from dalmax_sk._base.sklearn_compat import check_y
 
 __all__ = ["IMAGE_EXTENSIONS", "as_paths", "check_images", "load_image_paths"]
 

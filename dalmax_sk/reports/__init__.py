@@ -3,18 +3,28 @@
 Everything here is given a history or arrays and draws or writes what they hold.
 """
 
-from dalmax_sk.reports.budget_curve_display import BudgetCurve, BudgetCurveDisplay
-from dalmax_sk.reports.comparison_displays import (
+from dalmax_sk.reports.displays.budget_curve_display import (
+    BudgetCurve,
+    BudgetCurveDisplay,
+)
+from dalmax_sk.reports.displays.comparison_displays import (
     CriticalDifferenceDisplay,
     PenaltyMatrixDisplay,
 )
-from dalmax_sk.reports.displays import (
+from dalmax_sk.reports.displays.forecast_display import ForecastDisplay
+from dalmax_sk.reports.displays.run_displays import (
     ActiveLearningCurveDisplay,
     ConfusionHeatmapDisplay,
     TrainingHistoryDisplay,
 )
-from dalmax_sk.reports.environment import describe_hardware, describe_versions
-from dalmax_sk.reports.files import (
+from dalmax_sk.reports.displays.selection_display import SelectionDisplay
+from dalmax_sk.reports.page import (
+    write_comparison_page,
+    write_results_page,
+    write_run_page,
+)
+from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
+from dalmax_sk.reports.record.files import (
     write_confusion_matrix,
     write_final_accuracy,
     write_history_csv,
@@ -23,18 +33,11 @@ from dalmax_sk.reports.files import (
     write_run_json,
     write_training_plots,
 )
-from dalmax_sk.reports.forecast_display import ForecastDisplay
-from dalmax_sk.reports.page import (
-    write_comparison_page,
-    write_results_page,
-    write_run_page,
-)
-from dalmax_sk.reports.picks import describe_query
-from dalmax_sk.reports.run_record import describe_picks, describe_round
-from dalmax_sk.reports.scores import describe_test
-from dalmax_sk.reports.selected_images import copy_names, write_selected_images
-from dalmax_sk.reports.selection_display import SelectionDisplay
-from dalmax_sk.reports.strict_json import to_json, to_plain
+from dalmax_sk.reports.record.picks import describe_query
+from dalmax_sk.reports.record.run_record import describe_picks, describe_round
+from dalmax_sk.reports.record.scores import describe_test
+from dalmax_sk.reports.record.selected_images import copy_names, write_selected_images
+from dalmax_sk.reports.record.strict_json import to_json, to_plain
 
 __all__ = [
     "ActiveLearningCurveDisplay",

@@ -4,24 +4,24 @@ Pure functions that know neither estimators nor pools. NumPy arrays in give NumP
 positions out; a torch tensor is computed on its device and gives a tensor there.
 """
 
-from dalmax_sk.selection.bait import bait
-from dalmax_sk.selection.balls import ball_cover
-from dalmax_sk.selection.batch_bald import batch_bald
-from dalmax_sk.selection.closest import smallest_distance
+from dalmax_sk.selection.by_score import stochastic_top_n, top_n
+from dalmax_sk.selection.closest import min_distance
 from dalmax_sk.selection.cluster import average_linkage, round_robin
-from dalmax_sk.selection.coverage import greedy_coverage
+from dalmax_sk.selection.coverage.ball_cover import ball_cover
+from dalmax_sk.selection.coverage.greedy_coverage import greedy_coverage
+from dalmax_sk.selection.coverage.purity import pure_ball_radius
+from dalmax_sk.selection.coverage.similarity import unit_rows
 from dalmax_sk.selection.epig import epig_scores
-from dalmax_sk.selection.k_center import k_center_greedy
-from dalmax_sk.selection.k_means import k_means_clusters, k_means_select
-from dalmax_sk.selection.k_means_pp import k_means_plus_plus
+from dalmax_sk.selection.fisher_information import bait
+from dalmax_sk.selection.joint_entropy import batch_bald
+from dalmax_sk.selection.k_center.k_center import k_center_greedy
+from dalmax_sk.selection.k_means.k_means import k_means_clusters, k_means_select
+from dalmax_sk.selection.k_means.seeding import k_means_plus_plus
 from dalmax_sk.selection.neighbors import (
     greedy_apart,
     kth_neighbor_distances,
     near_any,
 )
-from dalmax_sk.selection.purity import pure_ball_radius
-from dalmax_sk.selection.similarity import unit_rows
-from dalmax_sk.selection.top_n import stochastic_top_n, top_n
 from dalmax_sk.selection.typical import clusters_to_visit, typicality
 
 __all__ = [
@@ -38,10 +38,10 @@ __all__ = [
     "k_means_plus_plus",
     "k_means_select",
     "kth_neighbor_distances",
+    "min_distance",
     "near_any",
     "pure_ball_radius",
     "round_robin",
-    "smallest_distance",
     "stochastic_top_n",
     "top_n",
     "typicality",

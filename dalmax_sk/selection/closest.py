@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from dalmax_sk.selection.arrays import as_matrix, check_max_memory
-from dalmax_sk.selection.distances import (
+from dalmax_sk.selection.kit.arrays import as_matrix, check_max_memory
+from dalmax_sk.selection.kit.distances import (
     block_shape,
     centred,
     expanded_squares,
     plain_squares,
 )
 
-__all__ = ["smallest_distance"]
+__all__ = ["min_distance"]
 
 
-def smallest_distance(X: Any, *, max_memory: int = 2**30) -> float:
+def min_distance(X: Any, *, max_memory: int = 2**30) -> float:
     """Return the smallest Euclidean distance between two rows that differ.
 
     Parameters
@@ -39,8 +39,8 @@ def smallest_distance(X: Any, *, max_memory: int = 2**30) -> float:
 
     Examples
     --------
-    >>> from dalmax_sk.selection import smallest_distance
-    >>> smallest_distance([[0.0], [3.0], [0.0], [5.0]])
+    >>> from dalmax_sk.selection import min_distance
+    >>> min_distance([[0.0], [3.0], [0.0], [5.0]])
     2.0
     """
     max_memory = check_max_memory(max_memory)

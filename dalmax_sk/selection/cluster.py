@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from dalmax_sk import progress
-from dalmax_sk.selection.arrays import (
+from dalmax_sk._base import progress
+from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
     check_count,
     check_max_memory,
     positions_like,
 )
-from dalmax_sk.selection.distances import block_shape
+from dalmax_sk.selection.kit.distances import block_shape
 
 __all__ = ["average_linkage", "round_robin"]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from dalmax_sk import progress
-from dalmax_sk.selection.arrays import Array, check_max_memory
-from dalmax_sk.selection.batch_bald import RESOLUTION, as_samples, plogp
+from dalmax_sk._base import progress
+from dalmax_sk.selection.joint_entropy import RESOLUTION, as_samples, plogp
+from dalmax_sk.selection.kit.arrays import Array, check_max_memory
 
 __all__ = ["epig_scores"]
 

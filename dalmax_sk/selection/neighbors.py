@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dalmax_sk.selection.arrays import (
+from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
     check_max_memory,
     positions_like,
 )
-from dalmax_sk.selection.distances import (
+from dalmax_sk.selection.kit.distances import (
     block_shape,
     expanded_squares,
     plain_squares,

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from dalmax_sk import progress
-from dalmax_sk.selection.arrays import (
+from dalmax_sk._base import progress
+from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
     check_count,
@@ -16,7 +16,7 @@ from dalmax_sk.selection.arrays import (
     positions_like,
     take_rows,
 )
-from dalmax_sk.selection.distances import (
+from dalmax_sk.selection.kit.distances import (
     block_shape,
     centred,
     plain_squares,

@@ -2,7 +2,7 @@
 
 from numbers import Integral
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule
 
 __all__ = ["Budget"]

@@ -3,7 +3,7 @@
 import math
 from numbers import Integral, Real
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule, scores_of
 
 __all__ = ["ForecastRule"]

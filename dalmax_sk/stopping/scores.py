@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule, scores_of
 
 __all__ = ["PerformancePlateau", "TargetScore"]

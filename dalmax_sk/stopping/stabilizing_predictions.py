@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from dalmax_sk._sklearn_compat import Interval, safe_indexing
+from dalmax_sk._base.sklearn_compat import Interval, safe_indexing
 from dalmax_sk.stopping.base import StoppingRule
 
 __all__ = ["StabilizingPredictions"]

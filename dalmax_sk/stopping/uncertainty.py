@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule
 from dalmax_sk.strategies.uncertainty import uncertainty_scores
 

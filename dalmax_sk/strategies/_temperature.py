@@ -4,8 +4,8 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import clone
 
-from dalmax_sk._rounds import set_missing_seeds
-from dalmax_sk._sklearn_compat import safe_indexing
+from dalmax_sk._base.seeds import set_missing_seeds
+from dalmax_sk._base.sklearn_compat import safe_indexing
 
 __all__ = [
     "best_temperature",

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.random_sampling import RandomSampling
 
@@ -152,9 +152,10 @@ class ActiveLearningByLearning(QueryStrategy):
             )
         self._state = copy.deepcopy(state)
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         _, experts = self._experts()
-        needs = [need for e in experts if e is not None for need in e._get_needs()]
+        needs = [need for e in experts if e is not None for need in e.requires]
         return tuple(dict.fromkeys(needs))
 
     def _query(self, pool, n):

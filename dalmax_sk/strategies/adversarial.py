@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dalmax_sk import progress
-from dalmax_sk._pipelines import last_step
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk.attacks import (
+from dalmax_sk._base import progress
+from dalmax_sk._base.pipelines import last_step
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.selection import top_n
+from dalmax_sk.strategies.attacks import (
     attack_batch_size,
     linear_sizes,
     smallest_perturbations,
     unit_noise,
     write_adversarial_images,
 )
-from dalmax_sk.selection import top_n
 from dalmax_sk.strategies.base import ScoreStrategy
 
 __all__ = ["AdversarialSampling"]

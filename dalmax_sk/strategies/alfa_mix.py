@@ -5,8 +5,8 @@ from numbers import Real
 
 import numpy as np
 
-from dalmax_sk import progress
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base import progress
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -95,8 +95,7 @@ class ALFAMix(QueryStrategy):
         self.eps = eps
         self.normalize = normalize
 
-    def _get_needs(self):
-        return ("proba", "embeddings", "labeled_embeddings", "head")
+    requires = ("proba", "embeddings", "labeled_embeddings", "head")
 
     def _query(self, pool, n):
         embeddings = pool.embeddings

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import StrOptions
-from dalmax_sk._storage import allocate, release_pages, row_blocks
+from dalmax_sk._base.sklearn_compat import StrOptions
+from dalmax_sk._base.storage import allocate, release_pages, row_blocks
 from dalmax_sk.selection import k_means_plus_plus
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -86,8 +86,7 @@ class BADGE(QueryStrategy):
         self.first = first
         self.bias = bias
 
-    def _get_needs(self):
-        return ("proba", "embeddings")
+    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         proba, embeddings = pool.proba, pool.embeddings

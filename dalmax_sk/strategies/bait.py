@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import bait
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -103,8 +103,7 @@ class BAIT(QueryStrategy):
         self.n_components = n_components
         self.max_candidates = max_candidates
 
-    def _get_needs(self):
-        return ("proba", "embeddings")
+    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import stochastic_top_n, top_n
 
 __all__ = ["QueryStrategy", "ScoreStrategy"]
@@ -16,8 +16,8 @@ class QueryStrategy(BaseEstimator):
 
     A strategy is an ordinary parameter object: hyper-parameters in ``__init__``,
     nothing fitted, so ``clone`` and ``GridSearchCV`` (``strategy__measure``) work. The
-    public :meth:`query` validates; a subclass writes :meth:`_query`, and says in
-    :meth:`_get_needs` what it looks at.
+    public :meth:`query` validates; a subclass writes :meth:`_query`, and names in
+    ``requires`` the quantities of the pool that it reads.
 
     See Also
     --------
@@ -31,8 +31,7 @@ class QueryStrategy(BaseEstimator):
     >>> from dalmax_sk.pool import Pool
     >>> from dalmax_sk.strategies import QueryStrategy
     >>> class LargestNorm(QueryStrategy):
-    ...     def _get_needs(self):
-    ...         return ("embeddings",)
+    ...     requires = ("embeddings",)
     ...
     ...     def _query(self, pool, n):
     ...         norms = np.linalg.norm(pool.embeddings, axis=1)
@@ -40,6 +39,10 @@ class QueryStrategy(BaseEstimator):
     >>> LargestNorm().query(Pool.from_arrays(embeddings=[[1.0], [3.0], [-2.0]]), n=2)
     array([1, 2])
     """
+
+    #: Names of the pool's quantities that a query reads, as `Pool.prepare` takes them;
+    #: a property where they depend on parameters.
+    requires: tuple = ()
 
     _parameter_constraints: dict = {}
 
@@ -83,7 +86,7 @@ class QueryStrategy(BaseEstimator):
                 f"{name}.query: n must be from 1 to {len(pool)}, the number of "
                 f"candidates; got {n}."
             )
-        pool.prepare(self._get_needs(), owner=name)
+        pool.prepare(self.requires, owner=name)
         pool.info.clear()
         picked = self._query(pool, int(n))
         positions, scores = picked if isinstance(picked, tuple) else (picked, None)
@@ -119,16 +122,6 @@ class QueryStrategy(BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} keeps no state, got one with {sorted(state)}."
             )
-
-    def _get_needs(self):
-        """Return the names of the pool's quantities that this strategy looks at.
-
-        Returns
-        -------
-        tuple of str
-            See :meth:`dalmax_sk.pool.Pool.prepare`.
-        """
-        return ()
 
     def _query(self, pool, n):
         """Return `n` positions, or a tuple of positions and their scores.

@@ -6,10 +6,10 @@ from numbers import Integral
 import numpy as np
 import torch
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk.posterior import POSTERIORS
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.pool.posterior import POSTERIORS
 from dalmax_sk.selection import batch_bald
-from dalmax_sk.selection.batch_bald import (
+from dalmax_sk.selection.joint_entropy import (
     RESOLUTION,
     as_samples,
     information_limit,
@@ -106,7 +106,7 @@ class BayesianSampling(ScoreStrategy):
         - ``"mean_std"``: the standard deviation of the p_k over the samples, averaged
           over the classes [2]_.
     posterior : {"auto", "dropout", "ensemble", "laplace"}, default="auto"
-        Where the samples come from, see :func:`dalmax_sk.posterior.sample_posterior`.
+        Where the samples come from, see :func:`dalmax_sk.pool.sample_posterior`.
         ``"auto"`` is the members of a fitted ensemble, else dropout if the net has any,
         else Laplace.
     n_samples : int, default=20
@@ -160,7 +160,7 @@ class BayesianSampling(ScoreStrategy):
     >>> from dalmax_sk.pool import Pool
     >>> from dalmax_sk.strategies import BayesianSampling
     >>> samples = [[[0.5, 0.5], [0.9, 0.1]], [[0.5, 0.5], [0.1, 0.9]]]
-    >>> BayesianSampling().query(Pool.from_arrays(samples=samples), n=1)
+    >>> BayesianSampling().query(Pool.from_arrays(posterior_proba=samples), n=1)
     array([1])
     """
 
@@ -227,6 +227,6 @@ class BayesianSampling(ScoreStrategy):
         return bayesian_scores(self._samples(pool), self.measure, pool.max_memory)
 
     def _samples(self, pool):
-        return pool.sample_proba(
+        return pool.posterior_proba(
             self.posterior, self.n_samples, owner=type(self).__name__
         )

@@ -4,8 +4,8 @@ from numbers import Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk._storage import take_rows
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.storage import take_rows
 from dalmax_sk.selection import average_linkage, round_robin, top_n
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.uncertainty import uncertainty_scores
@@ -103,8 +103,7 @@ class ClusterMargin(QueryStrategy):
         self.metric = metric
         self.scope = scope
 
-    def _get_needs(self):
-        return ("proba", "embeddings")
+    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

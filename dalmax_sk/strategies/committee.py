@@ -5,8 +5,8 @@ from numbers import Integral
 import numpy as np
 from scipy.special import entr
 
-from dalmax_sk._sklearn_compat import HasMethods, Interval, StrOptions
-from dalmax_sk.committee import iter_committee_proba
+from dalmax_sk._base.sklearn_compat import HasMethods, Interval, StrOptions
+from dalmax_sk.pool.committee import iter_committee_proba
 from dalmax_sk.strategies.base import ScoreStrategy
 
 __all__ = ["QueryByCommittee", "disagreement_scores"]
@@ -79,7 +79,7 @@ default="vote_entropy"
         - a list of classifiers, or one ensemble: cloned and fitted on the labelled
           samples.
 
-        :func:`dalmax_sk.committee.committee_proba` has the details.
+        :func:`dalmax_sk.pool.committee_proba` has the details.
     n_members : int, default=5
         Number of members, at least 2, for ``"heads"`` and ``"full"``.
     bootstrap : bool or "auto", default="auto"
@@ -93,7 +93,7 @@ default="vote_entropy"
 
     See Also
     --------
-    dalmax_sk.committee.committee_proba : What the members say.
+    dalmax_sk.pool.committee_proba : What the members say.
     UncertaintySampling : Asks a single model.
 
     Notes

@@ -1,7 +1,7 @@
 """Core-set selection: cover the pool around what is labelled."""
 
-from dalmax_sk._kept import KeptDistances
 from dalmax_sk.selection import k_center_greedy
+from dalmax_sk.selection.k_center.center_distances import KeptDistances
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["CoreSet"]
@@ -51,14 +51,13 @@ class CoreSet(QueryStrategy):
     1.0
     """
 
-    def _get_needs(self):
-        return ("embeddings", "labeled_embeddings")
+    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         centers = pool.labeled_embeddings if len(pool.labeled_embeddings) else None
         kept = nearest = None
-        if pool.kept is not None and pool.embedding_token is not None:
-            kept = pool.kept.of("k_center", pool.embedding_token, KeptDistances)
+        if pool.kept is not None and pool.embedding_fingerprint is not None:
+            kept = pool.kept.of("k_center", pool.embedding_fingerprint, KeptDistances)
             nearest = kept.take(pool.indices, pool.labeled_indices)
         positions, distances, radius = k_center_greedy(
             pool.embeddings,

@@ -1,6 +1,6 @@
 """Diversity sampling: one candidate from each cluster of the pool."""
 
-from dalmax_sk._sklearn_compat import StrOptions
+from dalmax_sk._base.sklearn_compat import StrOptions
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.uncertainty import MEASURES, uncertainty_scores
@@ -52,7 +52,8 @@ class DiversitySampling(QueryStrategy):
     def __init__(self, weighting=None):
         self.weighting = weighting
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         return ("embeddings",) if self.weighting is None else ("embeddings", "proba")
 
     def _query(self, pool, n):

@@ -4,10 +4,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk import progress
-from dalmax_sk._pool_arrays import sliced
-from dalmax_sk._sklearn_compat import Interval
-from dalmax_sk._storage import row_blocks
+from dalmax_sk._base import progress
+from dalmax_sk._base.sklearn_compat import Interval
+from dalmax_sk._base.storage import row_blocks
+from dalmax_sk.pool.arrays import sliced
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -86,8 +86,7 @@ class DropQuery(QueryStrategy):
         self.n_samples = n_samples
         self.dropout = dropout
 
-    def _get_needs(self):
-        return ("embeddings", "decision")
+    requires = ("embeddings", "decision")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -4,8 +4,8 @@ from numbers import Integral
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk.posterior import POSTERIORS
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.pool.posterior import POSTERIORS
 from dalmax_sk.selection import epig_scores
 from dalmax_sk.strategies.base import ScoreStrategy
 
@@ -24,7 +24,7 @@ class EPIG(ScoreStrategy):
     ----------
     posterior : {"auto", "dropout", "ensemble", "laplace"}, default="auto"
         Where the samples of the model come from, see
-        :func:`dalmax_sk.posterior.sample_posterior`.
+        :func:`dalmax_sk.pool.sample_posterior`.
     n_samples : int, default=20
         Number K of samples, at least 2. A fitted ensemble has as many as members.
     n_targets : int or None, default=100
@@ -64,7 +64,7 @@ class EPIG(ScoreStrategy):
     >>> from dalmax_sk.strategies import EPIG
     >>> yes, no = [0.0, 1.0], [1.0, 0.0]
     >>> samples = [[yes, yes, yes], [yes, yes, no], [no, no, yes], [no, no, no]]
-    >>> pool = Pool.from_arrays(samples=samples, random_state=0)
+    >>> pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     >>> positions, scores = EPIG().query(pool, n=3, return_scores=True)
     >>> positions[2]
     np.int64(2)
@@ -87,7 +87,7 @@ class EPIG(ScoreStrategy):
         self.beta = beta
 
     def _score(self, pool):
-        samples = pool.sample_proba(
+        samples = pool.posterior_proba(
             self.posterior, self.n_samples, owner=type(self).__name__
         )
         targets = samples

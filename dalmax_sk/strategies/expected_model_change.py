@@ -4,12 +4,12 @@ from numbers import Integral
 
 import numpy as np
 
-from dalmax_sk import progress
-from dalmax_sk._gradients import ExpectedLengths
-from dalmax_sk._pipelines import last_step
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base import progress
+from dalmax_sk._base.pipelines import last_step
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import MissingCapabilityError
 from dalmax_sk.strategies.base import ScoreStrategy
+from dalmax_sk.strategies.gradient_lengths import ExpectedLengths
 
 __all__ = ["ExpectedModelChange", "expected_gradient_length"]
 
@@ -164,7 +164,8 @@ class ExpectedModelChange(ScoreStrategy):
         self.batch = batch
         self.beta = beta
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         return ("proba", "embeddings") if self.layers == "last" else ()
 
     def _score(self, pool):

@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import greedy_coverage, top_n
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.uncertainty import MEASURES, uncertainty_scores
@@ -77,7 +77,8 @@ class FacilityLocation(QueryStrategy):
         self.filter_factor = filter_factor
         self.measure = measure
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         needs = ("embeddings", "labeled_embeddings")
         return needs if self.filter_factor is None else ("proba", *needs)
 

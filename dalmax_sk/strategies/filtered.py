@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, RealNotInt, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, RealNotInt, StrOptions
 from dalmax_sk.selection import greedy_apart, kth_neighbor_distances, near_any
 from dalmax_sk.strategies._parts import get_states, set_states
 from dalmax_sk.strategies.base import QueryStrategy
@@ -220,7 +220,7 @@ class Filtered(QueryStrategy):
         view = pool if len(kept) == len(pool) else pool.subset(kept)
         part = self._get_strategy()
         view.prepare(
-            self._guard_needs() | set(part._get_needs()),
+            self._guard_needs() | set(part.requires),
             owner=f"Filtered {type(part).__name__}",
         )
         batch = _Batch(self, view, part, n, rng)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["GALAXY"]
@@ -80,8 +80,7 @@ class GALAXY(QueryStrategy):
     array([3])
     """
 
-    def _get_needs(self):
-        return ("proba", "labeled_proba")
+    requires = ("proba", "labeled_proba")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -4,9 +4,9 @@ from numbers import Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import MissingCapabilityError
-from dalmax_sk.selection import greedy_coverage, smallest_distance, unit_rows
+from dalmax_sk.selection import greedy_coverage, min_distance, unit_rows
 from dalmax_sk.strategies._temperature import (
     best_temperature,
     held_out_temperature,
@@ -75,8 +75,7 @@ class MaxHerding(QueryStrategy):
         self.sigma = sigma
         self.normalize = normalize
 
-    def _get_needs(self):
-        return ("embeddings", "labeled_embeddings")
+    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         return herd(pool, n, pool.random_state, self.normalize, sigma=float(self.sigma))
@@ -167,7 +166,8 @@ class UHerding(QueryStrategy):
         self.temperature = temperature
         self.normalize = normalize
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         # In `_query`, in one pass: only there it is known whether there is a model.
         return ()
 
@@ -177,7 +177,7 @@ class UHerding(QueryStrategy):
         sigma = self.sigma
         if sigma == "auto":
             labeled = _as_compared(pool, pool.labeled_embeddings, self.normalize)
-            sigma = smallest_distance(labeled, max_memory=pool.max_memory)
+            sigma = min_distance(labeled, max_memory=pool.max_memory)
             sigma = 1.0 if np.isinf(sigma) else sigma
         pool.info["sigma"] = float(sigma)
         return herd(

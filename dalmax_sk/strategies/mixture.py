@@ -220,7 +220,7 @@ class Mixture(QueryStrategy):
             if size
         ]
         # one pass of the estimator for all of them, before the pool is cut
-        needs = {need for _, part, _ in asked for need in part._get_needs()}
+        needs = {need for _, part, _ in asked for need in part.requires}
         names = " + ".join(type(part).__name__ for _, part, _ in asked)
         pool.prepare(needs, owner=f"Mixture of {names}")
 

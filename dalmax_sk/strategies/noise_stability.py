@@ -7,10 +7,9 @@ import torch
 from scipy.special import softmax
 from torch.func import functional_call
 
-from dalmax_sk import progress
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk._storage import row_blocks
-from dalmax_sk.pool import DEFAULT_MAX_MEMORY
+from dalmax_sk._base import progress
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, row_blocks
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.expected_model_change import has_network
@@ -116,7 +115,8 @@ class NoiseStability(QueryStrategy):
         self.layers = layers
         self.n_components = n_components
 
-    def _get_needs(self):
+    @property
+    def requires(self):
         return ("network",) if self.layers == "all" else ()
 
     def _query(self, pool, n):

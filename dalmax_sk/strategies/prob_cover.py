@@ -4,9 +4,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import ball_cover, pure_ball_radius, unit_rows
-from dalmax_sk.selection.stacking import stack_rows
+from dalmax_sk.selection.kit.stacking import concatenate
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["ProbCover"]
@@ -76,13 +76,12 @@ class ProbCover(QueryStrategy):
         self.n_classes = n_classes
         self.normalize = normalize
 
-    def _get_needs(self):
-        return ("embeddings", "labeled_embeddings")
+    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state
         room = max(1, pool.max_memory // 4)
-        points = stack_rows(pool.embeddings, pool.labeled_embeddings, room)
+        points = concatenate(pool.embeddings, pool.labeled_embeddings, room)
         if self.normalize:
             points = unit_rows(points, max_memory=room)
         radius = self.radius

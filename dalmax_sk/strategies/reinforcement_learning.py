@@ -5,16 +5,20 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
-from dalmax_sk.reinforcement.episodes import reduce_dimension
-from dalmax_sk.reinforcement.features import (
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.strategies.base import ScoreStrategy
+from dalmax_sk.strategies.reinforcement.episodes import reduce_dimension
+from dalmax_sk.strategies.reinforcement.features import (
     candidate_features,
     nearest_by_class,
     neighbour_distance,
 )
-from dalmax_sk.reinforcement.policy import Policy, default_policy, load_policy
-from dalmax_sk.reinforcement.training import train_policy
-from dalmax_sk.strategies.base import ScoreStrategy
+from dalmax_sk.strategies.reinforcement.policy import (
+    Policy,
+    default_policy,
+    load_policy,
+)
+from dalmax_sk.strategies.reinforcement.training import train_policy
 
 __all__ = ["ReinforcementLearningSampling"]
 
@@ -30,10 +34,11 @@ class ReinforcementLearningSampling(ScoreStrategy):
     A small network :math:`s(x) = a^\top x + v^\top \tanh(Wx + b)` scores each candidate
     by 14 numbers without units: how unsure the model is of it, how typical it is, how
     far from what is labelled, how rare its predicted class, how far the labelling has
-    come (:func:`dalmax_sk.reinforcement.candidate_features`). It was trained by
-    REINFORCE [1]_ on simulated runs of active learning, where the reward of a batch is
-    the gain in held-out accuracy
-    (:func:`dalmax_sk.reinforcement.train_policy`), in the manner of [2]_ and [3]_.
+    come (:func:`~dalmax_sk.strategies.reinforcement.candidate_features`). It was
+    trained by REINFORCE [1]_ on simulated runs of active learning, where the reward of
+    a batch is the gain in held-out accuracy
+    (:func:`~dalmax_sk.strategies.reinforcement.train_policy`), in the manner of [2]_
+    and [3]_.
 
     With enough labels a query first trains it further on episodes simulated from them:
     at random some labelled samples play the labelled start, some the pool and some the
@@ -44,9 +49,9 @@ class ReinforcementLearningSampling(ScoreStrategy):
     ----------
     policy : "default", Policy, path or None, default="default"
         Where to begin: the policy that comes with the package, one of
-        :func:`~dalmax_sk.reinforcement.train_policy`, a file written by its ``save``,
-        or None for an untrained one, which is then trained on the labels of the run
-        only.
+        :func:`~dalmax_sk.strategies.reinforcement.train_policy`, a file written by its
+        ``save``, or None for an untrained one, which is then trained on the labels of
+        the run only.
     n_episodes : int, default=10
         Episodes that a query trains on, at least 0; each costs some 0.1 s whatever the
         size of the pool. 0 uses the policy as it is.
@@ -64,7 +69,7 @@ class ReinforcementLearningSampling(ScoreStrategy):
     --------
     UncertaintySampling : The rule of thumb that a policy has to beat.
     ActiveLearningByLearning : Learns which strategy to trust.
-    dalmax_sk.reinforcement.train_policy : Train a policy on your own data sets.
+    dalmax_sk.strategies.reinforcement.train_policy : Train a policy on your own data.
 
     Notes
     -----
@@ -121,8 +126,7 @@ class ReinforcementLearningSampling(ScoreStrategy):
         self.batch = batch
         self.beta = beta
 
-    def _get_needs(self):
-        return ("proba", "embeddings", "labeled_embeddings")
+    requires = ("proba", "embeddings", "labeled_embeddings")
 
     def _score(self, pool):
         # a stream of its own: the draw of the batch begins at the pool's seed as well

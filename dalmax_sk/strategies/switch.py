@@ -2,7 +2,7 @@
 
 from numbers import Real
 
-from dalmax_sk._sklearn_compat import Interval, StrOptions
+from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.strategies._parts import get_states, set_states
 from dalmax_sk.strategies.base import QueryStrategy
 

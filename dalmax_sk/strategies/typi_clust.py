@@ -4,9 +4,9 @@ from numbers import Integral
 
 import numpy as np
 
-from dalmax_sk._sklearn_compat import Interval
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.selection import clusters_to_visit, k_means_clusters, typicality
-from dalmax_sk.selection.stacking import stack_rows
+from dalmax_sk.selection.kit.stacking import concatenate
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["TypiClust"]
@@ -83,13 +83,12 @@ class TypiClust(QueryStrategy):
         self.n_neighbors = n_neighbors
         self.min_cluster_size = min_cluster_size
 
-    def _get_needs(self):
-        return ("embeddings", "labeled_embeddings")
+    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         labeled = pool.labeled_embeddings
         # the candidates first, then the labelled
-        everyone = stack_rows(pool.embeddings, labeled, pool.max_memory // 4)
+        everyone = concatenate(pool.embeddings, labeled, pool.max_memory // 4)
         rng = pool.random_state
         n_clusters = min(len(labeled) + n, self.max_clusters, len(everyone))
         clusters, _, inertia = k_means_clusters(

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import entr
 
-from dalmax_sk._sklearn_compat import StrOptions
-from dalmax_sk._storage import by_rows
+from dalmax_sk._base.sklearn_compat import StrOptions
+from dalmax_sk._base.storage import by_rows
 from dalmax_sk.strategies.base import ScoreStrategy
 
 __all__ = ["UncertaintySampling", "uncertainty_scores"]
@@ -121,8 +121,7 @@ class UncertaintySampling(ScoreStrategy):
         self.batch = batch
         self.beta = beta
 
-    def _get_needs(self):
-        return ("proba",)
+    requires = ("proba",)
 
     def _score(self, pool):
         return uncertainty_scores(pool.proba, self.measure)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from unittest import SkipTest
 
-from dalmax_sk._rounds import status_bytes
+from dalmax_sk._base.processes import status_bytes
 
 __all__ = ["peak_added"]
 

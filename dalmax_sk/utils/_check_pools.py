@@ -123,9 +123,9 @@ class TracingPool(Pool):
         super().prepare(needs, owner=owner)
         self._note(*needs)
 
-    def sample_proba(self, *args, **kwargs):
-        found = super().sample_proba(*args, **kwargs)
-        self._note("samples")
+    def posterior_proba(self, *args, **kwargs):
+        found = super().posterior_proba(*args, **kwargs)
+        self._note("posterior_proba")
         return found
 
     def candidates(self, *args, **kwargs):
@@ -195,7 +195,7 @@ def make_pool(
         embeddings=X[rows],
         labeled_embeddings=X[:m],
         labeled_proba=softmax(wide[:m] @ weight.T + bias, axis=1),
-        samples=samples,
+        posterior_proba=samples,
         y_labeled=problem.y[:m],
         classes=problem.classes,
         head=(weight, bias),

@@ -62,7 +62,9 @@ def check_missing_capability(strategy):
     bare = {
         "probabilities": TracingPool.from_arrays(proba=full.proba),
         "embeddings": TracingPool.from_arrays(embeddings=full.embeddings),
-        "posterior samples": TracingPool.from_arrays(samples=full.samples),
+        "posterior samples": TracingPool.from_arrays(
+            posterior_proba=full.posterior_proba()
+        ),
     }
     names = {cls.__name__ for cls in subclasses(QueryStrategy)}
     for what, pool in bare.items():
@@ -88,11 +90,11 @@ def check_nan(strategy):
     if kind == "arrays":
         raise SkipTest("Pool.from_arrays refuses NaN itself.")
     poisoned = []
-    if used & {"embeddings", "rows", "network", "proba", "samples"}:
+    if used & {"embeddings", "rows", "network", "proba", "posterior_proba"}:
         X = Problem().X.copy()
         X[12::3, 1] = np.nan  # a subsample meets some
         poisoned.append(("the data", {"X": X}))
-    if used & {"proba", "head", "decision", "network", "samples"}:
+    if used & {"proba", "head", "decision", "network", "posterior_proba"}:
         poisoned.append(("the model", {"estimator": _diverged(kind)}))
     for what, changes in poisoned:
         picks, error = try_picks(strategy, make_pool(kind, **changes), 5)

@@ -15,8 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
-from dalmax_sk.datasets import make_digits_folder
-from dalmax_sk.images import decode_image, load_image_paths
+from dalmax_sk.images import decode_image, load_image_paths, make_digits_folder
 from dalmax_sk.reports import ActiveLearningCurveDisplay, ConfusionHeatmapDisplay
 
 folder = tempfile.TemporaryDirectory()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dalmax_sk import CNNClassifier
-from dalmax_sk.datasets import make_digits_folder
+from dalmax_sk.images import make_digits_folder
 
 LINES = ["command: python x.py", "machine: one", "settings: n=1"]
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from dalmax_sk import CNNClassifier
-from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.evaluation import BudgetCurves, area_under_budget_curve
+from dalmax_sk.images import make_digits_folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 
-import dalmax_sk.embedder as embedder_module
+import dalmax_sk.features.embedder as embedder_module
 from dalmax_sk.strategies import CoreSet, Filtered, RandomSampling
 
 

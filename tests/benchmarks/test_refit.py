@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from dalmax_sk.datasets import make_digits_folder
 from dalmax_sk.evaluation import BudgetCurves
+from dalmax_sk.images import make_digits_folder
 
 
 def arguments(folder, *more):

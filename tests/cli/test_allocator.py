@@ -13,9 +13,9 @@ pytestmark = pytest.mark.skipif(
 
 SCRIPT = """
 import ctypes, os
-from dalmax_sk.cli.allocator import keep_freed_memory
+from dalmax_sk.cli.allocator import tune_malloc
 if {told}:
-    keep_freed_memory()
+    tune_malloc()
 import numpy as np
 
 def batch():

@@ -7,7 +7,7 @@ import shlex
 import pandas as pd
 import pytest
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.evaluation import BudgetCurves
 
 QUICK = "--n-initial 6 --query-size 4 --iterations 2 --epochs 2 --image-size 8"

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from dalmax_sk.cli.config_file import read_config
 from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.flags.config_file import read_config
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from sklearn.datasets import load_iris
 
 from dalmax_sk import CNNClassifier
 from dalmax_sk.cli.evaluate import find_model
+from dalmax_sk.cnn import load_model, save_model
 from dalmax_sk.images import load_image_paths
-from dalmax_sk.persistence import load_model, save_model
 
 OWN_FILES = {
     "classification_report.csv",

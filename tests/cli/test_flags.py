@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import dalmax_sk
 from dalmax_sk.cli import app
-from dalmax_sk.cli.checks import check_flags, command_line, parse_bool
-from dalmax_sk.cli.errors import UsageError, is_mendable
-from dalmax_sk.cli.model import make_classifier
-from dalmax_sk.cli.settings import DIGITS, Settings
+from dalmax_sk.cli.errors import UsageError, is_user_error
+from dalmax_sk.cli.flags.checks import check_flags, command_line, parse_bool
+from dalmax_sk.cli.flags.settings import DIGITS, Settings
+from dalmax_sk.cli.run.model import make_classifier
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.strategies import get_strategy
 
@@ -297,7 +297,7 @@ def _raised(function, *args):
     ],
 )
 def test_only_our_own_checks_lose_their_traceback(function, args, mendable):
-    assert is_mendable(_raised(function, *args)) is mendable
+    assert is_user_error(_raised(function, *args)) is mendable
 
 
 def test_version():

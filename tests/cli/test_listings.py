@@ -50,7 +50,7 @@ def test_names_of_one_entry_mean_the_same():
 
 
 def test_needs_are_those_of_the_guide_and_the_class():
-    # property: the words of the guide's table, and what _get_needs() says, agree
+    # property: the words of the guide's table, and what requires says, agree
     guide = ROOT / "docs" / "user_guide" / "strategies.md"
     if not guide.exists():
         pytest.skip("the guide is not installed with the package")
@@ -67,7 +67,7 @@ def test_needs_are_those_of_the_guide_and_the_class():
         "decision": "the last layer",
     }
     for entry in entries.values():
-        needs = get_strategy(entry.name)._get_needs()
+        needs = get_strategy(entry.name).requires
         for need in {need for need in needs if need in words_of}:
             is_made_of_others = "strategies look at" in entry.needs
             # gradients with respect to embeddings show the last layer

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dalmax_sk
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 
 REPOSITORY = Path(dalmax_sk.__file__).parent.parent
 
@@ -225,8 +225,8 @@ _DRIVER = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from dalmax_sk import progress
-from dalmax_sk._checkpoint import Checkpoint
+from dalmax_sk._base import progress
+from dalmax_sk.active_learning.checkpoint import Checkpoint
 from dalmax_sk.cli import main
 place, count = sys.argv.pop(1), int(sys.argv.pop(1))
 number = getattr(signal, sys.argv.pop(1))

@@ -9,8 +9,8 @@ import shlex
 import numpy as np
 import pytest
 
+from dalmax_sk.cnn import load_model
 from dalmax_sk.images import load_image_paths
-from dalmax_sk.persistence import load_model
 
 OWN_FILES = {
     "classification_report.csv",
@@ -163,14 +163,14 @@ def test_as_many_random_images_as_a_run(train, out, finished_run):
 
 def test_the_draw_is_uniform():
     # property: every image is drawn equally often (each of 24 in 5 of 24 draws)
-    from dalmax_sk.cli.data import RunData, Split
-    from dalmax_sk.cli.training_set import draw_images
+    from dalmax_sk.cli.run.data import RunData, Split
+    from dalmax_sk.cli.run.training_set import draw_images
 
     paths = np.array([f"{i}.png" for i in range(24)], dtype=object)
     split = Split("folder", paths, np.array(["a", "b"] * 12))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "dalmax_sk.cli.training_set.find_broken_images", lambda *_, **__: []
+            "dalmax_sk.cli.run.training_set.find_broken_images", lambda *_, **__: []
         )
         counts = np.zeros(24)
         for seed in range(600):

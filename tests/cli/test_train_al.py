@@ -10,16 +10,16 @@ import shutil
 
 import numpy as np
 import pytest
+import rich.console
 import torch
 from PIL import Image
-from rich.console import Console
 
-from dalmax_sk import progress
-from dalmax_sk._training import Conductor
-from dalmax_sk.cli.run_folder import RunFolder
-from dalmax_sk.cli.screen import Screen
+from dalmax_sk._base import progress
+from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.run.run_folder import RunFolder
+from dalmax_sk.cnn import load_model
+from dalmax_sk.cnn.skorch_net import BatchNet
 from dalmax_sk.images import load_image_paths
-from dalmax_sk.persistence import load_model
 
 OWN_FILES = {
     "confusion_matrix.pdf",
@@ -485,9 +485,11 @@ def test_odd_names_are_shown_as_they_are(run_cli, images):
 
 def test_bars_on_a_terminal():
     # property: on a terminal every stage has a bar; elsewhere no control characters
-    screen = Screen(quiet=False)
+    screen = Console(quiet=False)
     stream = io.StringIO()
-    screen.out = Console(file=stream, force_terminal=True, width=99, highlight=False)
+    screen.out = rich.console.Console(
+        file=stream, force_terminal=True, width=99, highlight=False
+    )
     record = {"round": 1, "n_labeled": 5, "fit_seconds": 1.0, "query_seconds": 0.0}
     with screen.watch(n_rounds=2):
         for stage in ("decode", "epoch", "pool", "query", "committee"):
@@ -503,7 +505,7 @@ def test_bars_on_a_terminal():
 
 
 def test_the_packages_warnings_are_shown(capsys):
-    screen = Screen(quiet=False)
+    screen = Console(quiet=False)
     with screen.watch(n_rounds=1):
         logging.getLogger("dalmax_sk").warning("mind the %s", "[gap]")
     assert capsys.readouterr().err == "Note: mind the [gap]\n"
@@ -538,9 +540,9 @@ def test_memory_that_runs_out_is_explained(run_cli, monkeypatch, run_folder):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
         return original(self, iterator, training, **kwargs)
 
-    original = Conductor.run_single_epoch
+    original = BatchNet.run_single_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Conductor, "run_single_epoch", exhaust)
+        patch.setattr(BatchNet, "run_single_epoch", exhaust)
         result = run_cli()
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.stderr

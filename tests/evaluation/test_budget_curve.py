@@ -18,7 +18,8 @@ from sklearn.model_selection import GroupKFold, ShuffleSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dalmax_sk import ActiveLearningClassifier, progress
+from dalmax_sk import ActiveLearningClassifier
+from dalmax_sk._base import progress
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
 from dalmax_sk.stopping import (
     AllOf,

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from dalmax_sk.evaluation import BudgetCurves, area_under_budget_curve, compare
-from dalmax_sk.evaluation._comparison_columns import difference_columns
-from dalmax_sk.evaluation._resampling import resample_weights
-from dalmax_sk.evaluation._verdicts import Wording
+from dalmax_sk.evaluation.statistics.comparison_columns import difference_columns
+from dalmax_sk.evaluation.statistics.resampling import resample_weights
+from dalmax_sk.evaluation.statistics.verdicts import Wording
 
 WEIGHTS = resample_weights(5, 199, np.random.RandomState(0))
 WORDING = Wording(

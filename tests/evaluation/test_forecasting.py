@@ -9,8 +9,8 @@ from scipy.optimize import brentq, curve_fit, lsq_linear
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk.evaluation import BudgetCurves, forecast
-from dalmax_sk.evaluation._curve_draws import Draws, _resampled
-from dalmax_sk.evaluation._curve_fits import (
+from dalmax_sk.evaluation.extrapolation.curve_draws import Draws, _resampled
+from dalmax_sk.evaluation.extrapolation.curve_fits import (
     FAMILIES,
     Fits,
     _solve,

@@ -15,10 +15,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit
 
-from dalmax_sk import ActiveLearningClassifier, progress
-from dalmax_sk._checkpoint import Checkpoint
-from dalmax_sk._locks import FileLock
-from dalmax_sk.evaluation import BudgetCurves, _cells, budget_curve
+from dalmax_sk import ActiveLearningClassifier
+from dalmax_sk._base import progress
+from dalmax_sk._base.files import FileLock
+from dalmax_sk.active_learning.checkpoint import Checkpoint
+from dalmax_sk.evaluation import BudgetCurves, budget_curve
+from dalmax_sk.evaluation.runs import cells as _cells
 from dalmax_sk.stopping import AllOf, Budget
 from dalmax_sk.strategies import UncertaintySampling
 
@@ -185,7 +187,8 @@ import sys
 import time
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
-from dalmax_sk.evaluation import _cells, budget_curve
+from dalmax_sk.evaluation import budget_curve
+from dalmax_sk.evaluation.runs import cells as _cells
 
 _cells.SECONDS_BETWEEN_STATES = 0.0
 

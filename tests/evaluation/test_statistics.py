@@ -7,22 +7,22 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from dalmax_sk.evaluation._label_counts import labels_to_reach, saved_labels
-from dalmax_sk.evaluation._paired_tests import (
+from dalmax_sk.evaluation.statistics.label_counts import labels_to_reach, saved_labels
+from dalmax_sk.evaluation.statistics.paired_tests import (
     adjust_p_values,
     paired_p_value,
     seeds_after_step_down,
     seeds_to_decide,
     significance_level,
 )
-from dalmax_sk.evaluation._penalty import pairwise_wins
-from dalmax_sk.evaluation._ranks import (
+from dalmax_sk.evaluation.statistics.penalty import pairwise_wins
+from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
     friedman_p_value,
     rank_groups,
     rank_rows,
 )
-from dalmax_sk.evaluation._resampling import (
+from dalmax_sk.evaluation.statistics.resampling import (
     expanded_interval,
     mean_interval,
     resample_weights,

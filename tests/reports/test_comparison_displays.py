@@ -19,7 +19,7 @@ from dalmax_sk.reports import (
     CriticalDifferenceDisplay,
     PenaltyMatrixDisplay,
 )
-from dalmax_sk.reports.display_base import line_style
+from dalmax_sk.reports.displays.display_base import line_style
 
 
 def make_curves(n_strategies=3, n_seeds=3, n_budgets=9, scale=1.0):

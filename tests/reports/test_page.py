@@ -17,9 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dalmax_sk.cli import app
+from dalmax_sk.cnn import load_model
 from dalmax_sk.evaluation import BudgetCurves, compare
 from dalmax_sk.images import load_image_paths
-from dalmax_sk.persistence import load_model
 from dalmax_sk.reports import (
     write_comparison_page,
     write_results_page,

@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from dalmax_sk import ActiveLearningClassifier, progress
+from dalmax_sk import ActiveLearningClassifier
+from dalmax_sk._base import progress
 from dalmax_sk.pool import Pool
 from dalmax_sk.reports import (
     describe_picks,

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from dalmax_sk._atomic import part_name, replacing, write_text
+from dalmax_sk._base.files import part_name, replacing, write_text
 from dalmax_sk.reports import (
     ConfusionHeatmapDisplay,
     copy_names,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.selection import epig_scores
 
 

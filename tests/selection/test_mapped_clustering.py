@@ -8,13 +8,13 @@ from dalmax_sk.pool import Pool
 from dalmax_sk.selection import (
     ball_cover,
     greedy_coverage,
-    grouping,
     k_means_clusters,
     k_means_select,
-    lazy_greedy,
     typicality,
     unit_rows,
 )
+from dalmax_sk.selection.coverage import groups as grouping
+from dalmax_sk.selection.coverage import lazy_greedy
 from dalmax_sk.strategies import (
     DiversitySampling,
     FacilityLocation,

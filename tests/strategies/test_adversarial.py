@@ -14,11 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from dalmax_sk import progress
-from dalmax_sk.attacks import smallest_perturbations, unit_noise
+from dalmax_sk._base import progress
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool
 from dalmax_sk.strategies import AdversarialSampling, get_strategy
+from dalmax_sk.strategies.attacks import smallest_perturbations, unit_noise
 
 N_LABELED = 300
 

@@ -68,7 +68,9 @@ def test_scores_equal_the_definition(measure, max_memory, seed):
     expected = definition(samples, measure)
     scores = bayesian_scores(samples, measure, max_memory)
     assert_allclose(scores, expected, atol=1e-7 if measure == "mean_std" else 1e-13)
-    pool = Pool.from_arrays(samples=samples, random_state=0, max_memory=max_memory)
+    pool = Pool.from_arrays(
+        posterior_proba=samples, random_state=0, max_memory=max_memory
+    )
     picks, values = BayesianSampling(measure).query(pool, 8, return_scores=True)
     assert_allclose(values, np.sort(expected)[::-1][:8], atol=1e-7)
     assert_allclose(values, expected[picks], atol=1e-7)
@@ -82,7 +84,7 @@ def test_the_measures_differ():
             [sure[1], [1 / 3] * 3, [0.5, 0.5, 0.0], [0.6, 0.2, 0.2]],
         ]
     )
-    pool = Pool.from_arrays(samples=samples, random_state=0)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     first = {m: BayesianSampling(m).query(pool, 1)[0] for m in MEASURES}
     assert first == {"bald": 0, "mean_std": 0, "entropy": 1, "variation_ratio": 1}
 
@@ -91,14 +93,14 @@ def test_the_measures_differ():
 @pytest.mark.parametrize("measure", ["bald", "mean_std", "batchbald"])
 def test_samples_that_agree_score_zero(measure):
     samples = np.repeat(make_samples(1), 5, axis=0)
-    pool = Pool.from_arrays(samples=samples, random_state=0)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     scores = BayesianSampling(measure).query(pool, 30, return_scores=True)[1]
     assert_allclose(scores, 0, atol=1e-7)
 
 
 def test_batchbald_is_the_kernel(caplog):
     samples = make_samples()
-    pool = Pool.from_arrays(samples=samples, random_state=7)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=7)
     strategy = BayesianSampling("batchbald", max_configurations=50)
     picks, gains = strategy.query(pool, 3, return_scores=True)
     expected = batch_bald(
@@ -116,7 +118,7 @@ def test_batchbald_is_the_kernel(caplog):
 
 
 def test_batchbald_warns_when_samples_are_used_up(caplog):
-    pool = Pool.from_arrays(samples=make_samples(n_samples=4), random_state=0)
+    pool = Pool.from_arrays(posterior_proba=make_samples(n_samples=4), random_state=0)
     with caplog.at_level(logging.WARNING, logger="dalmax_sk"):
         picks = BayesianSampling("batchbald").query(pool, 15)
     assert len(set(picks.tolist())) == 15
@@ -126,16 +128,16 @@ def test_batchbald_warns_when_samples_are_used_up(caplog):
 
 
 def test_batchbald_makes_its_own_batch():
-    pool = Pool.from_arrays(samples=make_samples())
+    pool = Pool.from_arrays(posterior_proba=make_samples())
     with pytest.raises(ValueError, match=r"batch must be 'top', got 'power'"):
         BayesianSampling("batchbald", batch="power").query(pool, 2)
 
 
 def test_power_bald_draws_in_proportion_to_the_scores():
-    pool = Pool.from_arrays(samples=make_samples(), random_state=3)
+    pool = Pool.from_arrays(posterior_proba=make_samples(), random_state=3)
     picks = get_strategy("power_bald", beta=2.0).query(pool, 5)
     expected = stochastic_top_n(
-        bayesian_scores(pool.samples, "bald"),
+        bayesian_scores(pool.posterior_proba(), "bald"),
         5,
         batch="power",
         beta=2.0,
@@ -161,7 +163,7 @@ def test_names():
     ],
 )
 def test_bad_parameters(params):
-    pool = Pool.from_arrays(samples=make_samples())
+    pool = Pool.from_arrays(posterior_proba=make_samples())
     with pytest.raises(ValueError, match="parameter of BayesianSampling"):
         BayesianSampling(**params).query(pool, 2)
 
@@ -199,6 +201,8 @@ def test_bald_leaves_ambiguous_candidates_alone():
     rng = np.random.RandomState(0)
     ambiguous = np.full((10, 20, 2), 0.5)
     contested = np.stack([p := rng.uniform(0.05, 0.95, (10, 20)), 1 - p], axis=2)
-    pool = Pool.from_arrays(samples=np.hstack([ambiguous, contested]), random_state=0)
+    pool = Pool.from_arrays(
+        posterior_proba=np.hstack([ambiguous, contested]), random_state=0
+    )
     assert BayesianSampling().query(pool, 20).min() >= 20
     assert BayesianSampling("entropy").query(pool, 20).max() < 20

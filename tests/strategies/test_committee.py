@@ -12,8 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 
-from dalmax_sk.committee import committee_proba
-from dalmax_sk.pool import Pool
+from dalmax_sk.pool import Pool, committee_proba
 from dalmax_sk.strategies import QueryByCommittee, disagreement_scores, get_strategy
 
 MEASURES = ["vote_entropy", "consensus_entropy", "kl", "disagreement"]
@@ -67,7 +66,7 @@ def test_scores_are_those_of_the_definition(measure, shape, seed):
     expected = definition(samples, measure)
     assert_allclose(disagreement_scores(samples, measure), expected, atol=1e-12)
     assert_allclose(disagreement_scores(iter(samples), measure), expected, atol=1e-12)
-    pool = Pool.from_arrays(samples=samples, random_state=0)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     strategy = QueryByCommittee(measure)
     picks, scores = strategy.query(pool, 4, return_scores=True)
     assert_allclose(scores, expected[picks], atol=1e-12)
@@ -100,7 +99,9 @@ def test_members_of_one_mind_score_exactly_zero(measure):
 def test_ties_are_broken_by_the_seed_alone():
     samples = np.full((3, 30, 2), 0.5)
     picks = [
-        QueryByCommittee().query(Pool.from_arrays(samples=samples, random_state=s), 5)
+        QueryByCommittee().query(
+            Pool.from_arrays(posterior_proba=samples, random_state=s), 5
+        )
         for s in (0, 0, 1)
     ]
     assert_array_equal(picks[0], picks[1])
@@ -199,7 +200,7 @@ def test_same_pool_same_picks_and_a_little_memory_is_enough(iris):
 
 def test_duplicates_and_extreme_numbers_of_picks():
     samples = np.repeat(np.random.RandomState(0).dirichlet([1, 1], (3, 4)), 5, axis=1)
-    pool = Pool.from_arrays(samples=samples, random_state=0)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     for n in (1, 12, 20):
         assert len(set(QueryByCommittee().query(pool, n).tolist())) == n
 
@@ -218,7 +219,7 @@ def test_duplicates_and_extreme_numbers_of_picks():
     ],
 )
 def test_wrong_parameters(params, message):
-    pool = Pool.from_arrays(samples=np.full((2, 4, 2), 0.5))
+    pool = Pool.from_arrays(posterior_proba=np.full((2, 4, 2), 0.5))
     with pytest.raises(ValueError, match=message):
         QueryByCommittee(**params).query(pool, 1)
 

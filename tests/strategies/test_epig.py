@@ -12,13 +12,13 @@ from dalmax_sk.strategies import EPIG, get_strategy
 def make_pool(n=25, seed=0, **params):
     rng = np.random.RandomState(seed)
     samples = rng.dirichlet(np.full(3, 0.3), (5, n))
-    return Pool.from_arrays(samples=samples, **{"random_state": 0, **params})
+    return Pool.from_arrays(posterior_proba=samples, **{"random_state": 0, **params})
 
 
 @pytest.mark.parametrize("n_targets", [None, 25, 100])
 def test_all_candidates_are_targets(n_targets):
     pool = make_pool()
-    samples = pool.samples
+    samples = pool.posterior_proba()
     # E over x* of H(y) + H(y*) - H(y, y*), in plain loops
     expected = []
     for x in range(25):
@@ -39,7 +39,10 @@ def test_targets_are_a_sample_of_the_pool():
     picks, scores = EPIG(n_targets=4).query(pool, 25, return_scores=True)
     value = scores[np.argsort(picks)]
     every = np.stack(
-        [epig_scores(pool.samples, pool.samples[:, [t]]) for t in range(25)]
+        [
+            epig_scores(pool.posterior_proba(), pool.posterior_proba()[:, [t]])
+            for t in range(25)
+        ]
     )
     # each of four different candidates counts a quarter
     weight = np.linalg.lstsq(every.T, value, rcond=None)[0]
@@ -57,7 +60,7 @@ def test_a_label_that_tells_of_no_other_is_worth_little():
     shared = np.where(sign[:, None, None], [[0.9, 0.1]], [[0.1, 0.9]])
     alone = np.where((rng.rand(8) < 0.5)[:, None, None], [[1.0, 0.0]], [[0.0, 1.0]])
     samples = np.concatenate([alone, np.repeat(shared, 30, axis=1)], axis=1)
-    pool = Pool.from_arrays(samples=samples, random_state=0)
+    pool = Pool.from_arrays(posterior_proba=samples, random_state=0)
     assert get_strategy("bald").query(pool, 1).tolist() == [0]
     assert 0 not in EPIG(n_targets=None).query(pool, 30)
 

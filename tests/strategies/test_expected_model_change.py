@@ -16,11 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from dalmax_sk._gradients import (
-    ExpectedLengths,
-    lengths_by_layers,
-    lengths_by_weights,
-)
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.nets import SmallCNN, build_net
 from dalmax_sk.pool import MissingCapabilityError, Pool
@@ -29,6 +24,11 @@ from dalmax_sk.strategies import (
     NoiseStability,
     expected_gradient_length,
     get_strategy,
+)
+from dalmax_sk.strategies.gradient_lengths import (
+    ExpectedLengths,
+    lengths_by_layers,
+    lengths_by_weights,
 )
 
 
@@ -337,7 +337,7 @@ def test_peak_memory(by_layers, peak_growth):
     setup = f"""
 import torch
 from torch import nn
-from dalmax_sk._gradients import ExpectedLengths
+from dalmax_sk.strategies.gradient_lengths import ExpectedLengths
 torch.manual_seed(0)
 class Scale(nn.Module):
     def __init__(self):

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool
 from dalmax_sk.strategies import NoiseStability, get_strategy, noise_stability

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
 
 from dalmax_sk.pool import MissingCapabilityError, Pool
-from dalmax_sk.reinforcement import (
+from dalmax_sk.selection import stochastic_top_n
+from dalmax_sk.strategies import ReinforcementLearningSampling, get_strategy
+from dalmax_sk.strategies.reinforcement import (
     LabelingEpisode,
     Policy,
     PolicyFileError,
@@ -21,8 +23,6 @@ from dalmax_sk.reinforcement import (
     run_episode,
     train_policy,
 )
-from dalmax_sk.selection import stochastic_top_n
-from dalmax_sk.strategies import ReinforcementLearningSampling, get_strategy
 
 
 def random_pool(n=40, n_classes=3, d=4, m=6, seed=0, dtype=np.float64, **params):
@@ -256,7 +256,7 @@ def test_max_memory_changes_the_blocks_and_not_the_picks():
 
 
 def test_memory_of_features_grows_with_the_pool_only():
-    # NumPy's part; that of the kernels is measured in tests/reinforcement
+    # NumPy's part; that of the kernels is measured in tests/strategies/reinforcement
     pool = random_pool(n=20_000, d=8, m=100, max_memory=2**24)
     tracemalloc.start()
     ReinforcementLearningSampling(n_episodes=0).query(pool, 100)

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from dalmax_sk import _pool_arrays, _pool_evaluation, _storage
-from dalmax_sk._storage import allocate, is_mapped
+from dalmax_sk._base import storage as _storage
+from dalmax_sk._base.storage import allocate, is_mapped
 from dalmax_sk.pool import Pool
+from dalmax_sk.pool import arrays as _pool_arrays
+from dalmax_sk.pool import evaluation as _pool_evaluation
 from dalmax_sk.strategies import get_strategy, strategy_names
 from dalmax_sk.utils._check_pools import KINDS, Problem, find_kinds, make_pool
 
 PROBLEM = Problem(n=60, n_labeled=15, n_features=6)
 # quantities of all candidates, which go to the disk
-LARGE = ("proba", "embeddings", "samples")
+LARGE = ("proba", "embeddings", "posterior_proba")
 
 
 def instances():
@@ -24,14 +26,14 @@ def instances():
 def on_disk(kind, folder, monkeypatch):
     """Return a pool whose quantities are all mapped from files, as its subsets' are."""
 
-    class Spilled(_pool_evaluation._Rows):
+    class Spilled(_pool_evaluation._BlockBuffer):
         def __init__(self, need, n_rows, max_memory, *others):
             super().__init__(need, n_rows, 0, *others)
 
     def always(shape, dtype, *, max_memory, what):
         return allocate(shape, dtype, max_memory=0, what=what)
 
-    monkeypatch.setattr(_pool_evaluation, "_Rows", Spilled)
+    monkeypatch.setattr(_pool_evaluation, "_BlockBuffer", Spilled)
     monkeypatch.setattr(_pool_arrays, "allocate", always)
     if kind != "arrays":
         np.save(folder / "X.npy", PROBLEM.X)

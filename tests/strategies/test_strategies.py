@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from dalmax_sk import progress
+from dalmax_sk._base import progress
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import (
     CoreSet,

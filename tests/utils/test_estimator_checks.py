@@ -28,8 +28,7 @@ def norms(pool):
 class LargestNorm(QueryStrategy):
     """Right in all respects: what the others break."""
 
-    def _get_needs(self):
-        return ("embeddings",)
+    requires = ("embeddings",)
 
     def _query(self, pool, n):
         ranks = np.lexsort((pool.random_state.permutation(len(pool)), -norms(pool)))
@@ -263,8 +262,7 @@ class WantsLabels(LargestNorm):
 
 @breaks("check_missing_capability")
 class TakesItForGranted(LargestNorm):
-    def _get_needs(self):
-        return ()
+    requires = ()
 
     def _query(self, pool, n):
         if pool.estimator is None and "embeddings" not in pool._cache:
@@ -274,8 +272,7 @@ class TakesItForGranted(LargestNorm):
 
 @breaks("check_missing_capability")
 class SaysNothingOfUse(LargestNorm):
-    def _get_needs(self):
-        return ()
+    requires = ()
 
     def _query(self, pool, n):
         if pool.estimator is None and "embeddings" not in pool._cache:
@@ -332,8 +329,7 @@ class AllDistances(LargestNorm):
 
 @breaks("check_max_memory")
 class AllGradients(LargestNorm):
-    def _get_needs(self):
-        return ("embeddings", "proba")
+    requires = ("embeddings", "proba")
 
     def _query(self, pool, n):
         proba = pool.proba.astype(np.float32)

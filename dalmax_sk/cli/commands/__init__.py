@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from dalmax_sk._version import __version__
-from dalmax_sk.cli.allocator import keep_freed_memory
+from dalmax_sk.cli.allocator import tune_malloc
 from dalmax_sk.cli.commands.compare import compare
 from dalmax_sk.cli.commands.evaluate import evaluate
 from dalmax_sk.cli.commands.report import report
 from dalmax_sk.cli.commands.strategies import strategies
 from dalmax_sk.cli.commands.train import train
 from dalmax_sk.cli.commands.train_al import train_al
-from dalmax_sk.cli.config_file import register_command
+from dalmax_sk.cli.flags.config_file import register_command
 
 __all__ = ["app", "main"]
 
@@ -66,7 +66,7 @@ for _name, _function in _COMMANDS.items():
     app.command(_name)(_function)
 
 
-def _wait_for_a_moment() -> None:
+def limit_openmp_spin() -> None:
     """Let threads of torch look out for work for some microseconds, then sleep.
 
     Must come before torch is imported. Left to themselves they burn the cores that
@@ -84,8 +84,8 @@ def _wait_for_a_moment() -> None:
 
 def main() -> None:
     """Run the program."""
-    _wait_for_a_moment()
-    keep_freed_memory()
+    limit_openmp_spin()
+    tune_malloc()
     for stream in (sys.stdout, sys.stderr):
         # File names may hold characters that the terminal cannot show.
         if hasattr(stream, "reconfigure"):

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.checks import how_to_go_on
-from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
+from dalmax_sk.cli.flags import flags as f
+from dalmax_sk.cli.flags.checks import resume_hint
 
 __all__ = ["compare"]
 
@@ -123,4 +123,4 @@ def _work(given: dict[str, Any], **modes: Any) -> None:
 
 
 def _say_how_to_go_on(given: dict[str, Any]) -> str:
-    return how_to_go_on(given, command="compare")
+    return resume_hint(given, command="compare")

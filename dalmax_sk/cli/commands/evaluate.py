@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.checks import check_flags
-from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
+from dalmax_sk.cli.flags import flags as f
+from dalmax_sk.cli.flags.checks import check_flags
 
 __all__ = ["evaluate"]
 

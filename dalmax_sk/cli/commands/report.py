@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dalmax_sk.cli.commands import flags as f
+from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.execution import execute
-from dalmax_sk.cli.screen import Screen
+from dalmax_sk.cli.flags import flags as f
 
 __all__ = ["report"]
 
@@ -75,7 +75,7 @@ def _check(flags: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _work(given: dict[str, Any], *, screen: Screen) -> None:
+def _work(given: dict[str, Any], *, screen: Console) -> None:
     from dalmax_sk.reports import write_results_page
 
     limits = {name: given[name] for name in _NOT_NEGATIVE if name in given}

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dalmax_sk.cli.commands import flags as f
+from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.execution import execute
-from dalmax_sk.cli.screen import Screen
+from dalmax_sk.cli.flags import flags as f
 
 __all__ = ["strategies"]
 
@@ -22,7 +22,7 @@ def strategies(
     execute("strategies", locals(), _work, check=dict, after_interrupt=lambda given: "")
 
 
-def _work(given: dict[str, Any], *, screen: Screen) -> None:
+def _work(given: dict[str, Any], *, screen: Console) -> None:
     from dalmax_sk.cli.strategy_table import SYMBOLS, list_strategies
 
     entries = list_strategies()
@@ -31,4 +31,4 @@ def _work(given: dict[str, Any], *, screen: Screen) -> None:
         typer.echo(dumps(table, indent=2, ensure_ascii=False))
     else:
         # the table is all there is to it, so --quiet does not take it away
-        Screen(quiet=False).show_strategies(entries, SYMBOLS)
+        Console(quiet=False).show_strategies(entries, SYMBOLS)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
-from dalmax_sk.cli.train_settings import check_train_flags
+from dalmax_sk.cli.flags import flags as f
+from dalmax_sk.cli.run.train_settings import check_train_flags
 
 __all__ = ["train"]
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from dalmax_sk.cli.checks import how_to_go_on
-from dalmax_sk.cli.commands import flags as f
 from dalmax_sk.cli.execution import execute
+from dalmax_sk.cli.flags import flags as f
+from dalmax_sk.cli.flags.checks import resume_hint
 
 __all__ = ["train_al"]
 
@@ -77,7 +77,7 @@ def train_al(
     reveals those it asks for, which shows what a strategy is worth. Without folders it
     runs on scikit-learn's handwritten digits.
     """
-    execute("train-al", locals(), _work, after_interrupt=how_to_go_on)
+    execute("train-al", locals(), _work, after_interrupt=resume_hint)
 
 
 def _work(given: dict[str, Any], **modes: Any) -> None:

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from dalmax_sk._atomic import write_text
+from dalmax_sk._base.files import write_text
 from dalmax_sk.evaluation.comparison import Comparison
 from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.metrics import area_under_budget_curve
-from dalmax_sk.reports.budget_curve_display import BudgetCurveDisplay
-from dalmax_sk.reports.comparison_displays import (
+from dalmax_sk.reports.displays.budget_curve_display import BudgetCurveDisplay
+from dalmax_sk.reports.displays.comparison_displays import (
     CriticalDifferenceDisplay,
     PenaltyMatrixDisplay,
 )
-from dalmax_sk.reports.environment import describe_hardware, describe_versions
 from dalmax_sk.reports.page.document import (
     Cell,
     contents,
@@ -36,6 +35,7 @@ from dalmax_sk.reports.page.formats import (
 )
 from dalmax_sk.reports.page.markup import Content, Markup, element
 from dalmax_sk.reports.page.provenance import settings_table
+from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
 
 __all__ = ["write_comparison_page"]
 

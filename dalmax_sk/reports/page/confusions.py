@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dalmax_sk.reports.displays import ConfusionHeatmapDisplay
+from dalmax_sk.reports.displays.run_displays import ConfusionHeatmapDisplay
 from dalmax_sk.reports.page.document import Cell, section, table
 from dalmax_sk.reports.page.figures import display_figure
 from dalmax_sk.reports.page.formats import counted, fraction, number

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dalmax_sk.reports._drawing import FILE_STYLE, save_figure
-from dalmax_sk.reports.display_base import line_style, shorten
-from dalmax_sk.reports.displays import TrainingHistoryDisplay
+from dalmax_sk.reports.displays.display_base import line_style, shorten
+from dalmax_sk.reports.displays.drawing import FILE_STYLE, save_figure
+from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
 from dalmax_sk.reports.page.formats import metric_name
 from dalmax_sk.reports.page.markup import Markup, element
 

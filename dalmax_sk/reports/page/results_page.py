@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dalmax_sk._atomic import write_text
+from dalmax_sk._base.files import write_text
 from dalmax_sk.reports.page.data import as_written, read_run_record
 from dalmax_sk.reports.page.document import Cell, document, section, table
 from dalmax_sk.reports.page.figures import curves_figure

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalmax_sk._atomic import write_text
+from dalmax_sk._base.files import write_text
 from dalmax_sk.reports.page.confusions import class_section, confusion_section
 from dalmax_sk.reports.page.data import as_written, gather_run, read_run_record
 from dalmax_sk.reports.page.document import contents, document, facts, section, table

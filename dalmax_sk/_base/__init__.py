@@ -1,0 +1,1 @@
+"""The ground: files, processes, progress, seeds, arrays on the disk."""

@@ -1,0 +1,943 @@
+"""The active-learning loop as a scikit-learn classifier."""
+
+import copy
+import functools
+import logging
+import os
+import time
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import (
+    check_consistent_length,
+    check_random_state,
+    get_tags,
+)
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from dalmax_sk._base import progress
+from dalmax_sk._base.pipelines import last_step
+from dalmax_sk._base.processes import explain_worker_death, peak_bytes, process_group_of
+from dalmax_sk._base.seeds import derive_seed, set_missing_seeds
+from dalmax_sk._base.sklearn_compat import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    check_feature_names,
+    check_method_params,
+    check_n_features,
+    fit_context,
+    raise_for_params,
+    routing_enabled,
+    safe_indexing,
+)
+from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, release_pages
+from dalmax_sk.active_learning.checkpoint import (
+    Checkpoint,
+    fingerprint_data,
+    fingerprint_params,
+)
+from dalmax_sk.active_learning.labels import UNKNOWN, LabelState
+from dalmax_sk.active_learning.oracle import CallableOracle, SimulatedOracle, as_labels
+from dalmax_sk.active_learning.predictions import PredictionsMixin
+from dalmax_sk.active_learning.round_cache import RoundCache
+from dalmax_sk.active_learning.rounds import evaluate, round_context
+from dalmax_sk.active_learning.schedules import (
+    as_schedule,
+    balanced_indices,
+    check_schedule,
+    query_size_for_round,
+    resolve_size,
+)
+from dalmax_sk.active_learning.validation import (
+    check_eval_set,
+    check_stopping,
+    find_classes,
+    given_classes,
+    prepare_estimator,
+)
+from dalmax_sk.images import as_paths, check_images
+from dalmax_sk.pool import Pool
+from dalmax_sk.stopping import Budget
+from dalmax_sk.strategies import (
+    QueryStrategy,
+    RandomSampling,
+    UncertaintySampling,
+    get_strategy,
+)
+
+__all__ = ["ActiveLearningClassifier"]
+
+logger = logging.getLogger("dalmax_sk")
+
+# what a derived seed is for; part of its key, so never renumber
+_SEED_INITIAL, _SEED_FIT, _SEED_QUERY = 0, 1, 2
+
+
+class ActiveLearningClassifier(
+    PredictionsMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+):
+    """A classifier whose ``fit`` spends a label budget in rounds.
+
+    A round fits `estimator` on the labelled rows, lets `strategy` pick from the others,
+    asks for their labels and repeats. Labels come from one of three places:
+
+    - **Simulation**, when `y` is fully known: ``fit`` hides it and reveals only what it
+      asks for. This is what cross-validation and grid search do.
+    - **By hand**, when entries of `y` are missing: ``fit`` trains on what is labelled;
+      :meth:`query` proposes rows, :meth:`teach` adds their labels and refits.
+    - **oracle**: the same, with a function that is asked instead of a person.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        The classifier to train, cloned. None means
+        :class:`~dalmax_sk.CNNClassifier` for image files and image arrays, and
+        :class:`~sklearn.linear_model.LogisticRegression` for 2-D tables.
+    strategy : QueryStrategy or str, default=None
+        How to pick. None means margin
+        :class:`~dalmax_sk.strategies.UncertaintySampling`; a string is a name of
+        :func:`~dalmax_sk.strategies.strategy_names`.
+    n_initial : int or float, default=0.1
+        Size of the initial labelled set: a number of rows, or a fraction of X (rounded
+        up). Unused when `y` is partly labelled: those rows are the initial set. If all
+        its labels turn out equal, single rows are added at random until there is a
+        second class, for nothing can be learned from one.
+    query_size : int, float, sequence or callable, default=0.05
+        Labels to ask for in a round: a number, a fraction of X (rounded up), a schedule
+        with one entry a round (the last one holds on), or ``f(round) -> int or float``
+        with rounds counted from 1. The last batch is shorter if the candidates run out.
+    n_rounds : int or None, default=5
+        Rounds of querying. None goes on to the end of a `query_size` sequence, or else
+        until no candidates are left.
+    initial_strategy : {"random", "balanced"} or QueryStrategy, default="random"
+        How the initial set is drawn. ``"balanced"`` takes classes in equal numbers, as
+        published protocols do: it **uses the labels of all rows** and is for simulation
+        only. A strategy sees the raw inputs as embeddings (cold start).
+    refit : {"scratch", "continue"}, default="scratch"
+        Fit a fresh clone each round, or go on from the present weights (needs an
+        estimator with ``warm_start``).
+    oracle : callable, default=None
+        ``oracle(X_rows, indices) -> labels``, asked for the labels of rows of X that
+        `y` leaves open. Where it returns a missing value (None, NaN), the row is set
+        aside and not asked for again.
+    stopping : StoppingRule, callable, list of these or None, default=None
+        When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
+        ``f(history_) -> bool or str``. Where labels are taught by hand nothing is
+        stopped; what the rules say is in ``stop_reason_`` after each :meth:`teach`.
+    classes : array-like of shape (n_classes,), default=None
+        All classes that may occur. None takes the estimator's ``classes`` if it has
+        any, else those in `y`. Needed where `y` has no label of some class yet.
+    missing_label : scalar, default=None
+        A value of `y` that means "not labelled", besides None and NaN.
+    scoring : str, callable, list, tuple, dict or None, default=None
+        Scores on ``eval_set`` after each round, as in
+        :func:`~sklearn.model_selection.cross_validate`. None means accuracy, balanced
+        accuracy, macro and weighted F1.
+    checkpoint_dir : str or path-like, default=None
+        A folder for the state of the run. ``fit`` writes it after every query and every
+        fit, and resumes from it: the picks and scores are those of a run that was never
+        stopped.
+    store_estimators : bool, default=False
+        Keep the fitted estimator of every round in ``estimators_``. The ``staged_...``
+        methods then need not fit them again.
+    max_memory : int, default=1 GiB
+        Bytes that the temporary blocks of a selection may take.
+    verbose : int, default=0
+        1 logs each round, 2 more.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial set, of every query, and of every ``random_state`` inside
+        `estimator` that is None.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, sorted.
+    estimator_ : estimator
+        The classifier fitted on all labels known at the end.
+    estimators_ : list of estimator
+        The fitted estimator of each round. Only with ``store_estimators=True``.
+    strategy_ : QueryStrategy
+        The strategy in use.
+    labeled_indices_ : ndarray of int of shape (n_labeled,)
+        Rows of X whose labels are known, in the order in which they were acquired.
+    initial_indices_ : ndarray of int
+        The first of them: the initial set.
+    query_history_ : list of ndarray of int
+        Rows picked in each round, in order of preference.
+    n_rounds_ : int
+        Rounds of querying done.
+    history_ : list of dict
+        One record a round, the first for the initial set: ``round``, ``n_labeled``,
+        ``queried`` (rows), ``query_scores``, ``n_requested``, ``fit_seconds``,
+        ``query_seconds``, ``eval_seconds``, ``observe_seconds`` (of stopping rules that
+        look at the pool; what they compute, the query need not), ``peak_bytes``
+        (largest resident memory of the process so far), ``eval_<score>``, what the
+        strategy reports (CoreSet: ``covering_radius``) and ``fit_history`` (epochs of a
+        CNN).
+    stop_reason_ : str
+        Why the rounds ended.
+    n_features_in_ : int
+        Number of columns of a table; absent for paths and images.
+    feature_names_in_ : ndarray of str
+        Column names, if X is a DataFrame with string columns.
+
+    See Also
+    --------
+    dalmax_sk.CNNClassifier : The default for images.
+    dalmax_sk.strategies.QueryStrategy : Base class for one's own strategies.
+
+    Notes
+    -----
+    Row numbers in all attributes and methods are rows of the X given to ``fit``. The
+    fitted object keeps a reference to that X, for :meth:`query`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from dalmax_sk import ActiveLearningClassifier
+    >>> from dalmax_sk.strategies import CoreSet
+    >>> X, y = load_iris(return_X_y=True)
+    >>> learner = ActiveLearningClassifier(
+    ...     strategy=CoreSet(), n_initial=10, query_size=5, n_rounds=3, random_state=0
+    ... ).fit(X, y)
+    >>> len(learner.labeled_indices_), learner.n_rounds_
+    (25, 3)
+
+    With a person who answers:
+
+    >>> import numpy as np
+    >>> y_partial = np.where(np.arange(len(y)) % 10 == 0, y, -1)
+    >>> learner = ActiveLearningClassifier(missing_label=-1, random_state=0)
+    >>> rows = learner.fit(X, y_partial).query(2)
+    >>> len(learner.teach(rows, y[rows]).labeled_indices_)
+    17
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "strategy": [QueryStrategy, str, None],
+        "n_initial": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+        "query_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+            "array-like",
+            callable,
+        ],
+        "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
+        "initial_strategy": [StrOptions({"random", "balanced"}), QueryStrategy],
+        "refit": [StrOptions({"scratch", "continue"})],
+        "oracle": [callable, None],
+        "stopping": [HasMethods(["should_stop"]), callable, list, None],
+        "classes": ["array-like", None],
+        "missing_label": "no_validation",
+        "scoring": [str, callable, list, tuple, dict, None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "store_estimators": ["boolean"],
+        "max_memory": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        strategy=None,
+        *,
+        n_initial=0.1,
+        query_size=0.05,
+        n_rounds=5,
+        initial_strategy="random",
+        refit="scratch",
+        oracle=None,
+        stopping=None,
+        classes=None,
+        missing_label=None,
+        scoring=None,
+        checkpoint_dir=None,
+        store_estimators=False,
+        max_memory=DEFAULT_MAX_MEMORY,
+        verbose=0,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.strategy = strategy
+        self.n_initial = n_initial
+        self.query_size = query_size
+        self.n_rounds = n_rounds
+        self.initial_strategy = initial_strategy
+        self.refit = refit
+        self.oracle = oracle
+        self.stopping = stopping
+        self.classes = classes
+        self.missing_label = missing_label
+        self.scoring = scoring
+        self.checkpoint_dir = checkpoint_dir
+        self.store_estimators = store_estimators
+        self.max_memory = max_memory
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ public: fitting
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, eval_set=None, **fit_params):
+        """Run the rounds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Image paths (1-D), images (3-D or 4-D) or a table (2-D).
+        y : array-like of shape (n_samples,)
+            Labels. Complete: a simulation. With missing entries: the rows to label.
+        eval_set : tuple (X_eval, y_eval), default=None
+            Held-out data, scored after each round and never trained on.
+        **fit_params : dict
+            Metadata for the estimator's ``fit`` (with metadata routing enabled);
+            entries with one value a row of X are cut to the labelled rows.
+
+        Returns
+        -------
+        self : ActiveLearningClassifier
+
+        Raises
+        ------
+        ValueError
+            If data or parameters do not fit each other. An exception raised by the
+            estimator, the oracle or the strategy passes through with the round number
+            added to its message.
+        """
+        raise_for_params(fit_params, self, "fit")
+        with progress.logged(self.verbose):
+            self._prepare_run(X, y, eval_set, fit_params)
+            self._run()
+        return self
+
+    def query(self, n=None, return_scores=False):
+        """Propose rows to be labelled next.
+
+        Asking again before :meth:`teach` gives the same rows.
+
+        Parameters
+        ----------
+        n : int, default=None
+            Number of rows; None means what `query_size` says for the next round
+            (`n_initial` while nothing is labelled).
+        return_scores : bool, default=False
+            If True, return the strategy's scores as well.
+
+        Returns
+        -------
+        indices : ndarray of int of shape (n,)
+            Rows of the X given to ``fit``, the most wanted first. Fewer than `n`, with
+            a warning, if fewer candidates are left.
+        scores : ndarray of float or None
+            Only if `return_scores`.
+        """
+        check_is_fitted(self, "_labels")
+        candidates = self._labels.candidates
+        if not len(candidates):
+            raise ValueError(
+                "No candidates are left: every row is labelled or set aside."
+            )
+        if n is None:
+            n = self._next_size() if hasattr(self, "estimator_") else self._n_initial()
+            if n < 1:
+                raise ValueError(
+                    "A stopping rule allows no further labels. Pass n to ask for more."
+                )
+        elif not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"n must be an int of at least 1, got {n!r}.")
+        if n > len(candidates):
+            warnings.warn(
+                f"{n} rows were asked for and {len(candidates)} candidates are left: "
+                "all of them are returned.",
+                UserWarning,
+                stacklevel=2,
+            )
+            n = len(candidates)
+        indices, scores = self._pick(n)
+        return (indices, scores) if return_scores else indices
+
+    def teach(self, indices, labels):
+        """Add labels and refit.
+
+        Parameters
+        ----------
+        indices : array-like of int of shape (n,)
+            Rows of the X given to ``fit``. A row that is labelled already is corrected.
+        labels : array-like of shape (n,)
+            Their labels. A missing value (None, NaN) sets the row aside: it is not
+            proposed again. A label that is known cannot be withdrawn so.
+
+        Returns
+        -------
+        self : ActiveLearningClassifier
+            Refitted, unless all labels so far are of one class: then nothing can be
+            learned yet, a warning says so and the labels are kept.
+
+        Raises
+        ------
+        ValueError
+            If rows repeat or do not exist, or a label is not among the classes; nothing
+            is changed then.
+        """
+        check_is_fitted(self, "_labels")
+        indices = self._labels.checked_rows(indices)
+        codes = self._labels.encode(as_labels(labels), "labels")
+        check_consistent_length(indices, codes)
+        before = self.labeled_indices_
+        withdrawn = indices[(codes == UNKNOWN) & np.isin(indices, before)]
+        if len(withdrawn):
+            raise ValueError(
+                f"labels are missing for rows {withdrawn[:10].tolist()}, which are "
+                "labelled already: a label can be corrected, not withdrawn."
+            )
+        self._labels.add(indices, codes, len(self.history_))
+        queried = [*self._pending.get("queried", []), *indices.tolist()]
+        self._pending["queried"] = list(dict.fromkeys(queried))  # each row once
+        self._pending["n_requested"] = len(self._pending["queried"])
+        if not self.history_:  # what the first fit is given
+            self.initial_indices_ = self.labeled_indices_
+        self._save()
+        if self._labels.one_class_only:
+            self._warn_of_one_class()
+            return self
+        with progress.logged(self.verbose):
+            self._fit_round()
+        vars(self).pop("_pool", None)
+        self.stop_reason_ = self._reason_to_stop()
+        return self
+
+    def history_frame(self):
+        """Return ``history_`` as a table of its scalars.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a round; lists (``queried``, ``fit_history`` …) are left out.
+        """
+        import pandas as pd
+
+        check_is_fitted(self, "history_")
+        return pd.DataFrame(
+            [
+                {key: value for key, value in record.items() if np.isscalar(value)}
+                for record in self.history_
+            ]
+        )
+
+    # ------------------------------------------------------------------------- protocol
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        child = get_tags(self._get_estimator())
+        tags.non_deterministic = child.non_deterministic
+        tags.input_tags.allow_nan = child.input_tags.allow_nan
+        tags.input_tags.sparse = False
+        if child.classifier_tags is not None:
+            tags.classifier_tags.multi_class = child.classifier_tags.multi_class
+        return tags
+
+    def get_metadata_routing(self):
+        """Return how metadata is routed: ``fit`` passes it on to the estimator's.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                estimator=self._get_estimator(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+        )
+
+    # ----------------------------------------------------------------------- the set-up
+
+    def _get_estimator(self, X=None):
+        if self.estimator is not None:
+            return self.estimator
+        if X is not None and (as_paths(X) is not None or X.ndim > 2):
+            # torch loads only when a net is needed
+            from dalmax_sk.cnn import CNNClassifier
+
+            return CNNClassifier()
+        return LogisticRegression()
+
+    def _get_strategy(self):
+        if self.strategy is None:
+            return UncertaintySampling()
+        if isinstance(self.strategy, str):
+            return get_strategy(self.strategy)
+        return self.strategy
+
+    def _check_X(self, X, *, reset):
+        """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
+        if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
+            check_feature_names(self, X, reset=reset)
+            check_n_features(self, X, reset=reset)
+            return X
+        X = check_images(self, X, reset=reset, dtype=None)
+        if reset and X.ndim > 2:
+            del self.n_features_in_  # of images it would be the height, or the channels
+        return X
+
+    def _prepare_run(self, X, y, eval_set, fit_params):
+        """Validate everything, then restore a checkpoint or label the initial set."""
+        X = self._check_X(X, reset=True)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None"
+            )
+        y = as_labels(y)
+        check_consistent_length(X, y)
+        for name in ("estimator_", "estimators_", "_labels", "_identity", "_pool"):
+            vars(self).pop(name, None)  # a failing fit leaves nothing of other data
+        self._X = X
+        estimator = self._get_estimator(X)
+        self.classes_ = find_classes(
+            y, given_classes(self.classes, estimator), self.missing_label
+        )
+        self._labels = LabelState(len(y), self.classes_, self.missing_label)
+        self._kept = RoundCache(len(y))
+        if eval_set is not None:
+            eval_set = check_eval_set(
+                eval_set,
+                functools.partial(self._check_X, reset=False),
+                self._labels,
+            )
+        self._eval_set = eval_set
+        self._routed = (
+            process_routing(self, "fit", **fit_params)["estimator"]["fit"]
+            if routing_enabled() and fit_params
+            else {}
+        )
+        self._unfitted = prepare_estimator(
+            estimator, self.classes_, self.refit == "continue"
+        )
+        self.strategy_ = clone(self._get_strategy())
+        self.strategy_._validate_params()
+        self._rules = check_stopping(self.stopping)
+        check_schedule(self.query_size, len(y))
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._base_seed = self._group.broadcast(seed)
+
+        codes = self._labels.encode(y, "y")
+        is_known = codes != UNKNOWN
+        self._source = None
+        if self.oracle is not None:
+            self._source = CallableOracle(self.oracle, X)
+        elif is_known.all():
+            self._source = SimulatedOracle(y)
+        self.initial_indices_ = np.empty(0, dtype=np.int64)
+        self.history_ = []
+        self._pending = {}
+
+        if not is_known.any() and self.initial_strategy == "balanced":
+            raise ValueError(
+                "initial_strategy='balanced' needs the labels of all rows; "
+                f"{len(codes)} of {len(codes)} are missing. Use 'random' or a strategy."
+            )
+
+        if not self._restore(codes):
+            if not isinstance(self._source, SimulatedOracle) and is_known.any():
+                rows = np.flatnonzero(is_known)
+                self._labels.add(rows, codes[rows])
+            elif self._source is not None:
+                self._draw_initial(codes)
+            self.initial_indices_ = self.labeled_indices_
+            self._save()
+        if self._source is not None and not self.history_:
+            self._extend_initial()
+
+    def _n_initial(self):
+        n = resolve_size(self.n_initial, self._labels.n_samples, "n_initial")
+        if n > self._labels.n_samples:
+            raise ValueError(
+                f"n_initial={self.n_initial} is larger than the number of samples, "
+                f"{self._labels.n_samples}."
+            )
+        for rule in self._rules:
+            if isinstance(rule, Budget) and rule.n_labels < n:
+                raise ValueError(
+                    f"n_initial={self.n_initial} asks for {n} labels at the start and "
+                    f"the budget of the stopping rule, Budget({rule.n_labels}), is "
+                    "smaller. Lower n_initial or raise the budget."
+                )
+        return n
+
+    def _draw_initial(self, codes):
+        """Label the initial set of a simulation or an oracle run."""
+        if self.initial_strategy == "balanced":
+            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
+            rng = np.random.RandomState(seed)
+            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
+        else:
+            rows, _ = self._pick(self._n_initial())
+        self._ask(rows, 0)
+
+    def _extend_initial(self):
+        """Go on at random, one label at a time: a classifier needs two classes."""
+        while self._labels.one_class_only:
+            candidates = self._labels.candidates
+            if not len(candidates):
+                break
+            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL, len(candidates))
+            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
+            self.initial_indices_ = self.labeled_indices_
+            self._save()
+        if not len(self.labeled_indices_):
+            raise ValueError("The oracle labelled none of the rows.")
+
+    # ----------------------------------------------------------------------- the rounds
+
+    def _run(self):
+        """Alternate fits and queries until something says stop."""
+        if not len(self.labeled_indices_):
+            self.stop_reason_ = "nothing is labelled yet: call query() and teach()"
+            return
+        if self._source is None and self._labels.one_class_only:
+            self._warn_of_one_class()
+            self.stop_reason_ = "one class only so far: call query() and teach()"
+            return
+        if self.history_ and not self._pending:
+            self._refit(len(self.history_) - 1)  # restored between a fit and a query
+        else:
+            self._fit_round()
+        # a rule that looks at the clock must not part the processes of a group
+        while (reason := self._group.broadcast(self._reason_to_stop())) is None:
+            self._query_round()
+            self._fit_round()
+        self.stop_reason_ = reason
+        vars(self).pop("_pool", None)  # whole arrays that only a query needs
+        logger.info("stopped: %s", reason)
+
+    def _warn_of_one_class(self):
+        warnings.warn(
+            f"All {len(self._labels.order)} labels so far are of one class; the "
+            "estimator is fitted once another class is taught.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+    def _reason_to_stop(self):
+        if self._source is None:  # a rule's word is advice then
+            by_hand = "labels are taught by hand: call query() and teach()"
+            return self._reason_of_rules() or by_hand
+        limit = self.n_rounds
+        schedule = as_schedule(self.query_size)
+        if limit is None and schedule is not None:
+            limit = len(schedule)
+        if limit is not None and self.n_rounds_ >= limit:
+            return f"{limit} rounds are done"
+        if not len(self._labels.candidates):
+            return "no candidates are left"
+        return self._reason_of_rules()
+
+    def _reason_of_rules(self):
+        for rule in self._rules:
+            found = getattr(rule, "should_stop", rule)(self.history_)
+            if found:
+                return found if isinstance(found, str) else "the stopping rule says so"
+        return None
+
+    def _next_size(self):
+        """Return how many rows the next round asks for, before the pool's limit."""
+        n = query_size_for_round(
+            self.query_size, max(1, len(self.history_)), self._labels.n_samples
+        )
+        for rule in self._rules:
+            if hasattr(rule, "limit"):
+                n = rule.limit(self.history_, n)
+        return n
+
+    def _query_round(self):
+        """Pick, ask, and keep what the round's record will need."""
+        n_requested = self._group.broadcast(self._next_size())
+        n = min(n_requested, len(self._labels.candidates))
+        if n < n_requested:
+            logger.info("%d labels wanted, %d candidates left", n_requested, n)
+        with self._group.sharded_inference():
+            rows, scores = self._pick(n)
+        rows, scores = self._group.broadcast((rows, scores))
+        self._ask(rows, len(self.history_))
+        self._pending["queried"] = rows.tolist()
+        self._pending["query_scores"] = None if scores is None else scores.tolist()
+        self._pending["n_requested"] = n_requested
+        self._save()
+
+    def _pick(self, n):
+        """Return `n` rows of X and their scores from the strategy in turn."""
+        round_number = len(self.history_)
+        started = time.perf_counter()
+        fitted = hasattr(self, "estimator_")
+        strategy = self.strategy_ if fitted else self._cold_strategy()
+        pool = vars(self).pop("_pool", None) or self._make_pool()
+        with round_context(
+            round_number, f"{type(strategy).__name__} picking {n} of {len(pool)}"
+        ):
+            positions, scores = strategy.query(pool, n, return_scores=True)
+        self._pending["query_seconds"] = time.perf_counter() - started
+        # a listener may look at the picks and leave what it finds in pool.info
+        progress.report("picked", n, None, pool=pool, positions=positions)
+        self._pending["info"] = pool.info
+        return pool.indices[positions], scores
+
+    def _make_pool(self):
+        """Return the pool of the next query."""
+        release_pages(self._X)  # of a file: what checks and fits have read of it
+        return Pool(
+            getattr(self, "estimator_", None),
+            self._X,
+            self._labels.order,
+            self._labels.y,
+            random_state=derive_seed(self._base_seed, len(self.history_), _SEED_QUERY),
+            max_memory=self.max_memory,
+            classes=self.classes_,
+            candidate_indices=self._labels.candidates,
+            kept=self._kept,
+        )
+
+    def _observe(self, record):
+        """Add to the round's record what stopping rules want to see of the pool.
+
+        The pool is kept for the query that follows, which finds computed what a rule
+        has computed.
+        """
+        observers = [rule for rule in self._rules if hasattr(rule, "observe")]
+        if not observers or not len(self._labels.candidates):
+            return
+        started = time.perf_counter()
+        self._pool = self._make_pool()
+        for rule in observers:
+            doing = f"{type(rule).__name__} observing the pool"
+            with round_context(record["round"], doing), self._group.sharded_inference():
+                record |= rule.observe(self._pool)
+        record["observe_seconds"] = time.perf_counter() - started
+
+    def _cold_strategy(self):
+        if isinstance(self.initial_strategy, QueryStrategy):
+            return self.initial_strategy
+        return RandomSampling()
+
+    def _ask(self, rows, round_number):
+        """Get labels of `rows` from the source and keep them."""
+        with round_context(round_number, f"the oracle labelling {len(rows)} rows"):
+            answer = self._group.run_on_rank0(self._source, rows)
+            codes = self._labels.encode(answer, "the oracle's answer")
+        self._labels.add(rows, codes)
+
+    def _fit_round(self):
+        """Fit on all labels and write the round's record."""
+        round_number = len(self.history_)
+        record = {
+            "round": round_number,
+            "n_labeled": len(self.labeled_indices_),
+            "queried": self._pending.get("queried", []),
+            "query_scores": self._pending.get("query_scores"),
+            "n_requested": self._pending.get("n_requested", len(self.labeled_indices_)),
+            "query_seconds": self._pending.get("query_seconds", 0.0),
+            "fit_seconds": self._refit(round_number),
+        }
+        started = time.perf_counter()
+        if self._eval_set is not None:
+            with (
+                round_context(round_number, "scoring on eval_set"),
+                self._group.sharded_inference(),
+            ):
+                record |= evaluate(self, self._eval_set, self.scoring)
+        record["eval_seconds"] = time.perf_counter() - started
+        record["peak_bytes"] = peak_bytes()
+        for key, value in self._pending.get("info", {}).items():
+            record.setdefault(key, value)
+        epochs = getattr(last_step(self.estimator_), "history_", None)
+        if epochs is not None:
+            record["fit_history"] = list(epochs)
+        self.history_.append(record)
+        self._pending = {}
+        self._observe(record)
+        self._save()
+        self._log_round(record, restored=False)
+
+    def _refit(self, round_number, labeled=None):
+        """Fit the estimator; return the seconds it took.
+
+        `labeled` is (rows, labels), None for all that are known.
+        """
+        started = time.perf_counter()
+        warm = self.refit == "continue" and hasattr(self, "estimator_")
+        self.estimator_ = self._fitted(
+            round_number,
+            labeled or (self._labels.order, self._labels.y),
+            previous=self.estimator_ if warm else None,
+        )
+        seconds = time.perf_counter() - started
+        if self.store_estimators:
+            keep = copy.deepcopy if self.refit == "continue" else lambda model: model
+            stored = vars(self).setdefault("estimators_", [])
+            stored[round_number:] = [keep(self.estimator_)]
+        return seconds
+
+    def _fitted(self, round_number, labeled, previous=None):
+        """Return the estimator of a round, fitted on `labeled`: (rows, labels).
+
+        `previous` goes on from its weights; else a fresh clone gets the round's seeds.
+        """
+        rows, y = labeled
+        estimator = previous
+        if estimator is None:
+            estimator = clone(self._unfitted)
+            set_missing_seeds(
+                estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
+            )
+        name = type(last_step(estimator)).__name__
+        doing = f"{name} fitting {len(rows)} labelled samples"
+        with (
+            round_context(round_number, doing),
+            explain_worker_death(f"Fitting {name}"),
+        ):
+            estimator.fit(
+                safe_indexing(self._X, rows),
+                y,
+                **check_method_params(self._X, self._routed, indices=rows),
+            )
+        return estimator
+
+    def _log_round(self, record, restored):
+        total = self.n_rounds
+        logger.info(
+            "round %d: %d labels%s",
+            record["round"],
+            record["n_labeled"],
+            "".join(
+                f", {key[5:]} {value:.4f}"
+                for key, value in record.items()
+                if key.startswith("eval_") and key != "eval_seconds"
+            ),
+        )
+        progress.report(
+            "round",
+            record["round"],
+            total,
+            record=record,
+            restored=restored,
+            initial_indices=self.initial_indices_,
+        )
+
+    # ----------------------------------------------------------------------- the labels
+
+    @property
+    def labeled_indices_(self):
+        """Rows of X whose labels are known, in the order of acquisition."""
+        check_is_fitted(self, "_labels")
+        return self._labels.order.copy()
+
+    @property
+    def n_rounds_(self):
+        """Rounds of querying done."""
+        return len(self.query_history_)
+
+    @property
+    def query_history_(self):
+        """Rows picked in each round."""
+        check_is_fitted(self, "history_")
+        return [
+            np.array(record["queried"], dtype=np.int64) for record in self.history_[1:]
+        ]
+
+    # ------------------------------------------------------------------- the checkpoint
+
+    @property
+    def _group(self):
+        """The processes that run the same rounds; with most estimators only this."""
+        return process_group_of(self._unfitted)
+
+    def _save(self):
+        if self.checkpoint_dir is None or not self._group.is_main:
+            return
+        self._checkpoint().write(
+            {
+                "run": self._run_identity(),
+                "base_seed": self._base_seed,
+                "labels": self._labels.to_dict(),
+                "initial_indices": self.initial_indices_,
+                "history": self.history_,
+                "pending": self._pending,
+                "strategy_state": self.strategy_.get_state(),
+            }
+        )
+
+    def _checkpoint(self):
+        """Return where the state is kept; an experiment gives a Checkpoint itself."""
+        given = self.checkpoint_dir
+        return given if isinstance(given, Checkpoint) else Checkpoint(given)
+
+    def _run_identity(self):
+        if not hasattr(self, "_identity"):
+            self._identity = self._checkpoint().identity
+        if self._identity is None:
+            X_eval, y_eval = self._eval_set or (None, None)
+            self._identity = {
+                "data": fingerprint_data(self._X),
+                "eval_set": None
+                if X_eval is None
+                else [fingerprint_data(X_eval), fingerprint_data(y_eval)],
+                "fit_params": fingerprint_data(dict(self._routed)),
+                "classes": self.classes_.tolist(),
+                "params": fingerprint_params(self),
+            }
+        return self._identity
+
+    def _restore(self, codes):
+        """Take up the stored state if there is one; return whether there was."""
+        if self.checkpoint_dir is None:
+            return False
+        checkpoint = self._checkpoint()
+        state = self._group.run_on_rank0(lambda: checkpoint.read(self._run_identity()))
+        if state is None:
+            return False
+        is_simulation = isinstance(self._source, SimulatedOracle)
+        self._labels.load_dict(state["labels"], codes, complete=is_simulation)
+        self._base_seed = state["base_seed"]
+        self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)
+        self.history_ = state["history"]
+        self._pending = state["pending"]
+        self.strategy_.set_state(state.get("strategy_state", {}))
+        logger.info(
+            "resumed from %s after round %d", checkpoint.path, len(self.history_) - 1
+        )
+        for record in self.history_:
+            self._log_round(record, restored=True)
+        if self.refit == "continue" or self.store_estimators:
+            self._replay()
+        return True
+
+    def _replay(self):
+        """Repeat the fits so far: all are kept, or the weights come from all."""
+        # the last fit is made by the loop itself, unless a query came after it
+        n_fits = len(self.history_) if self._pending else len(self.history_) - 1
+        for record in self.history_[:n_fits]:
+            self._refit(record["round"], self._labeled_in(record))
+
+    def _labeled_in(self, record):
+        """Return the rows and labels that the fit of a round was given."""
+        return self._labels.as_of(record["round"], record["n_labeled"])

@@ -1,0 +1,63 @@
+"""Scores and error context of one round."""
+
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.metrics import accuracy_score, check_scoring, f1_score, recall_score
+
+__all__ = ["evaluate", "round_context"]
+
+
+@contextmanager
+def round_context(round_number, doing):
+    """Add the round to the message of any exception that leaves the block.
+
+    The exception keeps its type. Where its message is not a plain first argument, the
+    context is added as a note, which tracebacks show.
+    """
+    try:
+        yield
+    except Exception as error:
+        context = f"[active learning, round {round_number}, {doing}]"
+        if (
+            error.args
+            and isinstance(error.args[0], str)
+            and str(error) == error.args[0]
+        ):
+            error.args = (f"{error.args[0]} {context}", *error.args[1:])
+        else:
+            error.add_note(context)
+        raise
+
+
+def evaluate(learner, eval_set, scoring):
+    """Return {"eval_<name>": score} of the learner on an evaluation set.
+
+    Parameters
+    ----------
+    learner : ActiveLearningClassifier
+    eval_set : tuple of (X, y)
+    scoring : None, str, callable, list or dict
+        As in ``cross_validate``; None means accuracy, balanced accuracy and the macro
+        and weighted averages of F1, all from one ``predict``.
+    """
+    X, y = eval_set
+    if scoring is None:
+        predicted = learner.predict(X)
+        common = {"y_true": y, "y_pred": predicted, "zero_division": 0.0}
+        present = np.unique(y)  # recall is undefined for a class without samples
+        scores = {
+            "accuracy": accuracy_score(y, predicted),
+            "balanced_accuracy": recall_score(
+                **common, labels=present, average="macro"
+            ),
+            # over the classes that occur or are predicted, as scikit-learn's scorers
+            "f1_macro": f1_score(**common, average="macro"),
+            "f1_weighted": f1_score(**common, average="weighted"),
+        }
+    else:
+        scorer = check_scoring(learner, scoring=scoring)
+        scores = scorer(learner, X, y)
+        if not isinstance(scores, dict):
+            scores = {scoring if isinstance(scoring, str) else "score": scores}
+    return {f"eval_{name}": float(score) for name, score in scores.items()}

@@ -1,0 +1,1 @@
+"""Choices of the command line: one table of flags, and their checks."""

@@ -1,0 +1,1 @@
+"""Runs of the commands: data, models, folders and the files in them."""

@@ -1,0 +1,219 @@
+"""The folder of a run: who may write there, and what may be removed from it."""
+
+import os
+import shutil
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from dalmax_sk._base.files import FileLock, part_name
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.run.output_folder import listed
+from dalmax_sk.cli.run.records import AL_KIND, check_keys, read_record
+
+__all__ = ["RunFolder"]
+
+# What going on with a run, and replacing it, reads of its record.
+_EXPECTED: dict[str, type | UnionType] = {
+    "status": str,
+    "config": dict,
+    "config.iterations": int,
+    "rounds": list,
+    "initial": list,
+    "sessions": list,
+    "versions": dict,
+    "data.train.sha256": str,
+    "data.train.n_images": int,
+    "data.test.sha256": str,
+    "data.test.n_images": int,
+}
+
+
+class RunFolder:
+    """``{dir_results}/active_learning/{type}/`` and what a run keeps in it.
+
+    Parameters
+    ----------
+    dir_results : path-like
+        The results folder.
+    strategy : str
+        The strategy's name.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    checkpoint : pathlib.Path
+        The run's private sub-folder.
+    """
+
+    def __init__(self, dir_results: str | os.PathLike[str], strategy: str) -> None:
+        self.path = Path(dir_results) / "active_learning" / strategy
+        self.checkpoint = self.path / "checkpoint"
+        self._strategy = strategy
+        self._lock = FileLock(self.checkpoint / "lock")
+
+    @property
+    def model_stem(self) -> Path:
+        """Path of the model's files without their ending."""
+        return self.path / f"{self._strategy}_al_model"
+
+    def own_files(self) -> list[Path]:
+        """Return the files a run writes straight into its folder, run.json last."""
+        names = [
+            "confusion_matrix.pdf",
+            "final_accuracy.txt",
+            "history.csv",
+            "infos.txt",
+            "learning_curve.pdf",
+            "report.html",
+            "training_accuracy_plot.pdf",
+            "training_loss_plot.pdf",
+            f"{self.model_stem.name}.safetensors",
+            f"{self.model_stem.name}.json",
+            "run.json",
+        ]
+        return [self.path / name for name in names]
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Return the content of run.json, or None if no run was begun here.
+
+        Raises
+        ------
+        UsageError
+            If the folder holds files of a run but no run.json, or one that this version
+            cannot read.
+        """
+        file = self.path / "run.json"
+        if not file.exists():
+            present = self._present()
+            if present:
+                raise UsageError(
+                    f"{self.path} holds {listed(present)} but no run.json, so it "
+                    "cannot be told which run they belong to, if any. Move them away, "
+                    "or choose another --dir-results."
+                )
+            return None
+        run = read_record(file)
+        if run.get("kind") != AL_KIND:
+            raise UsageError(
+                f"{file} tells of {run.get('kind')!r}, not of a run of train-al "
+                f"({AL_KIND!r}). Nothing of it is touched: move it away, or choose "
+                "another --dir-results."
+            )
+        check_keys(run, file, _EXPECTED)
+        for number, entry in enumerate(run["rounds"]):
+            place = {f"rounds[{number}]": entry}
+            check_keys(place, file, {f"rounds[{number}].picked": list})
+            check_keys(place, file, {f"rounds[{number}].round": int})
+            for i, pick in enumerate(entry["picked"]):
+                place = {f"picked[{i}]": pick}
+                check_keys(place, file, {f"picked[{i}].copy": str})
+        return run
+
+    def check_unused(self) -> None:
+        """Raise UsageError if the folder holds a run already."""
+        run = self.read_run()
+        if run is not None:
+            done, wanted = max(0, len(run["rounds"]) - 1), run["config"]["iterations"]
+            raise UsageError(
+                f"{self.path} holds a run already ({run['status']}, {done} of {wanted} "
+                "rounds done). Add --resume to go on with it, --overwrite to replace "
+                "it, or choose another --dir-results."
+            )
+
+    def _present(self) -> list[str]:
+        """Return the names of what a run would write and is there already."""
+        names = [file.name for file in self.own_files() if file.exists()]
+        for folder in (self.path / "selected_images", self.checkpoint):
+            # The lock file comes before run.json, and says nothing about a run.
+            if folder.exists() and set(folder.iterdir()) - {self._lock.path}:
+                names.append(f"{folder.name}/")
+        return names
+
+    def find_foreign_images(self) -> list[str]:
+        """Return files below selected_images/ that no run.json names.
+
+        Returns
+        -------
+        list of str
+            Paths relative to the run's folder.
+        """
+        root = self.path / "selected_images"
+        own = {part for copy in self._copies() for part in (copy, part_name(copy))}
+        return [
+            str(file.relative_to(self.path))
+            for file in sorted(root.rglob("*"))
+            if not file.is_dir() and file not in own
+        ]
+
+    def check_overwritable(self) -> None:
+        """Raise UsageError if there are files that run.json does not tell of."""
+        self.read_run()  # of another kind, or none beside files of a run
+        foreign = self.find_foreign_images()
+        if foreign:
+            raise UsageError(
+                f"--overwrite removes only what a run wrote, and {self.path} holds "
+                f"files that run.json does not name: {listed(foreign)}. Move them "
+                "away, or choose another --dir-results."
+            )
+
+    def overwrite(self) -> None:
+        """Remove what a run wrote, and nothing else.
+
+        run.json goes last: killed on the way, the folder still says whose it is.
+        """
+        self.check_overwritable()
+        for copy in self._copies():
+            copy.unlink(missing_ok=True)
+            part_name(copy).unlink(missing_ok=True)
+        _remove_empty_folders(self.path / "selected_images")
+        for entry in self.checkpoint.iterdir() if self.checkpoint.exists() else []:
+            if entry != self._lock.path:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for file in self.own_files():
+            # and what a kill left of it half written
+            for part in self.path.glob(f".{file.name}.*"):
+                part.unlink()
+            file.unlink(missing_ok=True)
+
+    def _copies(self) -> list[Path]:
+        """Return the copies of picked images that run.json names."""
+        if not (self.path / "run.json").exists():
+            return []
+        run = self.read_run() or {}
+        return [
+            self.path / pick["copy"]
+            for entry in run.get("rounds", [])
+            for pick in entry["picked"]
+        ]
+
+    def lock(self) -> None:
+        """Make the folder and keep other processes out of it until this one ends.
+
+        The operating system lets go of the lock with the process, however it ends.
+
+        Raises
+        ------
+        UsageError
+            If another process is at work in the folder.
+        """
+        try:
+            self._lock.acquire()
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Another process is at work in {self.path}. Wait for it, or choose "
+                "another --dir-results."
+            ) from error
+
+    def unlock(self) -> None:
+        """Let other processes in again."""
+        self._lock.release()
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder in sorted(root.rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()

@@ -1,0 +1,215 @@
+"""The flags of ``dalmax train`` as one checked object, filled up from a run."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.cli.flags.checks import check_flags
+from dalmax_sk.cli.flags.settings import DIGITS_MODEL, ModelSettings
+from dalmax_sk.cli.run.records import AL_KIND, find_al_run
+
+__all__ = ["Run", "TrainSettings", "check_train_flags"]
+
+_TYPES = ("random", "train")
+
+# The machine may be another one than that of the run: where to compute is not taken.
+_FROM_RUN = (
+    "architecture",
+    "weights",
+    "freeze",
+    "image_size",
+    "epochs",
+    "train_batch_size",
+    "lr",
+    "lr_schedule",
+    "optimizer",
+    "augment",
+    "amp",
+    "on_bad_image",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ``train-al`` on disk.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Its folder.
+    record : dict
+        Its ``run.json``.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def class_names(self) -> list[str]:
+        """All classes, in the order of the net's outputs."""
+        classes: Mapping[str, int] = self.record["classes"]
+        return sorted(classes, key=lambda name: classes[name])
+
+    @property
+    def initial(self) -> list[dict[str, Any]]:
+        """The images labelled at the start, as ``run.json`` describes them."""
+        return list(self.record["initial"])
+
+    @property
+    def picked(self) -> list[dict[str, Any]]:
+        """The images that labels were asked for, in the order of the rounds."""
+        return [pick for entry in self.record["rounds"] for pick in entry["picked"]]
+
+    @property
+    def n_labels(self) -> int:
+        """Labels in use after the last round."""
+        return len(self.initial) + len(self.picked)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What another training takes over: net, training, seed and folders."""
+        config, data = self.record["config"], self.record["data"]
+        taken = {name: config[name] for name in _FROM_RUN if name in config}
+        folders = {f"dir_{part}": data[part]["directory"] for part in ("train", "test")}
+        return taken | folders
+
+
+@dataclass(frozen=True)
+class TrainSettings(ModelSettings):
+    """What decides one training; all of it is kept in ``run.json``.
+
+    Attributes
+    ----------
+    type : str
+        ``"train"``: all images of the folder, or all that a run has labels of;
+        ``"random"``: as many as `n_labels`, drawn at random.
+    n_labels : int or None
+        Images to draw, with ``type="random"``.
+    like : str or None
+        Absolute folder of the run that settings were taken from.
+    seed : int
+        Seed of the draw and of the training.
+    """
+
+    type: str = "train"
+    n_labels: int | None = None
+    like: str | None = None
+    seed: int = 0
+
+    @classmethod
+    def from_flags(
+        cls, given: Mapping[str, Any]
+    ) -> "tuple[TrainSettings, Run | None, Run | None]":
+        """Make the settings; what is not given comes from a run, or is the default.
+
+        Parameters
+        ----------
+        given : dict
+            The flags, as :func:`check_train_flags` returns them.
+
+        Returns
+        -------
+        settings : TrainSettings
+        selection : Run or None
+            The run whose labelled images are trained on.
+        like : Run or None
+            The run of ``--like``.
+
+        Raises
+        ------
+        UsageError
+            If flags do not go together, or name no run where one is needed.
+        """
+        values = dict(given)
+        values.setdefault("type", "train")
+        selection = _find_selection(values)
+        like = _find_like(values)
+        defaults: dict[str, Any] = {"dir_results": os.path.abspath("results")}
+        for run in (selection, like):
+            defaults |= {} if run is None else run.settings
+        if selection is not None:
+            # its own test folder, not that of the run to be like
+            defaults["dir_test"] = selection.settings["dir_test"]
+        if selection is None and like is None:
+            check_flags({name: given.get(name) for name in ("dir_train", "dir_test")})
+            if "dir_train" not in given:
+                defaults |= DIGITS_MODEL
+        if values["type"] == "random" and "n_labels" not in given:
+            if like is None:
+                raise UsageError(
+                    "--type random needs the number of images to draw: --n-labels N, "
+                    "or --like RUN_DIR for as many as a run of train-al has labels of."
+                )
+            defaults["n_labels"] = like.n_labels
+        known = {field.name for field in dataclasses.fields(cls)}
+        merged = {k: v for k, v in (defaults | values).items() if k in known}
+        return cls(**merged), selection, like
+
+
+def check_train_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the flags of ``train``, as ``check_flags`` does those of other commands."""
+    # Which folders are needed depends on the run that --like or --dir-train names.
+    given = check_flags(flags, choices={"type": _TYPES}, folders_together=False)
+    if "n_labels" in given and given.get("type") != "random":
+        raise UsageError(
+            "--n-labels goes with --type random; --type train takes all images."
+        )
+    return given
+
+
+def _find_selection(values: dict[str, Any]) -> Run | None:
+    """Return the run whose selection ``--dir-train`` names."""
+    if values.get("dir_train") is None:
+        return None
+    folder = Path(values["dir_train"])
+    found = find_al_run(folder)
+    if found is None:
+        if folder.name == "selected_images" and any(folder.glob("round_*")):
+            raise UsageError(
+                f"{folder} holds the rounds of a run, but there is no run.json beside "
+                "it that tells the initial set and the classes. Give the folder where "
+                "the run left it, or a folder with one sub-folder a class."
+            )
+        return None
+    run = Run(*found)
+    if values["type"] == "random":
+        raise UsageError(
+            "--type random draws from all training images, and --dir-train "
+            f"{folder} is the selection of a run. Give --like {run.folder} instead: "
+            "as many images as the run has labels of, from the run's training folder."
+        )
+    if folder.parent.name == "selected_images":
+        raise UsageError(
+            f"--dir-train {folder} is one round of a run. Give {folder.parent}: the "
+            "initial set and all rounds together."
+        )
+    values["dir_train"] = str(run.folder / "selected_images")
+    if run.n_labels == 0:
+        raise UsageError(
+            f"The run in {run.folder} has no labelled images yet (its status is "
+            f"{run.record['status']}). Go on with it first: dalmax train-al --resume."
+        )
+    return run
+
+
+def _find_like(values: Mapping[str, Any]) -> Run | None:
+    if "like" not in values:
+        return None
+    found = find_al_run(Path(values["like"]))
+    if found is None:
+        raise UsageError(
+            f"--like {values['like']}: there is no run.json of {AL_KIND} there. Give "
+            "the folder of a run of dalmax train-al: RESULTS/active_learning/TYPE."
+        )
+    run = Run(*found)
+    if run.n_labels == 0:
+        raise UsageError(
+            f"The run in {run.folder} has no labelled images yet (its status is "
+            f"{run.record['status']}); there is nothing to be like."
+        )
+    return run

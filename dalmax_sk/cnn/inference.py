@@ -1,0 +1,265 @@
+"""The pass of a net over data: probabilities and embeddings, batch by batch."""
+
+import logging
+from collections import deque
+
+import numpy as np
+import torch
+
+from dalmax_sk._base import progress
+from dalmax_sk._base.devices import (
+    autocast_dtype,
+    bytes_at_peak,
+    free_bytes,
+    is_out_of_memory,
+    release_unused,
+    to_host,
+)
+
+__all__ = [
+    "autocast",
+    "collect",
+    "fitting_batch_size",
+    "inference_batch_size",
+    "iter_outputs",
+    "iter_results",
+    "outputs_of",
+]
+
+logger = logging.getLogger("dalmax_sk")
+
+# Numbers in one batch of inputs during inference. On a CPU that is 42 images of
+# 32×32×3 a thread, or 85 in 16 bits, so that the feature maps which a thread works on
+# fit its cache, and in all a multiple of 16, which kernels divide more evenly; on a GPU
+# at most 8,192 of them, or 445 of 224×224×3.
+_INFERENCE_VALUES = {"cpu": 2**17, "cuda": 2**26}
+_ROUND_BATCH = 16
+_INFERENCE_BATCH = {"cpu": (4, 1024), "cuda": (4, 8192)}  # smallest, largest
+# Share of a GPU's free memory that the activations of one batch may take, and the
+# samples that they are measured on.
+_MEMORY_SHARE, _N_PROBED = 0.5, 8
+# Results of this many batches are on their way from a GPU while the next is computed.
+_N_ON_THE_WAY = 2
+
+
+def autocast(device, enabled):
+    """Context of 16-bit mixed precision on ``device``, or of nothing."""
+    device = torch.device(device)
+    dtype = autocast_dtype(device) if enabled else None
+    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+
+
+def inference_batch_size(values_per_sample, device, *, amp=False):
+    """Return how many samples to look at together when no gradient is needed."""
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    smallest, largest = _INFERENCE_BATCH[kind]
+    size = _INFERENCE_VALUES[kind] // values_per_sample
+    if kind == "cpu":
+        size *= torch.get_num_threads() * (2 if amp else 1)
+        if size > _ROUND_BATCH:
+            size -= size % _ROUND_BATCH
+    return min(largest, max(smallest, size))
+
+
+def fitting_batch_size(forward, source, device, *, amp=False):
+    """Return `inference_batch_size`, or less where memory is short.
+
+    Parameters
+    ----------
+    forward : callable
+        What is to be done with each batch. It is tried on a few samples; not on a CPU,
+        whose batches are small in any case.
+    source : TensorSource or FileSource
+    device : torch.device
+    amp : bool
+        Whether `forward` computes in 16 bits, which take half the room.
+    """
+    size = inference_batch_size(source.values_per_sample, device, amp=amp)
+    if device.type != "cuda":
+        return size
+    probe = source.take(slice(0, _N_PROBED)).to(device)
+    used = bytes_at_peak(lambda: forward(probe), device)
+    room = _MEMORY_SHARE * free_bytes(device)
+    return max(1, min(size, int(room * len(probe) / max(1, used))))
+
+
+def outputs_of(module, *, amp=False, embeddings=True, from_features=False):
+    """Return the function that gives a batch's probabilities and embeddings.
+
+    Parameters
+    ----------
+    module : InputClassifier
+        In evaluation mode.
+    amp : bool
+    embeddings : bool
+        Whether the embeddings are wanted as well.
+    from_features : bool
+        Whether the batches hold features of the module's frozen layers.
+
+    Returns
+    -------
+    callable
+        Maps X to (proba (b, C) float64, embeddings (b, d) or None), on X's device.
+    """
+    # Only passed on when it is wanted: the module may be anything that gives outputs.
+    options = {"from_features": True} if from_features else {}
+
+    def forward(X):
+        with torch.inference_mode():
+            with autocast(X.device, amp):
+                output = module(X, return_embeddings=embeddings, **options)
+            logits, features = output if embeddings else (output, None)
+            if features is not None and features.dtype in (torch.bfloat16, torch.half):
+                features = features.float()
+            # Soft-max in float64, so that rows sum to 1 as exactly as they can.
+            return logits.double().softmax(1), features
+
+    return forward
+
+
+def iter_outputs(
+    module,
+    batches,
+    *,
+    amp=False,
+    embeddings=True,
+    n_samples=None,
+    from_features=False,
+):
+    """Run the module over batches in evaluation mode.
+
+    Parameters
+    ----------
+    module : InputClassifier
+    batches : iterable of (start, stop, X)
+        In order, without gaps.
+    amp : bool
+    embeddings : bool
+        Whether the embeddings are wanted as well.
+    n_samples : int or None
+        Rows of all batches together; the progress is reported if it is given.
+    from_features : bool
+        Whether the batches hold features of the module's frozen layers.
+
+    Yields
+    ------
+    start, stop : int
+        Which rows these are.
+    proba : ndarray of shape (stop - start, C), float64
+        Each row sums to 1.
+    embeddings : ndarray of shape (stop - start, d) or None
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If there is no room even for a single sample.
+    """
+    forward = outputs_of(
+        module, amp=amp, embeddings=embeddings, from_features=from_features
+    )
+    was_training = module.training
+    module.eval()
+    try:
+        for start, stop, (proba, found) in iter_results(forward, batches):
+            yield start, stop, proba, found
+            if n_samples is not None and stop - start < n_samples:
+                progress.report("pool", stop, n_samples)
+    finally:
+        module.train(was_training)
+
+
+def iter_results(forward, batches):
+    """Yield (start, stop, results) of each batch, as arrays.
+
+    A GPU computes the next batches while results are on their way from it. Where its
+    memory does not suffice, the batch is halved and the work goes on where it was.
+
+    Parameters
+    ----------
+    forward : callable
+        Maps a batch X to a tuple of tensors (or None), each with a row for a sample.
+    batches : iterable of (start, stop, X)
+
+    Yields
+    ------
+    start, stop : int
+    results : list of ndarray or None
+    """
+    on_the_way = deque()
+    for start, stop, results in _computed(forward, batches):
+        on_the_way.append((start, stop, to_host(results)))
+        if results[0].device.type != "cuda" or len(on_the_way) > _N_ON_THE_WAY:
+            yield _arrived(*on_the_way.popleft())
+    while on_the_way:
+        yield _arrived(*on_the_way.popleft())
+
+
+def _arrived(start, stop, receive):
+    return start, stop, [None if r is None else r.numpy() for r in receive()]
+
+
+def _computed(forward, batches):
+    """Yield (start, stop, results on the device), in smaller batches if need be."""
+    limit = None  # samples that memory has room for, once it ran out
+    for start, stop, X in batches:
+        while start < stop:
+            size = stop - start if limit is None else min(limit, stop - start)
+            results = _unless_out_of_memory(forward, X if size == len(X) else X[:size])
+            if results is None:
+                limit = _halved(size, X.device)
+                continue
+            yield start, start + size, results
+            X, start = X[size:], start + size
+
+
+def _unless_out_of_memory(forward, X):
+    # A function of its own: while an exception is handled, its traceback keeps the
+    # activations alive that are to be freed.
+    try:
+        return forward(X)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(X) == 1:
+            raise torch.OutOfMemoryError(
+                f"A single sample of shape {tuple(X.shape[1:])} does not fit into the "
+                f"memory of {X.device} during inference: {error} Free memory there, "
+                "give smaller images (image_size=), or use another device."
+            ) from error
+    return None
+
+
+def _halved(size, device):
+    release_unused(device)
+    logger.warning(
+        "Out of memory on %s with a batch of %d samples; going on with batches of %d.",
+        device,
+        size,
+        size // 2,
+    )
+    return size // 2
+
+
+def collect(outputs, n_samples):
+    """Return what `iter_outputs` yields of all rows as whole arrays.
+
+    Parameters
+    ----------
+    outputs : iterable of (start, stop, proba, embeddings)
+    n_samples : int
+
+    Returns
+    -------
+    proba : ndarray of shape (n, C), float64
+    embeddings : ndarray of shape (n, d) or None
+    """
+    proba = found = None
+    for start, stop, rows, features in outputs:
+        if proba is None:
+            proba = np.empty((n_samples, rows.shape[1]))
+            if features is not None:
+                found = np.empty((n_samples, features.shape[1]), features.dtype)
+        proba[start:stop] = rows
+        if features is not None:
+            found[start:stop] = features
+    return proba, found

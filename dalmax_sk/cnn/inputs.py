@@ -1,0 +1,213 @@
+"""What X means: paths, image arrays or a table, and what a fitted net may be given."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import check_array
+
+from dalmax_sk.cnn.batches import FileSource, TensorSource, as_tensor
+from dalmax_sk.images import as_paths, check_images, common_image_size
+
+__all__ = ["InputSpec", "channel_axis_of", "read_inputs"]
+
+_CHANNEL_COUNTS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What one sample looks like to the net.
+
+    Attributes
+    ----------
+    kind : {"image", "table"}
+    shape : tuple of int
+        (channels, height, width) of an image as the net sees it, or (n_columns,).
+    dtype : {"uint8", "float"}
+        uint8 counts 0..255; floats are taken as they are.
+    resize : bool
+        Whether images of another height and width are resized to ``shape``.
+    """
+
+    kind: str
+    shape: tuple
+    dtype: str
+    resize: bool = False
+
+
+def channel_axis_of(shape, channel_axis=None):
+    """Which axis of a 4-D array of shape ``shape`` holds the channels: 1 or 3.
+
+    The axis of size 1, 3 or 4 that can only be the channels is the channels; where both
+    or neither could be, ``channel_axis`` (1, 3 or -1) has to say.
+
+    Examples
+    --------
+    >>> channel_axis_of((100, 32, 32, 3)), channel_axis_of((100, 1, 28, 28))
+    (3, 1)
+    """
+    if channel_axis is not None:
+        return channel_axis % 4
+    candidates = [axis for axis in (1, 3) if shape[axis] in _CHANNEL_COUNTS]
+    if len(candidates) == 1:
+        return candidates[0]
+    reason = (
+        "both axis 1 and axis 3 could be the channels"
+        if candidates
+        else "neither axis 1 nor axis 3 has a size of 1, 3 or 4"
+    )
+    raise ValueError(
+        f"X has shape {tuple(shape)}: {reason}. Pass channel_axis=1 for (n, channels, "
+        "height, width) or channel_axis=-1 for (n, height, width, channels)."
+    )
+
+
+def read_inputs(estimator, X, y="no_validation", *, spec=None):
+    """Validate X and make a source of batches of it.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier
+        Its ``image_size``, ``image_mode`` and ``channel_axis`` are read.
+    X : array-like
+        Paths, images or a table.
+    y : array-like of shape (n,), optional
+    spec : InputSpec or None
+        What the net was fitted on; None in ``fit``.
+
+    Returns
+    -------
+    source : TensorSource or FileSource
+    y : ndarray of shape (n,)
+        Only if ``y`` was given.
+    spec : InputSpec
+        Only if it was None.
+    """
+    reset = spec is None
+    is_fit = not (isinstance(y, str) and y == "no_validation")
+    paths = as_paths(X)
+    if paths is not None:
+        checked = check_images(estimator, X, y, reset=reset)
+        paths, y = checked if is_fit else (checked, None)
+        source, found = _read_paths(estimator, paths, spec)
+    elif _n_axes(X) > 2:
+        array, y = _check_image_array(estimator, X, y, is_fit, reset)
+        source, found = _read_images(estimator, array, spec)
+    else:
+        if spec is not None and spec.kind == "image":
+            _refuse(estimator, f"a table or vector of shape {np.shape(X)}", spec)
+        checked = check_images(estimator, X, y, reset=reset, dtype=np.float64)
+        table, y = checked if is_fit else (checked, None)
+        source = TensorSource(as_tensor(table))
+        found = InputSpec("table", table.shape[1:], "float")
+    results = [source]
+    if is_fit:
+        results.append(y)
+    if reset:
+        results.append(found)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _n_axes(X):
+    # np.ndim would go through __array_function__, which not everything supports.
+    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+
+
+def _size_pair(image_size):
+    """Return (height, width) of a parameter ``image_size`` that is not None."""
+    if np.ndim(image_size) == 0:
+        return int(image_size), int(image_size)
+    size = tuple(int(side) for side in image_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(
+            "image_size must be None, an int or (height, width), all at least 1; got "
+            f"{image_size!r}."
+        )
+    return size
+
+
+def _read_paths(estimator, paths, spec):
+    if spec is None:
+        size = (
+            common_image_size(paths)
+            if estimator.image_size is None
+            else _size_pair(estimator.image_size)
+        )
+        n_channels = 1 if estimator.image_mode == "grey" else 3
+        spec = InputSpec("image", (n_channels, *size), "uint8", resize=True)
+    elif spec.kind != "image" or spec.dtype != "uint8" or spec.shape[0] not in (1, 3):
+        _refuse(estimator, "paths of image files", spec)
+    mode = "grey" if spec.shape[0] == 1 else "rgb"
+    return FileSource(paths, spec.shape[1:], mode), spec
+
+
+def _check_image_array(estimator, X, y, is_fit, reset):
+    """Validate a 3-D or 4-D array; (array, y)."""
+    if reset:
+        # A fit on a table before this one must not leave its width behind.
+        vars(estimator).pop("n_features_in_", None)
+        vars(estimator).pop("feature_names_in_", None)
+        checked = check_images(estimator, X, y, reset=True)
+        # It counted axis 1, which is the height or the channels, never features.
+        vars(estimator).pop("n_features_in_", None)
+        array, y = checked if is_fit else (checked, None)
+    else:
+        array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
+    if array.ndim > 4:
+        raise ValueError(
+            f"X has {array.ndim} axes, shape {array.shape}; expected (n, height, "
+            "width) or (n, height, width, channels) or (n, channels, height, width)."
+        )
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype.kind in "iu" and array.dtype != np.uint8:
+        low, high = array.min(), array.max()
+        if low < 0 or high > 255:
+            raise ValueError(
+                f"X holds integers from {low} to {high}; integer images must lie in "
+                "0..255. Convert other scales to float."
+            )
+        array = array.astype(np.uint8)
+    return array, y
+
+
+def _read_images(estimator, array, spec):
+    if array.ndim == 3:
+        channel_axis, n_channels, size = None, 1, array.shape[1:]
+    else:
+        channel_axis = channel_axis_of(array.shape, estimator.channel_axis)
+        n_channels = array.shape[channel_axis]
+        size = array.shape[1:3] if channel_axis == 3 else array.shape[2:]
+    dtype = "uint8" if array.dtype == np.uint8 else "float"
+    given = f"{dtype} images of {n_channels} channel(s), {size[0]}×{size[1]} pixels"
+    if spec is None:
+        resize = estimator.image_size is not None
+        if resize:
+            size = _size_pair(estimator.image_size)
+        spec = InputSpec("image", (n_channels, *size), dtype, resize)
+    elif (
+        spec.kind != "image"
+        or spec.dtype != dtype
+        or spec.shape[0] != n_channels
+        or (spec.shape[1:] != size and not spec.resize)
+    ):
+        _refuse(estimator, given, spec)
+    return TensorSource(as_tensor(array), channel_axis), spec
+
+
+def _refuse(estimator, given, spec):
+    if spec.kind == "table":
+        fitted = f"a table with {spec.shape[0]} columns"
+    else:
+        channels, height, width = spec.shape
+        fitted = (
+            f"{spec.dtype} images of {channels} channel(s), {height}×{width} pixels"
+        )
+    remedy = (
+        " Images of any size are accepted when image_size= is given."
+        if spec.kind == "image" and not spec.resize
+        else ""
+    )
+    raise ValueError(
+        f"X holds {given}, but this {type(estimator).__name__} was fitted on {fitted}. "
+        f"Give the same kind.{remedy}"
+    )

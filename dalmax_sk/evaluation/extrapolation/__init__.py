@@ -1,0 +1,1 @@
+"""Power laws and other curves through a budget curve, and draws of them."""

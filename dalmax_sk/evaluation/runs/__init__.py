@@ -1,0 +1,1 @@
+"""The runs of an experiment, and the file that keeps their results."""

@@ -1,0 +1,1 @@
+"""Paired tests, ranks, penalties and verdicts over seeds."""

@@ -1,0 +1,77 @@
+"""What a strategy may need of a pool, and the words for what cannot be had."""
+
+__all__ = ["MissingCapabilityError", "missing"]
+
+_EMBEDDING_SOURCES = (
+    "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
+    "before the classifier yield a 2-D array, or Pool.from_arrays({}=...)"
+)
+# need -> (what it is, how to get it); the words of the one error a user sees
+_NEEDS = {
+    "proba": (
+        "class probabilities",
+        "an estimator with predict_proba (wrap one without it in "
+        "CalibratedClassifierCV) or Pool.from_arrays(proba=...)",
+    ),
+    "labeled_proba": (
+        "class probabilities of the labelled samples",
+        "an estimator with predict_proba (wrap one without it in "
+        "CalibratedClassifierCV) or Pool.from_arrays(labeled_proba=...)",
+    ),
+    "embeddings": (
+        "embeddings (one feature vector a candidate)",
+        _EMBEDDING_SOURCES.format("embeddings"),
+    ),
+    "labeled_embeddings": (
+        "embeddings of the labelled samples",
+        _EMBEDDING_SOURCES.format("labeled_embeddings"),
+    ),
+    "posterior_proba": (
+        "samples from a posterior over models, of shape (K, n, C)",
+        "a CNNClassifier with dropout, an ensemble such as RandomForestClassifier, a "
+        "LogisticRegression (Laplace), or Pool.from_arrays(posterior_proba=...)",
+    ),
+    "head": (
+        "the linear layer that turns embeddings into probabilities by a soft-max",
+        "CNNClassifier, LogisticRegression, or Pool.from_arrays(head=(weight, bias))",
+    ),
+    "decision": (
+        "a linear decision function of the embeddings",
+        "CNNClassifier, a linear model with coef_ and intercept_ such as "
+        "LogisticRegression or LinearSVC, or Pool.from_arrays(head=(weight, bias))",
+    ),
+    "network": (
+        "a neural network to differentiate",
+        "CNNClassifier, alone or as the last step of a Pipeline",
+    ),
+    "rows": (
+        "the samples themselves, to fit models on",
+        "a Pool made with an estimator and X, not from arrays",
+    ),
+}
+
+
+class MissingCapabilityError(ValueError):
+    """A strategy needs a quantity that the estimator in its pool cannot give."""
+
+
+def missing(owner, need, who):
+    """Return the error to raise when `who` cannot give what `owner` needs.
+
+    Parameters
+    ----------
+    owner : str
+        Who needs it.
+    need : str
+        One of the names that `Pool.prepare` knows, or ``"rows"``.
+    who : str
+        What cannot give it.
+
+    Returns
+    -------
+    MissingCapabilityError
+    """
+    what, remedy = _NEEDS[need]
+    return MissingCapabilityError(
+        f"{owner} needs {what}, and {who} cannot give them. What works: {remedy}."
+    )

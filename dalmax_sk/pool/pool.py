@@ -1,0 +1,504 @@
+"""What a query strategy may see of one round."""
+
+import copy
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from dalmax_sk._base.pipelines import last_step, transformed
+from dalmax_sk._base.sklearn_compat import num_samples, safe_indexing
+from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
+from dalmax_sk.pool.arrays import check_arrays, sliced
+from dalmax_sk.pool.evaluation import (
+    embedding_fingerprint,
+    evaluate_rows,
+    name_of,
+    rows_of,
+)
+from dalmax_sk.pool.head import find_head
+from dalmax_sk.pool.needs import missing
+
+__all__ = ["Pool"]
+
+# candidates on which a head is compared with the estimator it comes from
+_N_CHECKED = 32
+# what one pass of the estimator gives, of candidates or labelled samples
+_EVALUATED = ("proba", "embeddings")
+
+
+class Pool:
+    """The unlabelled candidates of one round, and what the model says of them.
+
+    Every quantity is computed on first use, in batches, and kept; a strategy that asks
+    for probabilities and embeddings together costs one forward pass. A strategy
+    receives nothing else: neither the learner nor any label that was not revealed.
+
+    Parameters
+    ----------
+    estimator : estimator or None
+        The model fitted on the labelled samples; None before there are labels.
+    X : array-like of shape (n_samples, ...)
+        All samples, labelled and not: paths, images or a table.
+    labeled_indices : array-like of int of shape (m,)
+        Rows of `X` whose labels are known, in the order of `y_labeled`.
+    y_labeled : array-like of shape (m,)
+        Their labels.
+    random_state : int, RandomState instance or None, default=None
+        Source of all randomness of a query on this pool.
+    max_memory : int, default=1 GiB
+        Bytes that the temporary blocks of a selection may take. A quantity of the
+        candidates that is larger goes to a temporary file, which is mapped into memory;
+        it follows ``TMPDIR`` and is gone with the pool.
+    classes : array-like of shape (C,), default=None
+        The full list of classes, sorted. None takes ``estimator.classes_``.
+    candidate_indices : array-like of int of shape (n,), default=None
+        Rows of `X` that may be picked. None means every row that is not labelled.
+    kept : object, default=None
+        What the learner carries from one round to the next for strategies that can go
+        on from their last query.
+
+    Attributes
+    ----------
+    indices : ndarray of int of shape (n,)
+        ``indices[i]`` is the row of `X` that position ``i`` of the pool stands for.
+    info : dict
+        A strategy may leave scalars about its query here (CoreSet its covering
+        radius); the learner copies them into the round's record, except under the names
+        that a record has anyway.
+    kept : object or None
+        As given. What depends on embeddings may be taken from it only while
+        :attr:`embedding_fingerprint` is what it was.
+
+    See Also
+    --------
+    dalmax_sk.ActiveLearningClassifier : Makes one pool a round.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dalmax_sk.pool import Pool
+    >>> from dalmax_sk.strategies import UncertaintySampling
+    >>> proba = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
+    >>> UncertaintySampling().query(Pool.from_arrays(proba=proba), n=2)
+    array([1, 2])
+    """
+
+    def __init__(
+        self,
+        estimator,
+        X,
+        labeled_indices,
+        y_labeled,
+        random_state=None,
+        max_memory=DEFAULT_MAX_MEMORY,
+        *,
+        classes=None,
+        candidate_indices=None,
+        kept=None,
+    ):
+        self._estimator = estimator
+        self._X = X
+        self._labeled_indices = np.asarray(labeled_indices, dtype=np.int64)
+        if candidate_indices is None:
+            unlabeled = np.ones(num_samples(X), dtype=bool)
+            unlabeled[self._labeled_indices] = False
+            candidate_indices = np.flatnonzero(unlabeled)
+        self.indices = np.asarray(candidate_indices, dtype=np.int64)
+        self.y_labeled = np.asarray(y_labeled)
+        if classes is None and estimator is not None:
+            classes = estimator.classes_
+        self.classes = None if classes is None else np.asarray(classes)
+        self._finish(random_state, max_memory, kept)
+
+    def _finish(self, random_state, max_memory, kept=None):
+        self._seed = check_random_state(random_state).randint(2**31 - 1)
+        self._model_seed = _derive(self._seed, 2)
+        self.max_memory = max_memory
+        self.info = {}
+        self.kept = kept
+        self._given = frozenset()
+        self._cache = {}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        proba=None,
+        embeddings=None,
+        labeled_embeddings=None,
+        y_labeled=None,
+        posterior_proba=None,
+        classes=None,
+        random_state=None,
+        max_memory=None,
+        *,
+        labeled_proba=None,
+        head=None,
+    ):
+        """Make a pool of quantities that were computed elsewhere.
+
+        Parameters
+        ----------
+        proba : array-like of shape (n, C), default=None
+            Class probabilities of the candidates; rows sum to 1.
+        embeddings : array-like of shape (n, d), default=None
+            Feature vectors of the candidates.
+        labeled_embeddings : array-like of shape (m, d), default=None
+            Feature vectors of the labelled samples. None means that nothing is
+            labelled yet if `embeddings` are given without `y_labeled`.
+        y_labeled : array-like of shape (m,), default=None
+            Labels of the labelled samples.
+        posterior_proba : array-like of shape (K, n, C), default=None
+            Class probabilities under K samples from a posterior over models.
+        classes : array-like of shape (C,), default=None
+            The classes that the columns stand for; None means ``0 .. C-1``.
+        random_state : int, RandomState instance or None, default=None
+            Source of all randomness of a query on this pool.
+        max_memory : int, default=None
+            Bytes for temporary blocks; None means 1 GiB.
+        labeled_proba : array-like of shape (m, C), default=None
+            Class probabilities of the labelled samples.
+        head : tuple of array-like of shapes (C, d) and (C,), default=None
+            Weight and bias of the linear layer whose soft-max on `embeddings` gives
+            the probabilities. `proba` is computed from it if not given.
+
+        Returns
+        -------
+        Pool
+
+        Raises
+        ------
+        ValueError
+            If no quantity is given, shapes do not agree, values are not finite, or
+            probabilities are negative or do not sum to 1.
+
+        Notes
+        -----
+        Arrays mapped from files (``np.load(..., mmap_mode="r")``) are not copied: they
+        are checked and read in blocks.
+        """
+        max_memory = DEFAULT_MAX_MEMORY if max_memory is None else max_memory
+        given, n_candidates, y_labeled, classes = check_arrays(
+            proba=proba,
+            embeddings=embeddings,
+            labeled_embeddings=labeled_embeddings,
+            labeled_proba=labeled_proba,
+            posterior_proba=posterior_proba,
+            head=head,
+            y_labeled=y_labeled,
+            classes=classes,
+            max_memory=max_memory,
+        )
+        pool = cls.__new__(cls)
+        pool._estimator = pool._X = None
+        pool.indices = np.arange(n_candidates)
+        pool.y_labeled = y_labeled
+        pool.classes = classes
+        n_labeled = 0 if y_labeled is None else len(y_labeled)
+        for name in ("labeled_embeddings", "labeled_proba"):
+            n_labeled = len(given[name]) if name in given else n_labeled
+        pool._labeled_indices = np.arange(n_labeled)
+        pool._finish(random_state, max_memory)
+        pool._given = frozenset(given)
+        pool._cache = given
+        return pool
+
+    def subset(self, positions):
+        """Return the pool of some of the candidates.
+
+        What was computed is sliced; the rest is computed for these candidates only. Its
+        random numbers are others than this pool's.
+
+        Parameters
+        ----------
+        positions : array-like of int of shape (k,)
+            Positions in this pool, distinct. Position ``i`` of the subset is
+            ``positions[i]`` here.
+
+        Returns
+        -------
+        Pool
+        """
+        positions = np.asarray(positions, dtype=np.int64)
+        pool = copy.copy(self)
+        pool.indices = self.indices[positions]
+        pool._seed = _derive(self._seed, 1)
+        pool.info = {}
+        pool._cache = {}
+        for key, value in self._cache.items():
+            kind = key[0] if isinstance(key, tuple) else key
+            if kind in ("proba", "embeddings", "posterior_proba"):
+                pool._cache[key] = sliced(value, positions, kind, self.max_memory)
+            elif kind != "network":  # which goes through the candidates
+                pool._cache[key] = value
+        return pool
+
+    def __len__(self):
+        """Return the number of candidates."""
+        return len(self.indices)
+
+    @property
+    def estimator(self):
+        """The model fitted on the labelled samples, or None."""
+        return self._estimator
+
+    @property
+    def n_labeled(self):
+        """Number m of labelled samples."""
+        return len(self._labeled_indices)
+
+    @property
+    def labeled_indices(self):
+        """Rows of `X` that `y_labeled` belongs to; ``0 .. m-1`` without an `X`."""
+        return self._labeled_indices
+
+    @property
+    def y_labeled_codes(self):
+        """`y_labeled` as positions in `classes`, int of shape (m,)."""
+        if self.y_labeled is None:
+            return np.empty(0, dtype=np.int64)
+        return np.searchsorted(self.classes, self.y_labeled)
+
+    @property
+    def given(self):
+        """Names of the quantities that :meth:`from_arrays` was given, a frozenset."""
+        return self._given
+
+    @property
+    def random_state(self):
+        """A generator in the state this pool was given; take it once a query.
+
+        It is a fresh one at every access, so the picks of a query do not depend on the
+        queries made before it.
+        """
+        return np.random.RandomState(self._seed)
+
+    @property
+    def model_random_state(self):
+        """A generator for whatever is computed of models and not of candidates.
+
+        Posterior samples and committees draw from it. All subsets of a pool share it,
+        so that a slice of what was computed is what the subset would have computed.
+        """
+        return np.random.RandomState(self._model_seed)
+
+    @property
+    def embedding_fingerprint(self):
+        """What is equal in two rounds of a run iff no sample's embedding has changed.
+
+        None if they may have changed, or nothing is known of them.
+        """
+        if self._X is None:
+            return None
+        return embedding_fingerprint(self._estimator, self._X)
+
+    @property
+    def proba(self):
+        """Class probabilities of the candidates, float64 of shape (n, C)."""
+        return self._get("proba")
+
+    @property
+    def labeled_proba(self):
+        """Class probabilities of the labelled samples, float64 of shape (m, C)."""
+        return self._get("labeled_proba")
+
+    @property
+    def embeddings(self):
+        """Feature vectors of the candidates, of shape (n, d)."""
+        return self._get("embeddings")
+
+    @property
+    def labeled_embeddings(self):
+        """Feature vectors of the labelled samples, of shape (m, d)."""
+        return self._get("labeled_embeddings")
+
+    @property
+    def head(self):
+        """The `LinearHead` whose soft-max on the embeddings is `proba`."""
+        return self._get("head")
+
+    @property
+    def decision(self):
+        """The `LinearHead` whose largest score on the embeddings is the prediction.
+
+        Unlike `head` it says nothing of probabilities: a LinearSVC has one.
+        """
+        return self._get("decision")
+
+    @property
+    def network(self):
+        """The neural network with this round's data, a `Network`."""
+        return self._get("network")
+
+    def posterior_proba(self, posterior="auto", n_samples=20, owner="This strategy"):
+        """Class probabilities under samples from a posterior over models.
+
+        Parameters
+        ----------
+        posterior : {"auto", "dropout", "ensemble", "laplace"}, default="auto"
+            See :func:`dalmax_sk.pool.sample_posterior`.
+        n_samples : int, default=20
+            Number K of samples. An ensemble has as many as it has members.
+        owner : str, default="This strategy"
+            Who needs them, for the error message.
+
+        Returns
+        -------
+        ndarray of shape (K, n, C), float64
+            The samples given to :meth:`from_arrays` come before all others.
+        """
+        key = ("posterior_proba", posterior, n_samples)
+        if key not in self._cache:
+            if "posterior_proba" in self._given:
+                return self._cache["posterior_proba"]
+            from dalmax_sk.pool.posterior import sample_posterior  # it looks into pools
+
+            self._cache[key] = sample_posterior(self, posterior, n_samples, owner)
+        return self._cache[key]
+
+    def candidates(self, owner="This strategy"):
+        """Return the candidates' rows of X, as the estimator takes them."""
+        if self._X is None:
+            raise self.missing(owner, "rows")
+        whose = f"the rows of {len(self):,} candidates"
+        return rows_of(self._X, self.indices, self.max_memory, whose)
+
+    def labeled(self, owner="This strategy"):
+        """Return the labelled rows of X, as the estimator takes them."""
+        if self._X is None:
+            raise self.missing(owner, "rows")
+        return safe_indexing(self._X, self._labeled_indices)
+
+    def prepare(self, requires, owner="This strategy"):
+        """Compute the quantities `requires` in as few passes over the data as possible.
+
+        Parameters
+        ----------
+        requires : iterable of str
+            Names of the quantities: ``"proba"``, ``"embeddings"``,
+            ``"posterior_proba"``, ``"labeled_proba"``, ``"labeled_embeddings"``,
+            ``"head"``, ``"decision"``,
+            ``"network"``.
+        owner : str, default="This strategy"
+            Who needs them, for the error message.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If one of them cannot be had; it names `owner`, the need, the estimator and
+            what would work.
+        """
+        wanted = set(requires) - self._cache.keys()
+        if "embeddings" not in self._cache and (
+            "head" in wanted or ("decision" in wanted and self._is_network())
+        ):
+            wanted |= {"proba", "embeddings"}  # one pass for them and for its check
+        if self._X is None and wanted - {"posterior_proba"}:
+            raise self.missing(owner, min(wanted))
+        for prefix, rows in (("", self.indices), ("labeled_", self._labeled_indices)):
+            here = {need for need in _EVALUATED if prefix + need in wanted}
+            if here:
+                found = evaluate_rows(
+                    self._estimator,
+                    self._X,
+                    rows,
+                    here,
+                    classes=self.classes,
+                    max_memory=self.max_memory,
+                    owner=owner,
+                    prefix=prefix,
+                )
+                self._cache |= {prefix + need: found[need] for need in here}
+        if "posterior_proba" in wanted:
+            self._cache["posterior_proba"] = self.posterior_proba(owner=owner)
+        for name in ("head", "decision", "network"):
+            if name in wanted:
+                self._cache[name] = getattr(self, f"_make_{name}")(owner)
+
+    def is_computed(self, quantity):
+        """Whether a quantity, by `prepare`'s name for it, needs no pass any more."""
+        return quantity in self._cache
+
+    def missing(self, owner, need, who=None):
+        """Return the error to raise when the estimator cannot give what is needed.
+
+        Parameters
+        ----------
+        owner : str
+            Who needs it.
+        need : str
+            One of the names that `prepare` knows, or ``"rows"``.
+        who : str, default=None
+            What cannot give it; None names the estimator.
+
+        Returns
+        -------
+        MissingCapabilityError
+        """
+        if who is None:
+            final = last_step(self._estimator)
+            who = "these arrays" if self._X is None else name_of(final)
+        return missing(owner, need, who)
+
+    def _get(self, quantity):
+        self.prepare([quantity])
+        return self._cache[quantity]
+
+    def _split(self, X):
+        """Return the classifier itself and X as the steps before it hand it on."""
+        return last_step(self._estimator), transformed(self._estimator, X)
+
+    def _make_head(self, owner):
+        """Return the head, after a look at whether it gives the probabilities."""
+        head = find_head(last_step(self._estimator), self.classes)
+        if head is None:
+            raise self.missing(owner, "head")
+        few = slice(0, _N_CHECKED)
+        # mixed precision computes the last layer in bfloat16
+        tolerance = 2e-2 if getattr(last_step(self._estimator), "amp", False) else 1e-3
+        embeddings = np.asarray(self.embeddings[few], dtype=np.float64)
+        if embeddings.shape[1] != head.weight.shape[1] or not np.allclose(
+            head.proba(embeddings), self.proba[few], atol=tolerance
+        ):
+            raise self.missing(
+                owner,
+                "head",
+                f"{name_of(last_step(self._estimator))}, whose probabilities are not "
+                "the soft-max of a linear map,",
+            )
+        return head
+
+    def _make_decision(self, owner):
+        """Return the linear decision function, after a look at whether it is one."""
+        if self._is_network():
+            return self._make_head(owner)
+        head = find_head(last_step(self._estimator), self.classes)
+        if head is None or self.embeddings.shape[1] != head.weight.shape[1]:
+            raise self.missing(owner, "decision")
+        final, X = self._split(safe_indexing(self._X, self.indices[:_N_CHECKED]))
+        predicted = np.searchsorted(self.classes, final.predict(X))
+        logits = head.logits(self.embeddings[:_N_CHECKED])
+        two = np.sort(logits, axis=1)[:, -2:]
+        tied = two[:, 1] - two[:, 0] <= 1e-6 * (1 + abs(two[:, 1]))
+        if not (tied | (head.columns[logits.argmax(axis=1)] == predicted)).all():
+            raise self.missing(owner, "decision")
+        return head
+
+    def _is_network(self):
+        return hasattr(last_step(self._estimator), "module_")
+
+    def _make_network(self, owner):
+        final = last_step(self._estimator)
+        if not hasattr(final, "module_") or not hasattr(final, "iter_batches"):
+            raise self.missing(owner, "network")
+        from dalmax_sk.pool.network import Network
+
+        return Network(
+            final,
+            candidates=lambda: self._split(self.candidates())[1],
+            labeled=lambda: self._split(self.labeled())[1],
+            columns=np.searchsorted(self.classes, final.classes_),
+        )
+
+
+def _derive(seed, purpose):
+    return int(np.random.SeedSequence([seed, purpose]).generate_state(1)[0])

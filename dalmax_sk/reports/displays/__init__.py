@@ -1,0 +1,1 @@
+"""Figures in the manner of scikit-learn's displays."""

@@ -1,0 +1,1 @@
+"""The record of a run: rounds, picks, scores, and the files that hold them."""

@@ -1,0 +1,230 @@
+"""The files of a run: one function a kind, each writing one file, all or nothing.
+
+They are given histories and arrays and write what these hold.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from dalmax_sk._base.files import write_text
+from dalmax_sk.reports.displays.drawing import write_pdf
+from dalmax_sk.reports.displays.run_displays import (
+    ActiveLearningCurveDisplay,
+    ConfusionHeatmapDisplay,
+    TrainingHistoryDisplay,
+)
+from dalmax_sk.reports.record.strict_json import to_json, to_plain
+
+__all__ = [
+    "write_confusion_matrix",
+    "write_final_accuracy",
+    "write_history_csv",
+    "write_infos",
+    "write_learning_curve",
+    "write_run_json",
+    "write_training_plots",
+]
+
+_Folder = str | os.PathLike[str]
+
+
+def write_final_accuracy(accuracy: float, directory: _Folder) -> Path:
+    """Write ``final_accuracy.txt``: the accuracy on the test images, in percent.
+
+    Parameters
+    ----------
+    accuracy : float in [0, 1]
+        Accuracy after the last round.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dalmax_sk.reports import write_final_accuracy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_final_accuracy(0.9321, folder).read_text()
+    'Final Test Accuracy: 93.21%'
+    """
+    if not 0.0 <= accuracy <= 1.0:
+        raise ValueError(f"accuracy must be a fraction in [0, 1]; got {accuracy!r}.")
+    text = f"Final Test Accuracy: {accuracy * 100:.2f}%"
+    return write_text(Path(directory) / "final_accuracy.txt", text)
+
+
+def write_infos(total_seconds: float, directory: _Folder) -> Path:
+    """Write ``infos.txt``: the time that the run took.
+
+    Parameters
+    ----------
+    total_seconds : float
+        Wall time in seconds, summed over the parts of a run that was resumed.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dalmax_sk.reports import write_infos
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(write_infos(12.34, folder).read_text(), end="")
+    Total time: 12.34 seconds
+    """
+    text = f"Total time: {total_seconds:.2f} seconds\n"
+    return write_text(Path(directory) / "infos.txt", text)
+
+
+def write_history_csv(history: Sequence[Mapping[str, Any]], directory: _Folder) -> Path:
+    """Write ``history.csv``: one row a round, a column for every number or word.
+
+    Lists (the picked rows, their scores, the epochs) are left out; ``run.json`` holds
+    them. A cell is empty where the round has no such value.
+
+    Parameters
+    ----------
+    history : list of dict
+        ``history_`` of an active learner.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dalmax_sk.reports import write_history_csv
+    >>> history = [{"round": 0, "n_labeled": 20, "eval_accuracy": 0.5, "queried": []}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(write_history_csv(history, folder).read_text(), end="")
+    round,n_labeled,eval_accuracy
+    0,20,0.5
+    """
+    rows = [
+        {key: value for key, value in to_plain(dict(record)).items() if _is_cell(value)}
+        for record in history
+    ]
+    # the columns, in the order in which the rounds bring them
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(Path(directory) / "history.csv", buffer.getvalue())
+
+
+def _is_cell(value: Any) -> bool:
+    return isinstance(value, str | Real)
+
+
+def write_run_json(record: Mapping[str, Any], directory: _Folder) -> Path:
+    """Write ``run.json``: everything about a run, in strict JSON.
+
+    Parameters
+    ----------
+    record : dict
+        What to write; :func:`~dalmax_sk.reports.to_plain` says what it may hold.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    return write_text(Path(directory) / "run.json", to_json(record))
+
+
+def write_confusion_matrix(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    directory: _Folder,
+    *,
+    labels: Sequence[Any],
+) -> Path:
+    """Write ``confusion_matrix.pdf`` of the test images.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n,)
+        True and predicted labels.
+    directory : path-like
+        The run's folder.
+    labels : sequence of length n_classes
+        All classes, in the order of rows and columns.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    display = ConfusionHeatmapDisplay.from_predictions(y_true, y_pred, labels=labels)
+    return write_pdf(display, Path(directory) / "confusion_matrix.pdf")
+
+
+def write_learning_curve(
+    history: Sequence[Mapping[str, Any]], directory: _Folder, *, name: str | None = None
+) -> Path:
+    """Write ``learning_curve.pdf``: accuracy on the test images against labels.
+
+    Parameters
+    ----------
+    history : list of dict
+        ``history_`` of an active learner, with ``eval_accuracy`` in every round.
+    directory : path-like
+        The run's folder.
+    name : str, default=None
+        Name of the curve, usually the strategy.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    display = ActiveLearningCurveDisplay.from_history(history, name=name)
+    return write_pdf(display, Path(directory) / "learning_curve.pdf")
+
+
+def write_training_plots(
+    history: Sequence[Mapping[str, Any]], directory: _Folder
+) -> list[Path]:
+    """Write ``training_accuracy_plot.pdf`` and ``training_loss_plot.pdf``.
+
+    Parameters
+    ----------
+    history : list of dict
+        ``history_`` of an active learner, with ``fit_history`` in every round.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The two files.
+    """
+    return [
+        write_pdf(
+            TrainingHistoryDisplay.from_history(history, quantity=quantity),
+            Path(directory) / f"training_{quantity}_plot.pdf",
+        )
+        for quantity in ("accuracy", "loss")
+    ]

@@ -1,0 +1,1 @@
+"""Greedy cover: balls, herding, facility location."""

@@ -1,0 +1,1 @@
+"""Arrays, distances and ties: the common tools of the kernels."""

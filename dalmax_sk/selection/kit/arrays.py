@@ -1,0 +1,221 @@
+"""The way into and out of the selection kernels: checked tensors, positions.
+
+Every kernel computes with torch tensors, because one code then serves the CPU and the
+GPU; NumPy arrays share their memory with the tensor and are not copied. That holds for
+arrays that are mapped from a file as well: kernels read those in blocks, through
+`row_blocks` and `take_rows`, or give the pages back themselves with `release_pages`.
+"""
+
+import math
+import operator
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from dalmax_sk._base.storage import (
+    allocate,
+    is_mapped,
+    release_pages,
+    row_blocks,
+    take_rows,
+)
+
+__all__ = [
+    "Array",
+    "as_matrix",
+    "as_type",
+    "as_vector",
+    "check_count",
+    "check_max_memory",
+    "column_means",
+    "is_mapped",
+    "largest_entry",
+    "positions_like",
+    "release_pages",
+    "row_blocks",
+    "take_rows",
+]
+
+#: What goes into a kernel and comes out of it.
+Array = np.ndarray | torch.Tensor
+
+# Rows looked at together where a whole-array temporary would be large.
+_CHECK_ROWS = 4096
+
+
+def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
+    """Return ``X`` as a finite (n, d) floating-point tensor on its own device.
+
+    float32 and float64 stay as they are, half precision becomes float32 (exactly),
+    integers and booleans become float64. What is mapped from a file stays there; if its
+    type has to change, the copy is a temporary file above ``max_memory`` bytes.
+    """
+    tensor = _as_tensor(X, name, max_memory)
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"{name} must be two-dimensional, one row a point, got shape "
+            f"{tuple(tensor.shape)}. A single feature needs {name}.reshape(-1, 1)."
+        )
+    if tensor.shape[1] == 0:
+        raise ValueError(f"{name} has no features, got shape {tuple(tensor.shape)}.")
+    # A sum is finite only if every term is; it reads the data once and allocates
+    # nothing. The exact count is taken only when the sum is not (it may overflow).
+    whole = None if is_mapped(tensor) else max(1, len(tensor))
+    total = sum(tensor[block].sum() for block in row_blocks(tensor, whole))
+    if not math.isfinite(total):
+        bad = sum(
+            int((~torch.isfinite(tensor[block])).any(dim=1).sum())
+            for block in row_blocks(tensor, _CHECK_ROWS)
+        )
+        if bad:
+            raise ValueError(
+                f"{name} must be finite, but {bad} of its {len(tensor)} rows hold NaN "
+                "or infinity. Remove or impute them first."
+            )
+    return tensor
+
+
+def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
+    """Return ``values`` as an (n,) floating-point array without NaN, on the host."""
+    array = _as_tensor(values, name).cpu().numpy()
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}.")
+    if length is not None and len(array) != length:
+        raise ValueError(f"{name} has {len(array)} values for {length} rows of X.")
+    n_missing = int(np.isnan(array).sum())
+    if n_missing:
+        raise ValueError(f"{name} holds NaN in {n_missing} of {len(array)} places.")
+    return array
+
+
+def as_type(
+    tensor: torch.Tensor, dtype: torch.dtype, name: str, max_memory: int
+) -> torch.Tensor:
+    """Return ``tensor`` in another type, itself if it has that already.
+
+    A copy of what is mapped from a file is a temporary file above ``max_memory`` bytes.
+    """
+    if tensor.dtype == dtype or not is_mapped(tensor):
+        return tensor.to(dtype)
+    like = torch.empty(0, dtype=dtype).numpy()
+    what = f"the entries of {name}, made {like.dtype},"
+    out = allocate(tuple(tensor.shape), like.dtype, max_memory=max_memory, what=what)
+    copy = _sharing(out)
+    for block in row_blocks(tensor):
+        copy[block] = tensor[block]
+        release_pages(copy[block])
+    return copy
+
+
+def largest_entry(tensor: torch.Tensor) -> float:
+    """Return the largest absolute value in a tensor (n, d)."""
+    largest = 0.0
+    for block in row_blocks(tensor):
+        low, high = torch.aminmax(tensor[block])  # faster than a norm, no temporary
+        largest = max(largest, -low.item(), high.item())
+    return largest
+
+
+def column_means(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each column, in the type of ``tensor``, of shape (d,).
+
+    Of what is mapped from a file it is summed in float64, block by block, so the last
+    bits may be others than those of an array in memory.
+    """
+    if not is_mapped(tensor):
+        return tensor.mean(dim=0)
+    total = torch.zeros(tensor.shape[1], dtype=torch.float64)
+    for block in row_blocks(tensor, _CHECK_ROWS):
+        total += tensor[block].sum(dim=0, dtype=torch.float64)
+    return (total / len(tensor)).to(tensor.dtype)
+
+
+def check_count(n: Any, available: int, name: str) -> int:
+    """Return ``n`` as an int if so many distinct rows of ``name`` can be picked."""
+    try:
+        count = 0 if isinstance(n, bool | np.bool_) else operator.index(n)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= available:
+        raise ValueError(
+            f"n must be an integer from 1 to {available}, the number of candidates in "
+            f"{name}, got {n!r}."
+        )
+    return count
+
+
+def check_max_memory(max_memory: Any) -> int:
+    """Return ``max_memory`` in bytes as an int of at least one."""
+    try:
+        limit = operator.index(max_memory)
+    except TypeError:
+        limit = 0
+    if limit < 1:
+        raise ValueError(
+            f"max_memory must be a positive integer of bytes, got {max_memory!r}."
+        )
+    return limit
+
+
+def positions_like(positions: torch.Tensor | np.ndarray, like: Any) -> Array:
+    """Return positions as a tensor beside ``like`` if that is one, else as an array."""
+    tensor = torch.as_tensor(positions)
+    if isinstance(like, torch.Tensor):
+        return tensor.to(like.device)
+    return tensor.cpu().numpy()
+
+
+def _as_tensor(values: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
+    """Return ``values`` as a float32 or float64 tensor, sharing memory if it can."""
+    if isinstance(values, torch.Tensor):
+        if values.is_complex():
+            raise ValueError(f"{name} must hold real numbers, got {values.dtype}.")
+        tensor = values.detach()
+    else:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold real numbers in a dense array, got dtype "
+                f"{array.dtype}."
+            )
+        if is_mapped(array):
+            array = _converted_in_blocks(array, name, max_memory)
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+            array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        tensor = _sharing(array)
+    if not tensor.is_floating_point():
+        return tensor.to(torch.float64)
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return tensor.to(torch.float32)
+    return tensor
+
+
+def _sharing(array: np.ndarray) -> torch.Tensor:
+    """Return the tensor that shares an array's memory, known to be mapped if it is."""
+    is_mapped(array)
+    with warnings.catch_warnings():
+        # Torch warns that one could write into a read-only array; no kernel does.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+        return torch.from_numpy(array)
+
+
+def _converted_in_blocks(array: np.ndarray, name: str, max_memory: int) -> np.ndarray:
+    """Return a mapped array in a type and layout that torch takes, itself if it can."""
+    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    wanted = np.dtype("float32" if narrow else "float64")
+    if array.dtype == wanted and all(stride >= 0 for stride in array.strides):
+        return array
+    out = allocate(
+        array.shape,
+        wanted,
+        max_memory=max_memory,
+        what=f"the entries of {name}, made {wanted} from {array.dtype},",
+    )
+    for block in row_blocks(array):
+        out[block] = array[block]
+        release_pages(out[block])
+    return out
