@@ -18,6 +18,8 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from dalmax_sk._base.limits import limits
+
 __all__ = [
     "ProcessGroup",
     "ProcessLostError",
@@ -39,8 +41,6 @@ __all__ = [
 _PATIENCE = datetime.timedelta(minutes=30)
 # How long for an oracle, which may be a person.
 _ORACLE_PATIENCE = datetime.timedelta(days=365)
-# Samples between two exchanges of outputs, roughly.
-_SAMPLES_PER_TURN = 2048
 # What gloo, NCCL and the store say when the other end is gone.
 _LOST = re.compile(
     "connection (was )?(closed|reset|refused)|broken pipe|timed out|timeout|"
@@ -289,7 +289,7 @@ def shared_outputs(n_samples, batch_size, outputs_of):
 def _deal_rows(n_samples, batch_size, count):
     """Return turns of one slice of rows a process: whole batches, in order."""
     n_batches = -(-n_samples // batch_size)
-    at_once = max(1, _SAMPLES_PER_TURN // batch_size) * count
+    at_once = max(1, limits.exchange_rows // batch_size) * count
     n_turns = max(1, -(-n_batches // at_once))
     size = -(-n_batches // (n_turns * count)) * batch_size
     edges = [min(i * size, n_samples) for i in range(n_turns * count + 1)]

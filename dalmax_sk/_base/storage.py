@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from dalmax_sk._base.limits import limits
+
 __all__ = [
     "DEFAULT_MAX_MEMORY",
     "SpillError",
@@ -33,16 +35,6 @@ __all__ = [
 
 # Bytes that the temporary blocks of a selection may take, unless told otherwise.
 DEFAULT_MAX_MEMORY = 2**30
-# So much of a mapping is read before its pages are given back: system calls are cheap
-# at this size, and the pages are few.
-_RELEASE_BYTES = 32 * 2**20
-# A block of rows, where whoever reads has no wish of its own.
-_BLOCK_BYTES = 16 * 2**20
-# What scattered rows may bring in before their pages are given back.
-_GATHER_BYTES = 16 * 2**20
-_ROUND_ROWS = 256
-# A block of rows with its temporaries shall fit a core's cache.
-_SCORED_BYTES = 2**20
 # Touching one row brings in its neighbourhood: Linux maps 64 kB around a fault, and a
 # whole huge page where the page cache holds one.
 _FAULT_BYTES = 2 * 2**20
@@ -170,9 +162,13 @@ def rows_within(array: Any, n_bytes: int | None = None) -> int:
     Many rows are a multiple of 256: a matrix product of a block then gives a row the
     same bits as a product of all.
     """
-    limit = _BLOCK_BYTES if n_bytes is None else n_bytes
+    limit = limits.block_bytes if n_bytes is None else n_bytes
     n_rows = max(1, limit // max(1, _row_bytes(array)))
-    return n_rows if n_rows < _ROUND_ROWS else n_rows // _ROUND_ROWS * _ROUND_ROWS
+    return (
+        n_rows
+        if n_rows < limits.round_rows
+        else n_rows // limits.round_rows * limits.round_rows
+    )
 
 
 def row_blocks(array: Any, n_rows: int | None = None) -> Iterator[slice]:
@@ -222,7 +218,7 @@ def by_rows(function: Callable[[Any], np.ndarray], array: np.ndarray) -> np.ndar
     -------
     ndarray of shape (n,)
     """
-    n_rows = rows_within(array, _SCORED_BYTES)
+    n_rows = rows_within(array, limits.scored_bytes)
     if len(array) <= n_rows:
         return function(array)
     return np.concatenate([function(array[at]) for at in row_blocks(array, n_rows)])
@@ -264,7 +260,7 @@ def _gather_steps(index: np.ndarray, row_bytes: int) -> Iterator[slice]:
     where = index.astype(np.int64) * row_bytes // _FAULT_BYTES
     moves = np.cumsum(np.diff(where, prepend=where[0] - 1) != 0)
     brought = moves * _FAULT_BYTES + np.arange(len(index)) * 2 * row_bytes
-    cuts = np.flatnonzero(np.diff(brought // _GATHER_BYTES)) + 1
+    cuts = np.flatnonzero(np.diff(brought // limits.gather_bytes)) + 1
     ends = [0, *cuts.tolist(), len(index)]
     for start, stop in itertools.pairwise(ends):
         yield slice(start, stop)
@@ -276,7 +272,7 @@ class _Reader:
     def __init__(self, array: Any) -> None:
         self.array = array
         self.mapped = is_mapped(array)
-        self.n_rows = rows_within(array, _RELEASE_BYTES)
+        self.n_rows = rows_within(array, limits.release_bytes)
         self.start = self.stop = 0
 
     def has_read(self, start: int, stop: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dalmax_sk._base.devices import Uploader, fits_on, to_device
+from dalmax_sk._base.limits import limits
 from dalmax_sk.images import get_image_cache
 
 __all__ = [
@@ -23,11 +24,6 @@ __all__ = [
     "place_on_device",
     "sequential_batches",
 ]
-
-# Values looked at together while computing statistics.
-_BLOCK_VALUES = 2**22
-# Files read together in inference, and bytes of pixels, at most.
-_READ_FILES, _READ_BYTES = 512, 2**26
 
 
 def as_tensor(array):
@@ -313,7 +309,7 @@ def sequential_batches(source, batch_size, device, parts=None):
     if source.in_memory:
         batches = _loaded(source, slices, device)
     else:
-        n_files = min(_READ_FILES, _READ_BYTES // source.values_per_sample)
+        n_files = min(limits.read_files, limits.read_bytes // source.values_per_sample)
         blocks = _slices(parts, batch_size * max(1, n_files // batch_size))
         taken = _taken(source, blocks)
         split = (batch for block in taken for batch in block.split(batch_size))
@@ -341,7 +337,7 @@ def input_statistics(source, rows):
     -------
     mean, std : Tensor of shape (d,) or (channels,), float64, CPU
     """
-    n_rows = max(1, _BLOCK_VALUES // source.values_per_sample)
+    n_rows = max(1, limits.statistics_values // source.values_per_sample)
     blocks = rows.to(source.device).split(n_rows)
     first = source.take(rows[:1].to(source.device))
     axes = (0,) if first.ndim == 2 else (0, 2, 3)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dalmax_sk._base.devices import autocast_dtype
+from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn.batches import FileSource, TensorSource, sequential_batches
 from dalmax_sk.cnn.inference import autocast, fitting_batch_size, iter_results
 from dalmax_sk.images.cache import RowStore, Stamp, file_stamp
@@ -27,8 +28,6 @@ from dalmax_sk.nets import InputClassifier
 __all__ = ["FrozenFeatureCache", "get_frozen_cache", "set_frozen_cache_size"]
 
 _DEFAULT_BYTES = 2**30
-# Samples whose features are put together at a time, and the bytes of them, at most.
-_BLOCK_SAMPLES, _BLOCK_BYTES = 4096, 2**26
 # What stands for a sample: the path of its file or a digest of its values, and the
 # file's time of last change and size.
 Keys = Sequence[tuple[str, Stamp | None]]
@@ -328,7 +327,7 @@ def iter_features(
     cache = None if is_table or not _shared_cache.max_bytes else _shared_cache
     net = None if cache is None else _identity(module, source, amp, device)
     row_bytes = 4 * int(np.prod(module.frozen.feature_shape))
-    size = max(1, min(_BLOCK_SAMPLES, _BLOCK_BYTES // row_bytes))
+    size = max(1, min(limits.frozen_rows, limits.frozen_bytes // row_bytes))
     for part in [slice(0, len(source))] if parts is None else parts:
         for start in range(part.start, part.stop, size):
             stop = min(start + size, part.stop)

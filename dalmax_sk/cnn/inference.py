@@ -15,6 +15,7 @@ from dalmax_sk._base.devices import (
     release_unused,
     to_host,
 )
+from dalmax_sk._base.limits import limits
 
 __all__ = [
     "autocast",
@@ -38,8 +39,6 @@ _INFERENCE_BATCH = {"cpu": (4, 1024), "cuda": (4, 8192)}  # smallest, largest
 # Share of a GPU's free memory that the activations of one batch may take, and the
 # samples that they are measured on.
 _MEMORY_SHARE, _N_PROBED = 0.5, 8
-# Results of this many batches are on their way from a GPU while the next is computed.
-_N_ON_THE_WAY = 2
 
 
 def autocast(device, enabled):
@@ -188,7 +187,7 @@ def iter_results(forward, batches):
     on_the_way = deque()
     for start, stop, results in _computed(forward, batches):
         on_the_way.append((start, stop, to_host(results)))
-        if results[0].device.type != "cuda" or len(on_the_way) > _N_ON_THE_WAY:
+        if results[0].device.type != "cuda" or len(on_the_way) > limits.pending_batches:
             yield _arrived(*on_the_way.popleft())
     while on_the_way:
         yield _arrived(*on_the_way.popleft())

@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.devices import resolve_device
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk.cnn.batches import sequential_batches
 from dalmax_sk.cnn.inputs import read_inputs
@@ -36,11 +37,6 @@ from dalmax_sk.images import (
 )
 
 __all__ = ["ImageEmbedder"]
-
-# Values of a batch on a CPU: four colour images of 160 pixels. Of larger activations
-# the allocator gives every one back to the system, which takes a third of the time.
-_CPU_VALUES = 320_000
-_GPU_BATCH = 256
 
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -358,8 +354,10 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.batch_size is not None:
             return self.batch_size
         if device.type != "cpu":
-            return _GPU_BATCH
-        largest = max(1, _CPU_VALUES // math.prod(self.input_spec_.shape))
+            return limits.embedder_gpu_rows
+        largest = max(
+            1, limits.embedder_cpu_values // math.prod(self.input_spec_.shape)
+        )
         return largest if self.input_spec_.kind == "table" else min(64, largest)
 
     def _feature_cache(self):

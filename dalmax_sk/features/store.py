@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dalmax_sk._base.files import replacing, write_text
+from dalmax_sk._base.limits import limits
 
 __all__ = ["FeatureCache"]
 
@@ -31,7 +32,6 @@ FileKey = tuple[str, int, int]
 Compute = Callable[[Sequence[str]], Iterator[tuple[int, int, Rows]]]
 
 _FORMAT = 1
-_BLOCK = 1024
 _NO_FILE: FileKey = ("", -1, -1)
 
 
@@ -136,7 +136,7 @@ class FeatureCache:
         try:
             for _, stop, features in compute(missing):
                 pending.append(features)
-                if stop - n_saved >= _BLOCK:
+                if stop - n_saved >= limits.store_rows:
                     save_pending()
         finally:  # a broken file or Ctrl+C must not cost what was computed before
             save_pending()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.images.decode import (
     ImageMode,
     ImageReadError,
@@ -45,15 +46,6 @@ logger = logging.getLogger("dalmax_sk")
 Stamp = tuple[int, int]
 
 _DEFAULT_BYTES = 2**30
-# Files decoded between two progress reports, and files a thread takes at a time.
-_WAVE = 512
-_TASK = 8
-# Smaller files, on average, are decoded by one thread: with so little to do between
-# Python's own steps, which run one at a time, several hinder each other. (JPEGs of
-# 64×64 pixels have 1.5 kB, those of 128×128 3 kB.)
-_SMALL_BYTES = 2048
-# find_broken_images holds at most about this many bytes of pixels at a time.
-_CHECK_BYTES = 2**26
 
 
 class ImageCache:
@@ -240,7 +232,7 @@ class ImageCache:
             decode,
             missing,
             n_bytes=sum(stamp[1] for row in missing if (stamp := stamps[row])),
-            tell=tell and len(missing) > _WAVE,
+            tell=tell and len(missing) > limits.decode_files,
         )
         broken = {row for row, _ in failures}
         decoded = [row for row in missing if row not in broken]
@@ -343,7 +335,7 @@ class RowStore:
         for start, block in zip(self.starts, self.blocks, strict=True):
             here = np.flatnonzero((rows >= start) & (rows < start + len(block)))
             # In steps, because block[...] makes a copy on the way.
-            for step in np.array_split(here, len(here) // _WAVE + 1):
+            for step in np.array_split(here, len(here) // limits.decode_files + 1):
                 out[step] = block[rows[step] - start]
         return np.flatnonzero(rows < 0).tolist()
 
@@ -439,7 +431,9 @@ def find_broken_images(
 
     cache = get_image_cache() if cache is None else cache
     shape = (*size, n_channels)
-    step = min(_WAVE, max(1, _CHECK_BYTES // int(np.prod(shape))))
+    step = min(
+        limits.decode_files, max(1, limits.check_image_bytes // int(np.prod(shape)))
+    )
     failures: list[tuple[str, str]] = []
     for start in range(0, len(names), step):
         wave = names[start : start + step]
@@ -468,12 +462,17 @@ def _in_threads(
     failures: list[tuple[int, str]] = []
     if not rows:
         return failures
-    n_threads = joblib.cpu_count() if n_bytes >= _SMALL_BYTES * len(rows) else 1
+    n_threads = (
+        joblib.cpu_count() if n_bytes >= limits.small_file_bytes * len(rows) else 1
+    )
     with ThreadPoolExecutor(n_threads) as pool:
         # Wave by wave: the progress is known, and an interrupt waits for one wave only.
-        for start in range(0, len(rows), _WAVE):
-            wave = rows[start : start + _WAVE]
-            tasks = [wave[i : i + _TASK] for i in range(0, len(wave), _TASK)]
+        for start in range(0, len(rows), limits.decode_files):
+            wave = rows[start : start + limits.decode_files]
+            tasks = [
+                wave[i : i + limits.decode_task_files]
+                for i in range(0, len(wave), limits.decode_task_files)
+            ]
             for failed in pool.map(run, tasks):
                 failures += failed
             if tell:

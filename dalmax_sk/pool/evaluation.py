@@ -5,6 +5,7 @@ import math
 import numpy as np
 from sklearn.utils import get_tags
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk._base.storage import (
@@ -25,18 +26,6 @@ __all__ = [
     "name_of",
     "rows_of",
 ]
-
-# The input of one call of predict_proba: enough rows for matrix products to run at full
-# speed and for the fixed cost of a call not to matter (threads of a forest), few enough
-# for the temporaries of the call to stay small.
-_BLOCK_BYTES = 32 * 2**20
-# The same for a net, which has batches of its own: a batch ends where a block does.
-_NET_BYTES = 2**28
-# Blocks are multiples of this and at least this: where matrix products are cut into
-# blocks anyway, a row gets the same bits alone or among others.
-_ROUND_ROWS = 256
-# Objects in a block, which do not say how large what becomes of them is.
-_OBJECTS = 2**16
 
 
 def align_columns(values, seen_classes, classes, fill=0.0):
@@ -288,11 +277,11 @@ def _rows_of_a_block(X, n_rows, estimator):
     Whatever the memory, so that the last bits do not depend on it.
     """
     final = last_step(estimator)
-    limit = _BLOCK_BYTES
+    limit = limits.predict_bytes
     if hasattr(final, "iter_predictions"):
         if final is estimator and not _is_numeric(X):
             return max(1, n_rows)  # paths: it loads them batch by batch
-        limit = max(limit, _NET_BYTES)
+        limit = max(limit, limits.net_bytes)
     if hasattr(X, "tocsr"):
         return max(1, n_rows)
     if hasattr(X, "iloc"):
@@ -300,10 +289,10 @@ def _rows_of_a_block(X, n_rows, estimator):
     elif _is_numeric(X):
         rows = rows_within(X, limit)
     else:
-        rows = _OBJECTS
+        rows = limits.object_rows
     # equal blocks: for a small last one another kernel may compute other bits
-    rows = math.ceil(n_rows / math.ceil(max(1, n_rows) / max(_ROUND_ROWS, rows)))
-    return max(1, math.ceil(rows / _ROUND_ROWS)) * _ROUND_ROWS
+    rows = math.ceil(n_rows / math.ceil(max(1, n_rows) / max(limits.round_rows, rows)))
+    return max(1, math.ceil(rows / limits.round_rows)) * limits.round_rows
 
 
 def _plain_rows(X, rows):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.fisher_information import contrasts, fisher_factors, fisher_sum
 
 __all__ = ["LaplaceHead"]
@@ -12,7 +13,6 @@ __all__ = ["LaplaceHead"]
 # a matrix of that order takes a few seconds.
 _PRECISIONS = np.logspace(-4, 4, 33)
 _EXACT_RANK = 2048
-_ROWS = 1024
 
 
 class LaplaceHead:
@@ -127,7 +127,9 @@ class LaplaceHead:
         m, c, d = len(h), factors.shape[1], h.shape[1]
         if c * d <= c * m:
             some = torch.from_numpy(factors)
-            total = fisher_sum(torch.from_numpy(h), some.__getitem__, c, _ROWS)
+            total = fisher_sum(
+                torch.from_numpy(h), some.__getitem__, c, limits.product_rows
+            )
             values, vectors = np.linalg.eigh(total.numpy())
         else:
             # The rows of J are the factors' columns ⊗ h; J Jᵀ is the smaller matrix.
@@ -200,7 +202,7 @@ class LaplaceHead:
         weights = weights.reshape(n_samples * n_seen, width).T
         samples = np.zeros((n_samples, len(embeddings), self.head.n_classes))
         row = 8 * (3 * n_samples * n_seen + 2 * width)
-        n_rows = max(1, min(_ROWS, self.max_memory // row))
+        n_rows = max(1, min(limits.product_rows, self.max_memory // row))
         for start in range(0, len(embeddings), n_rows):
             block = slice(start, start + n_rows)
             logits = _with_one(embeddings[block]) @ weights

@@ -15,6 +15,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
@@ -28,10 +29,6 @@ __all__ = ["average_linkage", "round_robin"]
 
 _METRICS = ("cosine", "sqeuclidean")
 
-# Clusters whose nearest neighbours are looked up in one matrix product.
-_SCAN_ROWS = 64
-# Arrays are cut to the clusters left when so many of their rows are in use.
-_COMPACT = 0.7
 _REPORT_EVERY = 500
 
 
@@ -220,7 +217,7 @@ class _Merging:
                 self._scan(self._most_urgent())
                 continue
             self._merge(row, int(self.nearest[row]))
-            if self.n_active < _COMPACT * len(self.means):
+            if self.n_active < limits.compact_share * len(self.means):
                 self._compact()
             if len(self.heights) % _REPORT_EVERY == 0:
                 done = len(self.parents) - self.n_active
@@ -229,9 +226,11 @@ class _Merging:
     def _most_urgent(self) -> np.ndarray:
         """Return the rows with the smallest bounds whose nearest is not known."""
         waiting = np.flatnonzero(self.active & (self.nearest < 0))
-        if len(waiting) > _SCAN_ROWS:
+        if len(waiting) > limits.scan_rows:
             bounds = self.bound[waiting]
-            waiting = waiting[np.argpartition(bounds, _SCAN_ROWS)[:_SCAN_ROWS]]
+            waiting = waiting[
+                np.argpartition(bounds, limits.scan_rows)[: limits.scan_rows]
+            ]
         return waiting
 
     def _scan(self, rows: np.ndarray) -> None:

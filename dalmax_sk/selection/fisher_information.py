@@ -14,6 +14,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
@@ -24,8 +25,6 @@ from dalmax_sk.selection.kit.arrays import (
 
 __all__ = ["bait", "contrasts", "fisher_factors", "fisher_sum"]
 
-# Rows looked at together: their products stay in cache.
-_ROWS = 1024
 # Relative difference of gains that counts as a tie.
 _TIE = 1e-10
 
@@ -432,7 +431,7 @@ def _plan(n: int, d: int, c: int, limit: int) -> _Plan:
             "features (n_components) or the candidates (max_candidates), or use "
             "approximation='binary'."
         )
-    return _Plan(d, c, max(1, min(_ROWS, n, (limit - fixed) // row)))
+    return _Plan(d, c, max(1, min(limits.product_rows, n, (limit - fixed) // row)))
 
 
 def _inverse_of_labeled(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
@@ -27,10 +28,6 @@ from dalmax_sk.selection.kit.distances import (
 __all__ = ["greedy_apart", "kth_neighbor_distances", "near_any"]
 
 _METRICS = ("euclidean", "cosine")
-# Rows that `greedy_apart` compares with each other at once.
-_WALK_ROWS = 256
-# Neighbours kept beyond the k that are asked for, to prove that none is missing.
-_SPARE = 16
 
 
 def near_any(
@@ -140,8 +137,8 @@ def greedy_apart(
     group = np.zeros(len(pool), dtype=np.int64) if groups is None else np.array(groups)
     room = np.array([wanted]) if quotas is None else np.array(quotas)
     kept: list[int] = []
-    for start in range(0, len(pool), _WALK_ROWS):
-        block = np.arange(start, min(start + _WALK_ROWS, len(pool)))
+    for start in range(0, len(pool), limits.walk_rows):
+        block = np.arange(start, min(start + limits.walk_rows, len(pool)))
         block = block[room[group[block]] > 0]
         if limit is not None and kept and len(block):
             near = near_any(
@@ -221,7 +218,7 @@ def kth_neighbor_distances(
             f"got {k}."
         )
     rows, _ = block_shape(pool.shape[1], 8, points.max_memory)
-    n_kept = min(k + _SPARE, available)
+    n_kept = min(k + limits.spare_neighbors, available)
     # the kept neighbours are evaluated exactly: a copy of each and their differences
     each = 24 * n_kept * (pool.shape[1] + 2)
     rows = max(1, min(rows, points.max_memory // (2 * each)))

@@ -6,16 +6,15 @@ from numbers import Real
 import numpy as np
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["ALFAMix"]
 
-# Arrays of the size of a block's embeddings that are alive at once, and rows that stay
-# in a cache.
+# Arrays of the size of a block's embeddings that are alive at once.
 _COPIES = 8
-_BLOCK_ROWS = 2048
 
 
 class ALFAMix(QueryStrategy):
@@ -163,7 +162,7 @@ def flip_sizes(embeddings, anchors, head, max_memory):
     weight = head.weight
     flips = np.full(n, np.inf)
     per_row = 8 * (_COPIES * d + len(anchors) + 6 * len(weight))
-    rows = max(1, min(_BLOCK_ROWS, max_memory // per_row))
+    rows = max(1, min(limits.cached_rows, max_memory // per_row))
     anchor_squares = (anchors**2).sum(axis=1)
     for start in range(0, n, rows):
         block = np.asarray(embeddings[start : start + rows], dtype=np.float64)

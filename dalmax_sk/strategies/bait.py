@@ -4,14 +4,12 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import bait
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["BAIT"]
-
-# Rows of embeddings looked at together.
-_ROWS = 4096
 
 
 class BAIT(QueryStrategy):
@@ -151,7 +149,9 @@ def _principal_directions(embeddings, n_components):
             f"{n_features}."
         )
     moments = np.zeros((n_features, n_features))
-    for start in range(0, len(embeddings), _ROWS):
-        rows = np.asarray(embeddings[start : start + _ROWS], dtype=np.float64)
+    for start in range(0, len(embeddings), limits.checked_rows):
+        rows = np.asarray(
+            embeddings[start : start + limits.checked_rows], dtype=np.float64
+        )
         moments += rows.T @ rows
     return np.linalg.eigh(moments)[1][:, ::-1][:, :n_components]

@@ -6,6 +6,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool.posterior import POSTERIORS
 from dalmax_sk.selection import batch_bald
@@ -25,8 +26,6 @@ MEASURES = ("bald", "entropy", "variation_ratio", "mean_std")
 
 # Share of ln K at which a batch has used up what K samples can tell.
 _EXHAUSTED = 0.99
-# Numbers in a block of samples, 4 MB.
-_BLOCK = 2**19
 
 
 def bayesian_scores(samples, measure, max_memory=2**30):
@@ -64,7 +63,7 @@ def bayesian_scores(samples, measure, max_memory=2**30):
     tensor = as_samples(samples)
     n_samples, n, n_classes = tensor.shape
     scores = np.empty(n)
-    size = min(_BLOCK, max_memory // (4 * 8))
+    size = min(limits.sample_values, max_memory // (4 * 8))
     rows = max(1, size // (n_samples * n_classes))
     for start in range(0, n, rows):
         some = tensor[:, start : start + rows].to(torch.float64)  # (K, r, C)

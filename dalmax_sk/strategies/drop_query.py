@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk._base.storage import row_blocks
 from dalmax_sk.pool.arrays import sliced
@@ -12,9 +13,6 @@ from dalmax_sk.selection import k_means_select
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["DropQuery"]
-
-# Rows that stay in a cache.
-_BLOCK_ROWS = 2048
 
 
 class DropQuery(QueryStrategy):
@@ -115,7 +113,7 @@ class DropQuery(QueryStrategy):
         generator = np.random.default_rng(rng.randint(2**32, size=4, dtype=np.uint64))
         # a block, its draws, the mask and what the matrix product copies
         per_row = 8 * (5 * d + 2 * len(head.weight))
-        rows = max(1, min(_BLOCK_ROWS, max_memory // per_row))
+        rows = max(1, min(limits.cached_rows, max_memory // per_row))
         keep = 1 - self.dropout
         plain = np.empty(n, dtype=np.int64)
         differing = np.zeros(n, dtype=np.int64)

@@ -8,6 +8,7 @@ from scipy.special import softmax
 from torch.func import functional_call
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, row_blocks
 from dalmax_sk.selection import k_center_greedy
@@ -147,10 +148,6 @@ class NoiseStability(QueryStrategy):
         )[:2]
 
 
-# Larger blocks of candidates gain no speed.
-_BLOCK_BYTES = 4 * 2**20
-
-
 class _Collector:
     """Takes deviations sampling by sampling and keeps them, or their projection.
 
@@ -267,7 +264,7 @@ def _shake_head(strategy, pool, collector, rng):
     # half of the memory for weights, half for a block of candidates (and its soft-max)
     group = max(1, pool.max_memory // (2 * 8 * n_classes * (width + 1)))
     group = min(group, n_samplings)
-    block = min(pool.max_memory // 2, _BLOCK_BYTES)
+    block = min(pool.max_memory // 2, limits.copy_bytes)
     rows = max(1, block // (8 * (width + 4 * n_classes * (group + 1))))
     for first in range(0, n_samplings, group):
         samplings = range(first, min(first + group, n_samplings))

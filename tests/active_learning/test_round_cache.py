@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier
+from dalmax_sk._base.limits import limits
 from dalmax_sk.active_learning.round_cache import RoundCache
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import Pool
@@ -79,7 +80,7 @@ def test_picks_do_not_depend_on_what_is_kept(
     rng = np.random.default_rng(seed)
     labeled = rng.permutation(n)[:n_initial]
     kept = KeptDistances(n)
-    with mock.patch.object(k_center, "_WORKING_SET", working_set):
+    with mock.patch.object(limits, "working_set", working_set):
         for round_number in range(5):
             rows = np.setdiff1d(np.arange(n), labeled)
             if not len(rows):
@@ -102,7 +103,7 @@ def test_picks_do_not_depend_on_what_is_kept(
 def test_what_is_kept_is_true(definition_of_nearest, dtype):
     X = points("normal", 300, 5, dtype, 0)
     kept, labeled = KeptDistances(300), np.arange(20)
-    with mock.patch.object(k_center, "_WORKING_SET", (16, 32)):
+    with mock.patch.object(limits, "working_set", (16, 32)):
         for seed in range(4):
             rows = np.setdiff1d(np.arange(300), labeled)
             picks = select(X, rows, labeled, 10, seed, kept)[0]
@@ -255,7 +256,7 @@ def count_pairs(monkeypatch):
         return original(pool, index, centers, *args)
 
     monkeypatch.setattr(k_center, "bound_nearest", counting)
-    monkeypatch.setattr(k_center, "_WORKING_SET", (16, 32))
+    monkeypatch.setattr(limits, "working_set", (16, 32))
     return pairs
 
 

@@ -16,6 +16,7 @@ from dalmax_sk._base.devices import (
     resolve_device,
     to_device,
 )
+from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn.batches import Batches, FileSource, TensorSource, sequential_batches
 
 CUDA = torch.device("cuda", 0)
@@ -230,7 +231,7 @@ def test_streamed_files_are_sent_one_ahead(monkeypatch, image_folder):
     source = FileSource(paths, (8, 8), "rgb")
     expected = source.take(slice(None))
     monkeypatch.setattr("dalmax_sk.cnn.batches.Uploader", EagerUploader)
-    monkeypatch.setattr("dalmax_sk.cnn.batches._READ_FILES", 9)
+    monkeypatch.setattr(limits, "read_files", 9)
     found = list(sequential_batches(source, 4, CUDA))
     assert [stop for _, stop, _ in found] == [4, 8, 12, 16, 20, 24, 28, 30]
     for start, stop, X in found:

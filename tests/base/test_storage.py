@@ -18,6 +18,7 @@ from numpy.testing import assert_array_equal
 from scipy.sparse import csr_matrix
 
 from dalmax_sk._base import storage as _storage
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import (
     SpillError,
     allocate,
@@ -200,7 +201,7 @@ def test_what_may_be_given_back(tmp_path, mode):
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
 @pytest.mark.parametrize("mapped", [True, False])
 def test_blocks_and_rows_are_those_of_the_array(make, mapped, monkeypatch):
-    monkeypatch.setattr(_storage, "_RELEASE_BYTES", 2**18)
+    monkeypatch.setattr(limits, "release_bytes", 2**18)
     X = numbers(5000, 20)
     array = on_disk(X) if mapped else X
     assert is_mapped(array) is mapped
@@ -229,7 +230,7 @@ def test_pages_are_given_back(make):
 
 @needs_madvise
 def test_a_reader_of_blocks_leaves_nothing_resident(monkeypatch):
-    monkeypatch.setattr(_storage, "_RELEASE_BYTES", 2**22)
+    monkeypatch.setattr(limits, "release_bytes", 2**22)
     array = on_disk(np.zeros((2**18, 32), dtype=np.float32))
     release_pages(array)
     before = _rss()
@@ -258,7 +259,7 @@ def test_rows_within():
 
 
 def test_scores_by_rows_are_those_of_the_whole(monkeypatch):
-    monkeypatch.setattr(_storage, "_SCORED_BYTES", 2000)
+    monkeypatch.setattr(limits, "scored_bytes", 2000)
     X = numbers(1000, 7, "float64")
     seen = []
 

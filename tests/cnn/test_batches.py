@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn.batches import Batches, TensorSource, as_tensor, input_statistics
 
 CPU = torch.device("cpu")
@@ -88,7 +89,7 @@ def test_statistics_do_not_depend_on_blocks(monkeypatch):
     rng = np.random.RandomState(0)
     array = as_tensor(rng.randint(0, 256, size=(31, 3, 7, 5)).astype(np.uint8))
     whole = input_statistics(TensorSource(array, 1), torch.arange(31))
-    monkeypatch.setattr("dalmax_sk.cnn.batches._BLOCK_VALUES", 300)
+    monkeypatch.setattr(limits, "statistics_values", 300)
     blocks = input_statistics(TensorSource(array, 1), torch.arange(31))
     assert torch.equal(whole[0], blocks[0])
     assert torch.equal(whole[1], blocks[1])

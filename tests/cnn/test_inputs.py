@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.cnn import batches as _batches
 from dalmax_sk.cnn import inference as _inference
 from dalmax_sk.cnn.inputs import channel_axis_of
 from dalmax_sk.images import (
@@ -230,7 +230,7 @@ def test_paths_in_many_batches(image_folder, monkeypatch):
     clf = classifier().fit(X, y)
     expected = clf.predict_proba(X)
     monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 7 * 8 * 8 * 3)
-    monkeypatch.setattr(_batches, "_READ_FILES", 30)
+    monkeypatch.setattr(limits, "read_files", 30)
     np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
 
 

@@ -18,9 +18,9 @@ from sklearn.model_selection import ShuffleSplit
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._base import progress
 from dalmax_sk._base.files import FileLock
+from dalmax_sk._base.limits import limits
 from dalmax_sk.active_learning.checkpoint import Checkpoint
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
-from dalmax_sk.evaluation.runs import cells as _cells
 from dalmax_sk.stopping import AllOf, Budget
 from dalmax_sk.strategies import UncertaintySampling
 
@@ -163,7 +163,7 @@ class Stops(LogisticRegression):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("n_fits", [1, 5, 6, 24])
 def test_what_was_done_is_kept(table, tmp_path, monkeypatch, error, n_fits):
-    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(limits, "seconds_between_states", 0.0)
     path = tmp_path / "results.jsonl"
     Stops.countdown, Stops.error = n_fits, error
     with pytest.raises(error, match="stopped"):
@@ -402,13 +402,13 @@ def test_short_runs_write_no_states(table, tmp_path, monkeypatch):
     )
     experiment(*table, tmp_path / "results.jsonl")
     assert not n_written
-    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(limits, "seconds_between_states", 0.0)
     experiment(*table, tmp_path / "others.jsonl")
     assert len(n_written) >= 8 * N_RECORDS
 
 
 def test_states_of_another_experiment_are_not_used(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(limits, "seconds_between_states", 0.0)
     # cut off, its file removed by hand, begun anew with other data
     path = tmp_path / "results.jsonl"
     Stops.countdown, Stops.error = 2, RuntimeError
@@ -424,7 +424,7 @@ def test_states_of_another_experiment_are_not_used(table, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"format": 1, "ru'])
 def test_a_spoiled_state_begins_its_run_anew(table, tmp_path, monkeypatch, content):
-    monkeypatch.setattr(_cells, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(limits, "seconds_between_states", 0.0)
     path = tmp_path / "results.jsonl"
     Stops.countdown, Stops.error = 3, RuntimeError
     with pytest.raises(RuntimeError):

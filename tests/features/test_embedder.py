@@ -26,9 +26,9 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 import dalmax_sk.features.embedder as embedder_module
-import dalmax_sk.features.store as cache_module
 from dalmax_sk import ImageEmbedder
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.features.backbones import RepeatedGrey, build_feature_net, weights_digest
 from dalmax_sk.images import ImageReadError, decode_image
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
@@ -139,7 +139,7 @@ def test_each_size_is_treated_by_itself(mixed_paths):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
 def test_batches_do_not_change_the_features(paths, batch_size, monkeypatch):
-    monkeypatch.setattr("dalmax_sk.cnn.batches._READ_FILES", 4)  # blocks within blocks
+    monkeypatch.setattr(limits, "read_files", 4)  # blocks within blocks
     expected = plain_loop(paths, net())
     features = embedder(batch_size=batch_size).fit_transform(paths)
     assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
@@ -573,7 +573,7 @@ def only(folder, pattern):
 
 
 def test_cached_features_equal_computed_ones(paths, tmp_path, computed, monkeypatch):
-    monkeypatch.setattr(cache_module, "_BLOCK", 4)
+    monkeypatch.setattr(limits, "store_rows", 4)
     expected = embedder().fit_transform(paths)
     computed.clear()
     model = cached(tmp_path, batch_size=2).fit(paths)
@@ -590,7 +590,7 @@ def test_cached_features_equal_computed_ones(paths, tmp_path, computed, monkeypa
 
 
 def test_an_error_keeps_what_was_computed(paths, tmp_path, computed, monkeypatch):
-    monkeypatch.setattr("dalmax_sk.cnn.batches._READ_FILES", 2)
+    monkeypatch.setattr(limits, "read_files", 2)
     (tmp_path / "bad.png").write_bytes(b"no image")
     model = cached(tmp_path, batch_size=2).fit(paths)
     with pytest.raises(ImageReadError):
@@ -741,9 +741,9 @@ import sys, time
 import numpy as np
 import torch
 from dalmax_sk import ImageEmbedder
-import dalmax_sk.features.store as cache_module
+from dalmax_sk._base.limits import limits
 
-cache_module._BLOCK = 2
+limits.store_rows = 2
 
 class Slow(torch.nn.Module):
     def forward(self, x):
@@ -804,8 +804,8 @@ for i in range(400):
     Image.new("RGB", (200, 200), (i % 256, 0, 0)).save(paths[-1])
 net = torch.nn.Conv2d(3, 4, 8, stride=8)
 model = ImageEmbedder(net, image_size=200, batch_size=8).fit(paths)
-import dalmax_sk.cnn.batches as batches
-batches._READ_BYTES = 2**22
+from dalmax_sk._base.limits import limits
+limits.read_bytes = 2**22
 model.transform(paths[:40])
 """
     assert peak_growth(setup, "model.transform(paths)") < 20_000

@@ -15,6 +15,7 @@ from PIL import Image
 
 import dalmax_sk.images.cache as cache_module
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.images import (
     ImageCache,
     ImageReadError,
@@ -304,9 +305,7 @@ def test_several_threads(paths):
 @pytest.mark.parametrize("small", [True, False])
 def test_small_files_are_decoded_by_one_thread(paths, monkeypatch, small):
     n_bytes = sum(os.path.getsize(path) for path in paths)
-    monkeypatch.setattr(
-        cache_module, "_SMALL_BYTES", n_bytes / 12 + (1 if small else 0)
-    )
+    monkeypatch.setattr(limits, "small_file_bytes", n_bytes / 12 + (1 if small else 0))
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     numbers = []
 
@@ -340,7 +339,7 @@ def test_other_processes_have_their_own(paths, shared_cache):
 
 
 def test_large_loads_report_their_progress(paths, monkeypatch):
-    monkeypatch.setattr(cache_module, "_WAVE", 5)
+    monkeypatch.setattr(limits, "decode_files", 5)
     seen = []
     with progress.listen(lambda *args: seen.append(args[:3])):
         cache = ImageCache(10**6)
@@ -354,7 +353,7 @@ def test_large_loads_report_their_progress(paths, monkeypatch):
 
 @pytest.mark.parametrize("image_size", [None, SIZE])
 def test_find_broken_images(paths, tmp_path, image_size, monkeypatch):
-    monkeypatch.setattr(cache_module, "_WAVE", 5)
+    monkeypatch.setattr(limits, "decode_files", 5)
     torn = tmp_path / "torn.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(torn)

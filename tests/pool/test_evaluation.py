@@ -20,10 +20,10 @@ from sklearn.preprocessing import (
 )
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._base import storage as _storage
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import SpillError, is_mapped
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.pool import MissingCapabilityError, Pool, evaluation
+from dalmax_sk.pool import MissingCapabilityError, Pool
 from dalmax_sk.strategies import BADGE, UncertaintySampling
 
 LABELED = 30
@@ -32,10 +32,10 @@ LABELED = 30
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Hand an estimator 16 rows at a time."""
-    monkeypatch.setattr(evaluation, "_NET_BYTES", 1)
-    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(evaluation, "_ROUND_ROWS", 16)
-    monkeypatch.setattr(evaluation, "_OBJECTS", 16)
+    monkeypatch.setattr(limits, "net_bytes", 1)
+    monkeypatch.setattr(limits, "predict_bytes", 1)
+    monkeypatch.setattr(limits, "round_rows", 16)
+    monkeypatch.setattr(limits, "object_rows", 16)
 
 
 class Counting(ClassifierMixin, BaseEstimator):
@@ -137,8 +137,8 @@ def test_blocks_are_of_one_size(table, monkeypatch):
             sizes.append(len(X))
             return super().predict_proba(X)
 
-    monkeypatch.setattr(evaluation, "_BLOCK_BYTES", 90 * X.itemsize * X.shape[1])
-    monkeypatch.setattr(evaluation, "_ROUND_ROWS", 8)
+    monkeypatch.setattr(limits, "predict_bytes", 90 * X.itemsize * X.shape[1])
+    monkeypatch.setattr(limits, "round_rows", 8)
     pool = make_pool(fitted(Noting(), X, y), X, y)
     assert pool.proba.shape == (170, 3)
     assert sizes == [88, 82]
@@ -206,7 +206,7 @@ def test_a_subset_of_a_pool_on_the_disk(table, small_blocks):
 
 
 def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(_storage, "_BLOCK_BYTES", 400)
+    monkeypatch.setattr(limits, "block_bytes", 400)
     X, _ = table
     proba = np.random.RandomState(0).dirichlet(np.ones(3), size=200)
     samples = np.stack([proba, proba[::-1]])
@@ -221,8 +221,10 @@ def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path, monkeypat
 
     pool = Pool.from_arrays(**load(), max_memory=100)
     for name, array in arrays.items():
-        assert is_mapped(getattr(pool, name))
-        assert_array_equal(getattr(pool, name), array)
+        found = getattr(pool, name)
+        found = found() if callable(found) else found
+        assert is_mapped(found)
+        assert_array_equal(found, array)
     part = pool.subset([5, 2, 190])
     assert_array_equal(part.posterior_proba(), samples[:, [5, 2, 190]])
     head = np.ones((3, 6)), np.zeros(3)
@@ -238,11 +240,13 @@ def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path, monkeypat
     assert_array_equal(half_pool.embeddings, half.astype(np.float64))
 
     load()["posterior_proba"][1, 7] = [0.5, 0.6, 0.5]
-    with pytest.raises(ValueError, match=r"samples must sum to 1 .* sums to 1\.6"):
+    with pytest.raises(
+        ValueError, match=r"posterior_proba must sum to 1 .* sums to 1\.6"
+    ):
         Pool.from_arrays(**load())
     load()["posterior_proba"][1, 7] = [-0.5, 1.0, 0.5]
     with pytest.raises(
-        ValueError, match=r"samples .* negative values, the least -0\.5"
+        ValueError, match=r"posterior_proba .* negative values, the least -0\.5"
     ):
         Pool.from_arrays(**load())
     load()["embeddings"][150, 2] = np.inf

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
-from dalmax_sk.selection import average_linkage, cluster, round_robin
+from dalmax_sk._base.limits import limits
+from dalmax_sk.selection import average_linkage, round_robin
 
 
 def brute_force(X, n_clusters, metric="sqeuclidean"):
@@ -59,8 +60,8 @@ def test_definition(seed, n_clusters, metric):
 @pytest.mark.parametrize("kind", ["gauss", "blobs", "heavy", "chain"])
 @pytest.mark.parametrize(("scan_rows", "compact"), [(64, 0.7), (1, 1.1), (3, 0.2)])
 def test_scipy(kind, metric, scan_rows, compact, monkeypatch):
-    monkeypatch.setattr(cluster, "_SCAN_ROWS", scan_rows)
-    monkeypatch.setattr(cluster, "_COMPACT", compact)
+    monkeypatch.setattr(limits, "scan_rows", scan_rows)
+    monkeypatch.setattr(limits, "compact_share", compact)
     rng = np.random.default_rng(0)
     X = {
         "gauss": rng.standard_normal((250, 5)) + 3.0,

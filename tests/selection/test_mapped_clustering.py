@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.pool import Pool
 from dalmax_sk.selection import (
     ball_cover,
@@ -13,8 +14,6 @@ from dalmax_sk.selection import (
     typicality,
     unit_rows,
 )
-from dalmax_sk.selection.coverage import groups as grouping
-from dalmax_sk.selection.coverage import lazy_greedy
 from dalmax_sk.strategies import (
     DiversitySampling,
     FacilityLocation,
@@ -67,8 +66,8 @@ def test_typicality_of_a_mapped_pool(tmp_path, max_memory):
 @pytest.mark.parametrize("max_memory", [30_000, 2**21, 2**30])
 @pytest.mark.parametrize("kernel", ["rbf", "cosine"])
 def test_coverage_of_a_mapped_pool(tmp_path, monkeypatch, max_memory, kernel):
-    monkeypatch.setattr(grouping, "_GROUP_ROWS", 20)
-    monkeypatch.setattr(lazy_greedy, "_WORK", 50)
+    monkeypatch.setattr(limits, "group_rows", 20)
+    monkeypatch.setattr(limits, "lazy_candidates", 50)
     X, centers = make_clusters(700, 6), make_clusters(15, 6, seed=1)
     given = {"kernel": kernel, "random_state": 0, "return_gains": True}
     expected = greedy_coverage(X, 60, centers, **given)

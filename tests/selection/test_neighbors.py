@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as array_strategy
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import (
     greedy_apart,
     kth_neighbor_distances,
     near_any,
-    neighbors,
 )
 
 METRICS = ["euclidean", "cosine"]
@@ -98,7 +98,7 @@ def test_greedy_apart_is_its_definition(metric, rows, threshold, n):
     X = np.concatenate([make(40, 3), make(30, 3)])  # with copies
     groups = np.random.default_rng(2).integers(0, 3, 70)
     quotas = [5, 0, 40]
-    with mock.patch.object(neighbors, "_WALK_ROWS", rows):
+    with mock.patch.object(limits, "walk_rows", rows):
         kept = greedy_apart(
             X, threshold, n, groups=groups, quotas=quotas, metric=metric
         )

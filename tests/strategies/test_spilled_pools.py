@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from dalmax_sk._base import storage as _storage
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import allocate, is_mapped
 from dalmax_sk.pool import Pool
 from dalmax_sk.pool import arrays as _pool_arrays
@@ -41,7 +41,8 @@ def on_disk(kind, folder, monkeypatch):
         return make_pool(kind, PROBLEM, X=X)
     pool, files = make_pool(kind, PROBLEM), {}
     for name in LARGE:
-        np.save(folder / f"{name}.npy", getattr(pool, name))
+        found = getattr(pool, name)
+        np.save(folder / f"{name}.npy", found() if callable(found) else found)
         files[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
     return Pool.from_arrays(
         **files,
@@ -63,8 +64,8 @@ def test_picks_are_those_of_a_pool_in_memory(strategy, kind, tmp_path, monkeypat
     in_memory = make_pool(kind, PROBLEM)
     picks, scores = clone(strategy).query(in_memory, 7, return_scores=True)
     # several blocks, whose last is smaller, and pages given back after each
-    monkeypatch.setattr(_storage, "_BLOCK_BYTES", 1000)
-    monkeypatch.setattr(_storage, "_RELEASE_BYTES", 500)
+    monkeypatch.setattr(limits, "block_bytes", 1000)
+    monkeypatch.setattr(limits, "release_bytes", 500)
     pool = on_disk(kind, tmp_path, monkeypatch)
     found, found_scores = clone(strategy).query(pool, 7, return_scores=True)
     np.testing.assert_array_equal(found, picks)

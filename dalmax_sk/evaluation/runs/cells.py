@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk.active_learning.checkpoint import (
     Checkpoint,
@@ -105,10 +106,6 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return safe_indexing(X, rows)
 
 
-#: Work of less than that is not worth a file: it is done again after a kill.
-SECONDS_BETWEEN_STATES = 1.0
-
-
 class CellCheckpoint(Checkpoint, os.PathLike[str]):
     """The state of a cell while it runs.
 
@@ -143,7 +140,7 @@ class CellCheckpoint(Checkpoint, os.PathLike[str]):
     def write(self, state: Mapping[str, Any]) -> None:
         """Keep the state, unless the one before is hardly older."""
         now = time.monotonic()
-        if now - self._written >= SECONDS_BETWEEN_STATES:
+        if now - self._written >= limits.seconds_between_states:
             super().write(state)
             self._written = now
 

@@ -14,6 +14,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.similarity import BoundedFeatures, Similarity
 from dalmax_sk.selection.k_center.k_center import as_centers, check_range
 from dalmax_sk.selection.kit.arrays import (
@@ -28,11 +29,8 @@ from dalmax_sk.selection.kit.tie_order import TieOrder
 
 __all__ = ["ball_cover"]
 
-# Points on either side of a tile; it takes 16 MB in float32.
-_TILE = 2048
-# Share of max_memory for the lists of who lies in whose ball, and bytes a member takes
-# while they are made.
-_LISTS_SHARE, _MEMBER_BYTES = 0.5, 10
+# Bytes that a member of a ball takes while the lists of members are made.
+_MEMBER_BYTES = 10
 
 
 def ball_cover(
@@ -130,7 +128,7 @@ class _Balls:
         self.pool, self.max_memory = pool, max_memory
         self.square = radius**2
         self.data = BoundedFeatures(pool, Similarity("linear", radius), max_memory)
-        size = _TILE
+        size = limits.tile_rows
         # A tile, two of its masks, and the features of both sides.
         itemsize = self.data.offset.element_size()
         while size > 1 and size * (3 * size + 2 * pool.shape[1]) * itemsize > (
@@ -206,7 +204,7 @@ class _BallCover:
                 pool, everyone, covering, self.balls.data.origin, max_memory
             )
             self.covered = (squares <= self.balls.square).cpu().numpy()
-        self.room = int(_LISTS_SHARE * max_memory) // _MEMBER_BYTES
+        self.room = int(limits.ball_list_share * max_memory) // _MEMBER_BYTES
         self.lists: list[tuple[np.ndarray, np.ndarray]] | None = None
         self.degree = self._first_pass()
 

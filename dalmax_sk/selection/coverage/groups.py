@@ -8,6 +8,7 @@ already. If points stand in groups, whole groups can be left out by their centre
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import rows_within
 from dalmax_sk.selection.coverage.similarity import new_rows
 from dalmax_sk.selection.k_means.lloyd import Lloyd
@@ -21,11 +22,6 @@ from dalmax_sk.selection.kit.distances import centred
 
 __all__ = ["GroupPairs", "Groups"]
 
-# Points of a group, about, and points a centre that it is learned from.
-_GROUP_ROWS = 256
-_SAMPLE_ROWS = 32
-# Bytes of rows copied together.
-_BLOCK_BYTES = 4 * 2**20
 # Share of max_memory for two numbers a pair of groups.
 _PAIRS_SHARE = 1 / 8
 # Comparisons of squared distances allow for so much of the largest: far more than what
@@ -62,7 +58,7 @@ class Groups:
     def __init__(self, pool: torch.Tensor, max_memory: int, most_rows: int) -> None:
         size = len(pool)
         most_groups = max(1, int((_PAIRS_SHARE * max_memory / 16) ** 0.5))
-        rows = min(max(_GROUP_ROWS, -(-2 * size // most_groups)), most_rows)
+        rows = min(max(limits.group_rows, -(-2 * size // most_groups)), most_rows)
         room = max(1, max_memory // 4)
         fits = pool.device.type == "cpu" or pool.numel() * pool.element_size() <= room
         if size <= rows or not fits:
@@ -74,7 +70,7 @@ class Groups:
         self.starts = _pieces(np.bincount(labels, minlength=n_labels), rows)
         self.pool = new_rows(pool, size, room, "the points in another order")
         order = torch.from_numpy(self.order).to(pool.device)
-        for block in row_blocks(self.pool, rows_within(self.pool, _BLOCK_BYTES)):
+        for block in row_blocks(self.pool, rows_within(self.pool, limits.copy_bytes)):
             self.pool[block] = take_rows(pool, order[block])
         release_pages(self.pool)
 
@@ -114,7 +110,7 @@ def _near_labels(
     rng = np.random.RandomState(0)
     row_bytes = pool.shape[1] * pool.element_size()
     room = max(n_groups, max_memory // 8 // row_bytes)
-    n_sampled = min(len(pool), _SAMPLE_ROWS * n_groups, room)
+    n_sampled = min(len(pool), limits.group_sample_rows * n_groups, room)
     at = np.sort(rng.choice(len(pool), n_sampled, replace=False))
     sample = take_rows(pool, torch.from_numpy(at).to(pool.device))
     mean = column_means(sample)

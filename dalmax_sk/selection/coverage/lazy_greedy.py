@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.groups import GroupPairs, Groups
 from dalmax_sk.selection.coverage.similarity import BoundedFeatures, Similarity
 from dalmax_sk.selection.coverage.similarity_cache import (
@@ -24,23 +25,12 @@ from dalmax_sk.selection.kit.tie_order import TieOrder
 
 __all__ = ["LazyGreedy"]
 
-# Candidates whose bounds are renewed together: at first, and at most, per pick.
-_FEWEST, _MOST = 32, 1024
 # A product with fewer candidates takes as long, because it reads all points.
 _PRODUCT = 64
-# Points in a tile; their similarities to _MOST candidates take 8 MB in float32.
-_TILE_ROWS = 2048
-# Share of max_memory for similarities that are kept to be looked at again, and of how
-# many candidates there has to be room for whole rows.
-_KEPT_SHARE, _KEPT_ROWS = 0.375, 1024
-# Candidates with the largest bounds, among which the next is sought.
-_WORK = 8192
+# Candidates for whose whole rows of similarities there has to be room.
+_KEPT_ROWS = 1024
 # Which groups can meet is found out again when so many times more covers the points.
 _RENEWED_AFTER = 4
-# Points whose nearest centre is looked for together.
-_COVER_ROWS = 32768
-# Pairs evaluated exactly at once take at most these bytes.
-_EXACT_BYTES = 32 * 2**20
 
 
 class LazyGreedy:
@@ -102,17 +92,19 @@ class LazyGreedy:
     def _keep(self) -> SimilarityRowCache | SimilarityListCache:
         """Return where similarities are kept: rows if there is room, else lists."""
         size = len(self.pool)
-        n_bytes = int(_KEPT_SHARE * self.max_memory)
+        n_bytes = int(limits.similarity_share * self.max_memory)
         capacity = n_bytes // (size * self._floor.element_size())
         if capacity < min(_KEPT_ROWS, size):
             return SimilarityListCache(n_bytes, self._floor, self._weight)
         return SimilarityRowCache(
-            min(capacity, 4 * _MOST, size), self._floor, self._weight
+            min(capacity, 4 * limits.renewed_candidates[1], size),
+            self._floor,
+            self._weight,
         )
 
     def _tile_shape(self, pool: torch.Tensor) -> tuple[int, int]:
         """Return (candidates, points) of a tile that takes a quarter of the memory."""
-        columns, rows = _MOST, _TILE_ROWS
+        columns, rows = limits.renewed_candidates[1], limits.tile_rows
         itemsize = pool.element_size()
         while (
             columns * rows > 1
@@ -124,7 +116,7 @@ class LazyGreedy:
 
     def _cover(self, covering: torch.Tensor) -> None:
         """Compute how similar the nearest of the centres is to each point."""
-        for block in row_blocks(self.pool, _COVER_ROWS):
+        for block in row_blocks(self.pool, limits.cover_rows):
             points = self.pool[block]
             everyone = torch.arange(len(points), device=points.device)
             squares = exact_nearest(
@@ -178,10 +170,10 @@ class LazyGreedy:
 
     def _gather(self, least: float = math.inf) -> None:
         """Work on those with the largest bounds, at least on all from ``least`` on."""
-        if len(self.bound) <= _WORK:
+        if len(self.bound) <= limits.lazy_candidates:
             self.work, self.outside = np.arange(len(self.bound)), -1.0
             return
-        few = np.partition(self.bound, -_WORK)[-_WORK]
+        few = np.partition(self.bound, -limits.lazy_candidates)[-limits.lazy_candidates]
         inside = self.bound >= min(few, least)
         self.work = np.flatnonzero(inside)
         self.outside = float(self.bound[~inside].max(initial=-1.0))
@@ -196,7 +188,7 @@ class LazyGreedy:
             Which points it may be nearest to, and its exact similarity to them.
         """
         step = len(self.picks)
-        width = _FEWEST
+        width = limits.renewed_candidates[0]
         found: tuple[float, int, np.ndarray, np.ndarray] | None = None
         while True:
             limit = -0.5 if found is None else found[0]
@@ -218,7 +210,7 @@ class LazyGreedy:
                 if len(stale) > width:
                     stale = stale[np.argpartition(-self.bound[stale], width)[:width]]
                 self._renew(stale)
-                width = min(2 * width, _MOST)
+                width = min(2 * width, limits.renewed_candidates[1])
                 continue
             if not self.kept.has(np.array([top]))[0]:
                 # Many are tied within the margins: find the points near them together.
@@ -238,7 +230,12 @@ class LazyGreedy:
         """Bring the bounds of the candidates ``index`` up to date."""
         kept = self.kept.has(index)
         again = index[kept]
-        for part in np.split(again, range(_MOST, len(again), _MOST)):
+        for part in np.split(
+            again,
+            range(
+                limits.renewed_candidates[1], len(again), limits.renewed_candidates[1]
+            ),
+        ):
             if len(part):
                 self._lower(part, self.kept.gains(part))
         width = self.tile[0]
@@ -325,7 +322,9 @@ class LazyGreedy:
         is_kept = self.kept.has(np.array([candidate]))[0]
         near = self.kept.near(candidate) if is_kept else self._near(candidate)
         point = self.pool[candidate].to(torch.float64)
-        rows = max(1, min(self.max_memory // 4, _EXACT_BYTES) // (24 * len(point)))
+        rows = max(
+            1, min(self.max_memory // 4, limits.exact_pair_bytes) // (24 * len(point))
+        )
         similar = [
             self.similarity.exact(
                 plain_squares(take_rows(self.pool, part).to(torch.float64), point)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.similarity import BoundedFeatures, Similarity
 from dalmax_sk.selection.k_center.k_center import check_range
 from dalmax_sk.selection.k_means.k_means import k_means_clusters
@@ -15,8 +16,6 @@ from dalmax_sk.selection.kit.distances import exact_nearest
 from dalmax_sk.selection.kit.tie_order import TieOrder
 
 __all__ = ["pure_ball_radius"]
-
-_TILE = 2048
 
 
 def pure_ball_radius(
@@ -157,7 +156,7 @@ def _gaps(
     )
     scale = spread * math.sqrt(pool.shape[1]) or 1.0
     data = BoundedFeatures(pool, Similarity("linear", scale), max_memory)
-    size = _TILE
+    size = limits.tile_rows
     itemsize = data.offset.element_size()
     while size > 1 and 2 * size * (size + pool.shape[1]) * itemsize > max_memory // 2:
         size //= 2
@@ -176,6 +175,6 @@ def _gaps(
     return np.maximum(low, 0.0), data.slack * scale**2
 
 
-def _blocks(start: Any, end: Any, size: int = _TILE) -> list[slice]:
+def _blocks(start: Any, end: Any, size: int = limits.tile_rows) -> list[slice]:
     start, end = int(start), int(end)
     return [slice(i, min(i + size, end)) for i in range(start, end, size)]

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import allocate, rows_within
 from dalmax_sk.selection.kit.arrays import (
     Array,
@@ -31,10 +32,6 @@ __all__ = ["BoundedFeatures", "Similarity", "unit_rows"]
 _SMALLEST = 2.0**-120
 # Above this, the margin of a float32 exponent is too wide to tell candidates apart.
 _LOOSE = 0.05
-# Bytes of rows converted together.
-_BLOCK_BYTES = 4 * 2**20
-# Pages of a mapped pool are given back after so much was read.
-_READ_BYTES = 48 * 2**20
 
 
 @overload
@@ -67,7 +64,7 @@ def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
     max_memory = check_max_memory(max_memory)
     tensor = as_matrix(X, "X", max_memory)
     unit = new_rows(tensor, len(tensor), max_memory, "unit vectors of the rows of X")
-    for block in row_blocks(tensor, rows_within(tensor, _BLOCK_BYTES)):
+    for block in row_blocks(tensor, rows_within(tensor, limits.copy_bytes)):
         wide = tensor[block].to(torch.float64)
         # Divided by its largest value first, no row overflows or underflows.
         largest = wide.abs().amax(dim=1, keepdim=True)
@@ -149,7 +146,7 @@ class BoundedFeatures:
         # Made beforehand: small results between large temporaries would keep the memory
         # of these from being used again.
         norms = torch.empty(len(pool), dtype=torch.float64, device=pool.device)
-        for rows in row_blocks(pool, rows_within(pool, _BLOCK_BYTES)):
+        for rows in row_blocks(pool, rows_within(pool, limits.copy_bytes)):
             points = centred(pool[rows], self.origin, torch.float64)
             norms[rows] = points.square_().sum(dim=1)
         norms /= similarity.scale**2
@@ -180,11 +177,11 @@ class BoundedFeatures:
             part = take_rows(self.pool, rows)
         features = torch.empty(part.shape, dtype=self.dtype, device=part.device)
         wide = torch.promote_types(self.pool.dtype, self.dtype)
-        n_rows = rows_within(part, _BLOCK_BYTES)
+        n_rows = rows_within(part, limits.copy_bytes)
         for points, out in zip(part.split(n_rows), features.split(n_rows), strict=True):
             out.copy_(centred(points, self.origin, wide).mul_(self.factor))
         self._n_read += part.numel() * part.element_size()
-        if self._n_read > _READ_BYTES:
+        if self._n_read > limits.similarity_release_bytes:
             release_pages(self.pool)
             self._n_read = 0
         return features

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
+
 __all__ = ["SimilarityListCache", "SimilarityRowCache"]
 
 # Bytes of an entry of a list: a point and a similarity, which may be float64.
 _ENTRY_BYTES = 16
 # A list is written again once so much of it is left.
 _SHRUNK = 0.7
-# Entries that are looked at together.
-_ENTRIES = 2**20
 
 
 def _entries_above(
@@ -102,7 +102,7 @@ class SimilarityRowCache:
         """Return what candidates (k,) of which something is kept add, float64."""
         slots = torch.from_numpy(self.slot[index]).to(self.floor.device)
         gains = torch.zeros(len(index), dtype=torch.float64, device=slots.device)
-        rows = max(1, _ENTRIES // len(index))
+        rows = max(1, limits.similarity_entries // len(index))
         for start in range(0, len(self.floor), rows):
             block = slice(start, start + rows)
             tile = self.rows[:, block].index_select(0, slots)
@@ -173,7 +173,10 @@ class SimilarityListCache:
 
     def _parts(self, index: np.ndarray) -> Iterator[np.ndarray]:
         """Yield parts of the candidates whose lists are not too long together."""
-        ends = np.cumsum([len(self.lists[i][0]) for i in index.tolist()]) // _ENTRIES
+        ends = (
+            np.cumsum([len(self.lists[i][0]) for i in index.tolist()])
+            // limits.similarity_entries
+        )
         yield from np.split(index, np.flatnonzero(np.diff(ends)) + 1)
 
     def _gains(self, index: np.ndarray) -> torch.Tensor:

@@ -3,12 +3,10 @@
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.distances import expanded_squares, plain_squares
 
 __all__ = ["greedy_on_cpu", "greedy_on_device"]
-
-# Picks that a GPU makes between two synchronisations with the host.
-_DEVICE_STEPS = 64
 
 
 def greedy_on_cpu(
@@ -61,10 +59,10 @@ def greedy_on_device(
     chosen: list[int] = []
     values: list[float] = []
     current = bound.clone()
-    steps = torch.zeros(_DEVICE_STEPS, dtype=torch.int64, device=points.device)
-    found = torch.zeros(_DEVICE_STEPS, dtype=bound.dtype, device=points.device)
+    steps = torch.zeros(limits.device_steps, dtype=torch.int64, device=points.device)
+    found = torch.zeros(limits.device_steps, dtype=bound.dtype, device=points.device)
     while len(chosen) < n:
-        n_steps = min(_DEVICE_STEPS, n - len(chosen))
+        n_steps = min(limits.device_steps, n - len(chosen))
         before = current.clone()
         for step in range(n_steps):
             pick = current.argmax(dim=0, keepdim=True)  # (1,), the first of equals

@@ -17,6 +17,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_center.farthest_first import greedy_on_cpu, greedy_on_device
 from dalmax_sk.selection.kit.arrays import (
     Array,
@@ -38,9 +39,7 @@ from dalmax_sk.selection.kit.distances import (
 
 __all__ = ["NearestCenters", "as_centers", "check_range", "k_center_greedy"]
 
-# Candidates that the greedy runs on between two looks at the whole pool: at least,
-# at most (their pairwise distances take 32 MB), and times the number of picks.
-_WORKING_SET = (512, 2048)
+# Candidates per pick that the greedy runs on between two looks at the whole pool.
 _WORKING_SET_PER_PICK = 2
 # Above this share of the current best squared distance, float32 bounds are too loose to
 # tell who may be next, and exact values are computed instead.
@@ -434,7 +433,7 @@ class _FarthestFirst:
 
 def _working_set_size(n: int, n_features: int, max_memory: int) -> int:
     """Return how many candidates to keep exact, within half of the memory."""
-    least, most = _WORKING_SET
+    least, most = limits.working_set
     size = min(max(least, _WORKING_SET_PER_PICK * n), most)
     # Two float64 matrices of pairwise distances, three copies of the points.
     while size > 1 and 16 * size * size + 24 * size * n_features > max_memory // 2:

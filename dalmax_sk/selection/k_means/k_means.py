@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_means.lloyd import Lloyd, add_at
 from dalmax_sk.selection.kit.arrays import (
     Array,
@@ -26,10 +27,6 @@ from dalmax_sk.selection.kit.distances import (
 )
 
 __all__ = ["k_means_clusters", "k_means_select"]
-
-# Candidates looked up for a centre whose nearest has gone to another centre: at least,
-# and at most, if many centres crowd in one place.
-_SHORTLIST = (64, 1024)
 
 
 def k_means_select(
@@ -269,7 +266,7 @@ def _nearest_distinct(
         losers = {c for _, p, c in heap if p in taken and not shortlists[c]}
         heap = [entry for entry in heap if entry[2] not in losers]
         heapq.heapify(heap)
-        least, most = _SHORTLIST
+        least, most = limits.shortlist
         length = min(max(least, len(losers) + 1), most, int(free.sum()))
         look_up([center, *sorted(losers)], length)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_means.seeding import sample_proportional
 from dalmax_sk.selection.kit.arrays import row_blocks, take_rows
 from dalmax_sk.selection.kit.distances import block_shape, centred
@@ -15,8 +16,7 @@ __all__ = ["Lloyd", "add_at"]
 # Lloyd's iterations stop when one lowers the inertia by less than this share of it.
 _TOLERANCE = 1e-3
 _MAX_ITERATIONS = 100
-# Candidates that k-means++ draws at once, and how many for each centre it keeps.
-_CANDIDATES = 128
+# Candidates that k-means++ draws for each centre it keeps.
 _CANDIDATES_PER_CENTER = 4
 # Vectors of one number a point beside the columns of distances, about.
 _COLUMNS_BESIDES = 6
@@ -140,7 +140,9 @@ class Lloyd:
                 # Fewer distinct points than centres: any point will do for the rest.
                 picks += rng.choice(len(self.pool), k - len(picks)).tolist()
                 break
-            candidates = np.unique(self._draw(mass, _CANDIDATES, rng)).tolist()
+            candidates = np.unique(
+                self._draw(mass, limits.seeding_candidates, rng)
+            ).tolist()
             gains = columns.first_gains(candidates, cost, weight)
             fresh = np.zeros(len(gains), dtype=np.int64)
             n_kept = min(-(-len(gains) // _CANDIDATES_PER_CENTER), k - len(picks))
@@ -197,7 +199,7 @@ class _Columns:
         # All columns that are held, and a few vectors of the same length.
         column_bytes = len(pool) * pool.element_size()
         room = lloyd.max_memory // column_bytes - _COLUMNS_BESIDES
-        self.width = max(1, min(_CANDIDATES, room, len(pool)))
+        self.width = max(1, min(limits.seeding_candidates, room, len(pool)))
         self.held: dict[int, int] = {}  # number of a candidate -> row
         # Fresh memory costs more than the sums that fill it.
         self.rows = pool.new_empty((self.width, len(pool)))

@@ -13,6 +13,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
@@ -37,16 +38,8 @@ __all__ = ["k_means_plus_plus", "sample_proportional"]
 
 _FIRST = ("uniform", "largest")
 _METHODS = ("rejection", "sequential")
-# Proposals of the rejection sampler that are looked at together.
-_PROPOSALS = 64
-# All masses are brought up to date after so many picks, or so many proposals: a matrix
-# product needs some columns to run at full speed, and old masses are rejected more.
-_PICKS_PER_REFRESH = 64
-_PROPOSALS_PER_REFRESH = 256
 # Beyond this size float32 squares may overflow.
 _LARGEST_FLOAT32 = 1e9
-# Pairs whose distance is evaluated exactly at a time take at most so many bytes.
-_PAIR_BYTES = 32 * 2**20
 
 
 def k_means_plus_plus(
@@ -319,7 +312,7 @@ class _Points:
         width = self.pool.shape[1] + (
             0 if self.factors is None else self.factors.shape[1]
         )
-        n_pairs = max(1, min(self.max_memory, _PAIR_BYTES) // (32 * width))
+        n_pairs = max(1, min(self.max_memory, limits.exact_pair_bytes) // (32 * width))
         for i_part, j_part in zip(i.split(n_pairs), j.split(n_pairs), strict=True):
             exact = self.pairs(index[i_part], centers[j_part])
             nearest.scatter_reduce_(0, i_part, exact, reduce="amin")
@@ -406,13 +399,13 @@ class _Seeding:
             n_proposed = 0
             while (
                 len(self.picks) < n
-                and len(self.recent) < _PICKS_PER_REFRESH
-                and n_proposed < _PROPOSALS_PER_REFRESH
+                and len(self.recent) < limits.picks_per_refresh
+                and n_proposed < limits.proposals_per_refresh
             ):
-                proposals = sample_proportional(mass, _PROPOSALS, self.rng)
-                chances = self.rng.random_sample(_PROPOSALS)
+                proposals = sample_proportional(mass, limits.proposals, self.rng)
+                chances = self.rng.random_sample(limits.proposals)
                 self._accept(proposals, chances, mass[proposals], n)
-                n_proposed += _PROPOSALS
+                n_proposed += limits.proposals
             if len(self.picks) < n:
                 self._refresh()
             progress.report("query", len(self.picks), n)
@@ -430,7 +423,7 @@ class _Seeding:
         size = len(proposals)
         now = np.minimum(old, table[:, size:].min(axis=1, initial=np.inf))
         for i, pick in enumerate(proposals.tolist()):
-            if len(self.picks) == n or len(self.recent) == _PICKS_PER_REFRESH:
+            if len(self.picks) == n or len(self.recent) == limits.picks_per_refresh:
                 return
             # A copy of an accepted proposal, or itself again, has a distance of 0.
             if chances[i] * old[i] < now[i]:

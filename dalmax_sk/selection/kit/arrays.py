@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import (
     allocate,
     is_mapped,
@@ -41,9 +42,6 @@ __all__ = [
 #: What goes into a kernel and comes out of it.
 Array = np.ndarray | torch.Tensor
 
-# Rows looked at together where a whole-array temporary would be large.
-_CHECK_ROWS = 4096
-
 
 def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
     """Return ``X`` as a finite (n, d) floating-point tensor on its own device.
@@ -67,7 +65,7 @@ def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
     if not math.isfinite(total):
         bad = sum(
             int((~torch.isfinite(tensor[block])).any(dim=1).sum())
-            for block in row_blocks(tensor, _CHECK_ROWS)
+            for block in row_blocks(tensor, limits.checked_rows)
         )
         if bad:
             raise ValueError(
@@ -127,7 +125,7 @@ def column_means(tensor: torch.Tensor) -> torch.Tensor:
     if not is_mapped(tensor):
         return tensor.mean(dim=0)
     total = torch.zeros(tensor.shape[1], dtype=torch.float64)
-    for block in row_blocks(tensor, _CHECK_ROWS):
+    for block in row_blocks(tensor, limits.checked_rows):
         total += tensor[block].sum(dim=0, dtype=torch.float64)
     return (total / len(tensor)).to(tensor.dtype)
 

@@ -9,6 +9,7 @@ distances and to tell which few pairs have to be evaluated exactly.
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import is_mapped, release_pages, take_rows
 
 __all__ = [
@@ -22,13 +23,6 @@ __all__ = [
     "rows_at",
 ]
 
-# The largest tile of a distance matrix: wide enough for a matrix product to run at full
-# speed, small enough (16 MB in float32) to stay in a last-level cache.
-_TILE_ROWS = 4096
-_TILE_COLUMNS = 1024
-# Blocks larger than this gain no speed.
-_BLOCK_BYTES = 96 * 2**20
-
 
 def block_shape(n_features: int, itemsize: int, max_memory: int) -> tuple[int, int]:
     """Return (rows, columns) of a tile of pairwise distances that fits the memory.
@@ -36,8 +30,8 @@ def block_shape(n_features: int, itemsize: int, max_memory: int) -> tuple[int, i
     Counted are the tile with one copy and, for either side, three copies of its points.
     The smallest tile is one by one.
     """
-    limit = min(max_memory, _BLOCK_BYTES)
-    rows, columns = _TILE_ROWS, _TILE_COLUMNS
+    limit = min(max_memory, limits.distance_bytes)
+    rows, columns = limits.distance_tile_rows, limits.distance_tile_columns
     while (
         rows * columns > 1
         and itemsize * (2 * rows * columns + 3 * (rows + columns) * n_features) > limit
@@ -196,7 +190,7 @@ def exact_nearest(
     any device.
     """
     rows, columns = block_shape(pool.shape[1], 8, max_memory)
-    pairs = max(1, min(max_memory, _BLOCK_BYTES) // (32 * pool.shape[1]))
+    pairs = max(1, min(max_memory, limits.distance_bytes) // (32 * pool.shape[1]))
     nearest = torch.full(
         (len(index),), torch.inf, dtype=torch.float64, device=pool.device
     )

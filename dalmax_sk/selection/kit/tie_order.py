@@ -5,13 +5,11 @@ import hashlib
 import numpy as np
 import torch
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import rows_within
 from dalmax_sk.selection.kit.arrays import row_blocks
 
 __all__ = ["TieOrder"]
-
-# Bytes of rows copied to the host together.
-_BLOCK_BYTES = 4 * 2**20
 
 
 class TieOrder:
@@ -45,7 +43,7 @@ class TieOrder:
         key = b"" if rng is None else rng.bytes(16)
         positions = np.arange(size) if rng is None else rng.permutation(size)
         digests = np.empty((size, 2), dtype=np.uint64)
-        for block in row_blocks(pool, rows_within(pool, _BLOCK_BYTES)):
+        for block in row_blocks(pool, rows_within(pool, limits.copy_bytes)):
             # Adding 0 turns -0 into 0: they are equal.
             rows = np.ascontiguousarray((pool[block] + 0.0).cpu())
             joined = b"".join(

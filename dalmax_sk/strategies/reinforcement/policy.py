@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from dalmax_sk._base.files import write_text
+from dalmax_sk._base.limits import limits
 from dalmax_sk.strategies.reinforcement.features import FEATURE_NAMES
 
 __all__ = ["FORMAT_VERSION", "Policy", "PolicyFileError", "default_policy"]
@@ -22,7 +23,6 @@ __all__ += ["load_policy"]
 FORMAT_VERSION = 1
 
 _FORMAT = "dalmax_sk policy"
-_ROWS = 8192  # candidates scored together
 
 
 class PolicyFileError(ValueError):
@@ -122,8 +122,8 @@ class Policy:
             From :func:`~dalmax_sk.strategies.reinforcement.candidate_features`.
         """
         scores = features @ self.linear
-        for start in range(0, len(features), _ROWS):
-            part = slice(start, start + _ROWS)
+        for start in range(0, len(features), limits.policy_rows):
+            part = slice(start, start + limits.policy_rows)
             hidden = np.tanh(features[part] @ self.weight + self.bias)
             scores[part] += hidden @ self.output
         return scores

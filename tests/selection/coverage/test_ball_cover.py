@@ -1,5 +1,3 @@
-from unittest import mock
-
 import numpy as np
 import pytest
 import torch
@@ -8,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as array_strategy
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import ball_cover
-from dalmax_sk.selection.coverage import ball_cover as balls
 
 
 def make_points(n, d, dtype=np.float64, seed=0, scale=1.0, offset=0.0):
@@ -41,9 +39,9 @@ def definition(X, n, radius, centers=()):
 @pytest.fixture(params=["lists", "no lists", "small tiles"])
 def path(request, monkeypatch):
     if request.param == "no lists":
-        monkeypatch.setattr(balls, "_LISTS_SHARE", 0.0)
+        monkeypatch.setattr(limits, "ball_list_share", 0.0)
     if request.param != "lists":
-        monkeypatch.setattr(balls, "_TILE", 8)
+        monkeypatch.setattr(limits, "tile_rows", 8)
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.7, 1.5, 20.0])
@@ -82,7 +80,7 @@ def test_rims_ties_and_duplicates(
     n = data.draw(st.integers(1, len(X)))
     X = (X + offset).astype(dtype)
     expected = definition(X, n, radius, X[:n_centers])
-    with mock.patch.multiple(balls, _TILE=tile, _LISTS_SHARE=share):
+    with limits.override(tile_rows=tile, ball_list_share=share):
         picks, gains, covered = ball_cover(
             X, n, radius, X[:n_centers], return_gains=True
         )
@@ -147,7 +145,7 @@ def test_tensors_in_tensors_out():
 @pytest.mark.gpu
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_gpu_gives_the_same_picks(monkeypatch, share):
-    monkeypatch.setattr(balls, "_LISTS_SHARE", share)
+    monkeypatch.setattr(limits, "ball_list_share", share)
     X = make_points(5000, 16, np.float32)
     picks = ball_cover(torch.from_numpy(X).cuda(), 200, 4.0)
     assert picks.is_cuda

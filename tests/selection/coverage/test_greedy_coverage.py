@@ -1,5 +1,4 @@
 import math
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as array_strategy
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import greedy_coverage
-from dalmax_sk.selection.coverage import groups as grouping
 from dalmax_sk.selection.coverage import lazy_greedy
 from dalmax_sk.selection.coverage import similarity_cache as kept
 from dalmax_sk.selection.coverage.similarity import (
@@ -60,25 +59,24 @@ def definition(X, n, centers=(), kernel="rbf", sigma=1.0, weight=None):
 
 
 # Patches that make small pools use every path: tiny batches and tiles, nothing kept.
-SMALL = {"_FEWEST": 2, "_MOST": 8, "_TILE_ROWS": 8}
+SMALL = {"renewed_candidates": (2, 8), "tile_rows": 8, "group_rows": 4}
 
 
 @pytest.fixture(params=["plain", "small", "lists kept", "nothing kept"])
 def path(request, monkeypatch):
     if request.param != "plain":
         for name, value in SMALL.items():
-            monkeypatch.setattr(lazy_greedy, name, value)
-        monkeypatch.setattr(grouping, "_GROUP_ROWS", 4)
+            monkeypatch.setattr(limits, name, value)
     if request.param == "lists kept":
         monkeypatch.setattr(
             lazy_greedy.LazyGreedy,
             "_keep",
             lambda self: kept.SimilarityListCache(3000, self._floor, self._weight),
         )
-        monkeypatch.setattr(lazy_greedy, "_WORK", 3)
-        monkeypatch.setattr(kept, "_ENTRIES", 7)
+        monkeypatch.setattr(limits, "lazy_candidates", 3)
+        monkeypatch.setattr(limits, "similarity_entries", 7)
     if request.param == "nothing kept":
-        monkeypatch.setattr(lazy_greedy, "_KEPT_SHARE", 0.0)
+        monkeypatch.setattr(limits, "similarity_share", 0.0)
 
 
 @pytest.mark.parametrize(("kernel", "sigma"), KERNELS)
@@ -144,7 +142,7 @@ def test_ties_and_duplicates_go_to_the_lowest_position(X, n_centers, sigma, data
     n = data.draw(st.integers(1, len(X)))
     expected = definition(X, n, X[:n_centers], sigma=sigma)
     for limit in (2**30, 3000):
-        with mock.patch.multiple(lazy_greedy, **SMALL):
+        with limits.override(**SMALL):
             result = greedy_coverage(
                 X, n, X[:n_centers], sigma=sigma, max_memory=limit, return_gains=True
             )

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage import groups as grouping
 from dalmax_sk.selection.coverage.groups import GroupPairs, Groups
 from dalmax_sk.selection.coverage.similarity import Similarity
@@ -19,7 +20,7 @@ def make_clusters(n, d, n_clusters, seed=0, noise=0.1, dtype=np.float64):
 
 def make_groups(X, rows=6, max_memory=2**24):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "_GROUP_ROWS", rows)
+        patch.setattr(limits, "group_rows", rows)
         return Groups(torch.from_numpy(X), max_memory, 1024)
 
 

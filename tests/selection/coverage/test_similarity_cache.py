@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dalmax_sk.selection.coverage import similarity_cache as kept
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.similarity_cache import (
     SimilarityListCache,
     SimilarityRowCache,
@@ -19,7 +19,7 @@ def store(request, monkeypatch):
     if request.param == "rows":
         return SimilarityRowCache(8, floor, weight)
     if request.param == "short parts":
-        monkeypatch.setattr(kept, "_ENTRIES", 20)
+        monkeypatch.setattr(limits, "similarity_entries", 20)
     return SimilarityListCache(16 * 4 * SIZE * 8, floor, weight)
 
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as array_strategy
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.selection.k_center import k_center
 
-SMALL_WORKING_SET = mock.patch.object(k_center, "_WORKING_SET", (2, 8))
+SMALL_WORKING_SET = mock.patch.object(limits, "working_set", (2, 8))
 
 
 def make_points(n, d, dtype=np.float64, seed=0, scale=1.0, offset=0.0):
@@ -159,7 +160,7 @@ def test_device_steps_give_the_same_picks(monkeypatch, working_set):
     X[::3] = np.round(X[::3])
     expected = k_center_greedy(X, 390, centers, return_distances=True)
     monkeypatch.setattr(k_center, "greedy_on_cpu", k_center.greedy_on_device)
-    monkeypatch.setattr(k_center, "_WORKING_SET", working_set)
+    monkeypatch.setattr(limits, "working_set", working_set)
     result = k_center_greedy(X, 390, centers, return_distances=True)
     assert_array_equal(result[0], expected[0])
     assert_array_equal(result[1], expected[1])
@@ -176,7 +177,7 @@ def test_reduced_precision_does_not_change_the_picks(definition, monkeypatch, dt
     X = make_points(300, 40, np.float32, offset=0.3)
     centers = make_points(100, 40, np.float32, 1)
     expected = definition.k_center(X, 100, centers)[0]
-    monkeypatch.setattr(k_center, "_WORKING_SET", (2, 8))
+    monkeypatch.setattr(limits, "working_set", (2, 8))
     monkeypatch.setattr(torch, "mm", rounded_mm)
     assert not k_center.products_are_float32(torch.device("cpu"))
     assert_array_equal(k_center_greedy(X, 100, centers), expected)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import k_means_clusters, k_means_select
 from dalmax_sk.selection.k_means import k_means
 from dalmax_sk.selection.k_means.lloyd import Lloyd
@@ -166,7 +167,7 @@ def test_start_is_greedy(definition, monkeypatch):
     X = rng.standard_normal((60, 2))
     lloyd = make_lloyd(X)
     monkeypatch.setattr(lloyd, "_draw", lambda mass, n, rng: np.arange(60)[: max(1, n)])
-    monkeypatch.setattr("dalmax_sk.selection.k_means.lloyd._CANDIDATES", 60)
+    monkeypatch.setattr(limits, "seeding_candidates", 60)
     centers = lloyd.plus_plus(6, np.random.RandomState(0)).numpy() + X.mean(axis=0)
     cost, expected = definition.squares(X, X[0]), [0]
     table = np.stack([definition.squares(X, x) for x in X])
@@ -196,7 +197,7 @@ def test_nearest_distinct_is_greedy_by_distance(
     eligible = np.ones(n, dtype=bool)
     eligible[rng.permutation(n)[: (n - k) // 2]] = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(k_means, "_SHORTLIST", (1, shortlist))
+        patch.setattr(limits, "shortlist", (1, shortlist))
         match, squares = k_means._nearest_distinct(
             torch.from_numpy(X),
             torch.from_numpy(centers),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import k_means_plus_plus
 from dalmax_sk.selection.k_means import seeding as k_means_pp
 
@@ -104,12 +105,12 @@ def test_distances_are_those_of_dense_points(method, dtype, bias):
 
 # Ordered triples from 5 points: 5 · 4 · 3 = 60 outcomes with known probabilities. Small
 # limits make the sampler refresh, and propose from old masses, many times.
-@pytest.mark.parametrize("limits", [(64, 64, 256), (1, 2, 1), (2, 3, 4)])
-def test_rejection_has_the_distribution_of_the_definition(limits, monkeypatch):
-    proposals, per_refresh, proposed = limits
-    monkeypatch.setattr(k_means_pp, "_PROPOSALS", proposals)
-    monkeypatch.setattr(k_means_pp, "_PICKS_PER_REFRESH", per_refresh)
-    monkeypatch.setattr(k_means_pp, "_PROPOSALS_PER_REFRESH", proposed)
+@pytest.mark.parametrize("sizes", [(64, 64, 256), (1, 2, 1), (2, 3, 4)])
+def test_rejection_has_the_distribution_of_the_definition(sizes, monkeypatch):
+    proposals, per_refresh, proposed = sizes
+    monkeypatch.setattr(limits, "proposals", proposals)
+    monkeypatch.setattr(limits, "picks_per_refresh", per_refresh)
+    monkeypatch.setattr(limits, "proposals_per_refresh", proposed)
     X, coefficients = make(5, 2, 3, 4)
     points = outer(X, coefficients)
     table = ((points[:, None] - points[None]) ** 2).sum(axis=2)
@@ -164,7 +165,7 @@ def test_exact_distances(bias, dtype):
     assert_array_equal(table[np.arange(10), np.arange(10, 20)], 0.0)
     assert_array_equal(np.diag(table), 0.0)
     nearest = torch.full((30,), torch.inf, dtype=torch.float64)
-    points.lower(nearest, torch.arange(10))
+    points.update_distances(nearest, torch.arange(10))
     expected = expected.reshape(30, 30)[:10].min(axis=0)
     assert_allclose(nearest, expected, rtol=1e-3, atol=1e-24)
     assert_array_equal(nearest[:20], 0.0)
