@@ -84,6 +84,7 @@ def _read_line(command: str, words: Sequence[str]) -> Values:
         if flag is None:
             shown = [word for word, flag in by_word.items() if not flag.is_hidden]
             hint = did_you_mean(name.replace("_", "-"), shown)
+            hint = hint or f" (dalmax {command} --help lists all)"
             values.problems.append(f"No such option: {name}{hint}")
             if has_next and not equals and not arguments:
                 unread.pop(0)  # its value

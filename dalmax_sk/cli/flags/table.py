@@ -144,7 +144,7 @@ _SEED = whole("any such number", least=0, below_2_to=32)
 # that a run without any data at hand takes well under a minute and has a curve to show:
 # 30 labels, then 9 times 20.
 # fmt: off
-FLAGS: tuple[Flag, ...] = (
+FLAGS: list[Flag] = [
     Flag("dir_model", path("FOLDER|FILE"), DATA, ("test",),
          "The model: a folder that holds one, or one of its two files."),
     Flag("model", path("FOLDER|FILE"), DATA, ("test",),
@@ -289,7 +289,8 @@ FLAGS: tuple[Flag, ...] = (
          "TOML file of flags (epochs = 5); the command line overrides it.",
          in_file=False),
     Flag("resume", SWITCH, RUN, ("train-al",),
-         "Resume a run that was stopped, with its settings; start one if there is none.",
+         "Resume a run that was stopped, with its settings; start one if there is "
+         "none.",
          in_file=False),
     Flag("resume", SWITCH, RUN, ("compare",),
          "Resume the comparison in the folder, with its settings; other --types and "
@@ -298,7 +299,7 @@ FLAGS: tuple[Flag, ...] = (
          "Replace what the results folder holds of a run.", in_file=False),
     Flag("quiet", SWITCH, RUN, _ALL, "Show errors only."),
     Flag("debug", SWITCH, RUN, _ALL, "Show the traceback of every error."),
-)
+]
 # fmt: on
 
 
