@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from dalmax_sk._base.files import replacing
-from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import as_flag, command_line
+from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.flags.settings import CompareSettings
+from dalmax_sk.cli.flags.table import as_flag
 from dalmax_sk.cli.run.data import (
     RunData,
     check_same_images,
@@ -77,7 +76,7 @@ def compare_strategies(
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
+        The flags that were given.
     resume : bool
         Take the settings that are not given from the comparison in the folder.
     overwrite : bool
@@ -105,7 +104,7 @@ def compare_strategies(
     # wherever the folder lies by now
     placed = {**given, "dir_results": results}
     settings = _settings(placed, stored, resume=resume, folder=folder.path)
-    settings = _with_baseline(settings, screen)
+    _add_baseline(settings, screen)
     if settings.mult_gpu:
         raise UsageError(
             "--mult-gpu True is for train-al and train, whose one training uses all "
@@ -163,7 +162,7 @@ def _settings(
     return settings
 
 
-def _with_baseline(settings: CompareSettings, screen: Console) -> CompareSettings:
+def _add_baseline(settings: CompareSettings, screen: Console) -> None:
     """Check all names at once, and see to it that the baseline takes part."""
     problems = []
     for name in [*settings.types, settings.baseline]:
@@ -174,16 +173,15 @@ def _with_baseline(settings: CompareSettings, screen: Console) -> CompareSetting
             problems.append(f"{flag}: {error}")
     if problems:
         raise UsageError("\n".join(problems))
-    settings = replace(settings, types=_without_doubles(settings, screen))
+    settings.types = _without_doubles(settings, screen)
     if settings.baseline not in settings.types:
         screen.say(f"{settings.baseline} is added: the others are compared with it")
-        settings = replace(settings, types=[settings.baseline, *settings.types])
+        settings.types = [settings.baseline, *settings.types]
     if len(settings.types) == 1:
         raise UsageError(
             f"There is only the baseline, {settings.baseline}. Give --types at least "
             "one strategy to compare with it."
         )
-    return settings
 
 
 def _without_doubles(settings: CompareSettings, screen: Console) -> list[str]:
@@ -275,12 +273,8 @@ class _Experiment:
         learner = ActiveLearningClassifier(
             make_classifier(settings, self._data.class_names),
             n_initial=self._n_initial,
-            query_size=settings.query_size,
-            n_rounds=settings.iterations,
-            initial_strategy=settings.initial_strategy,
-            refit=settings.refit,
-            max_memory=settings.max_memory or DEFAULT_MAX_MEMORY,
             classes=self._data.class_names,
+            **settings.parameters("learner"),
         )
         return budget_curve(
             learner,

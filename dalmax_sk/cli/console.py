@@ -20,11 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from dalmax_sk._base import progress
+from dalmax_sk.cli.wrapping import wrap
 
 if TYPE_CHECKING:  # the data need torch, and --help does not
-    from dalmax_sk.cli.flags.settings import LoopSettings
+    from dalmax_sk.cli.flags.settings import Settings
     from dalmax_sk.cli.run.data import RunData
     from dalmax_sk.cli.strategy_table import StrategyEntry
 
@@ -62,7 +64,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Write one line to stdout."""
-        self.out.print(escape(text))
+        _write(self.out, text)
 
     def say_images(self, data: "RunData", *, is_digits: bool) -> None:
         """Write how many images there are, and name those left out."""
@@ -79,7 +81,7 @@ class Console:
             for path, reason in split.skipped:
                 self.warn(f"skipped {path}: {reason}")
 
-    def say_short_pool(self, settings: "LoopSettings", n_pool: int) -> None:
+    def say_short_pool(self, settings: "Settings", n_pool: int) -> None:
         """Write that the images run out before the rounds, if they do."""
         text = settings.describe_short_pool(n_pool)
         if text is not None:
@@ -89,11 +91,11 @@ class Console:
         """Write one line that deserves attention to stderr; if quiet, only `always`."""
         if self.quiet and not always:
             return
-        self.err.print(f"[yellow]Note:[/] {escape(text)}")
+        _write(self.err, f"Note: {text}", "yellow", len("Note:"))
 
     def fail(self, text: str) -> None:
         """Write an error to stderr."""
-        self.err.print(f"[red]Error:[/] [red]{escape(text)}[/]")
+        _write(self.err, f"Error: {text}", "red")
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:
@@ -230,6 +232,15 @@ class Console:
         self.out.print(table)
         letters = ", ".join(f"{letter} {what}" for letter, what in symbols.items())
         self.say(f"Costs come on top of the model's pass over the pool; {letters}.")
+
+
+def _write(
+    console: rich.console.Console, text: str, style: str = "", stop: int | None = None
+) -> None:
+    """Write a text, styled up to `stop`; on a terminal its lines wrap at words."""
+    shown = Text(wrap(text, console.width) if console.is_terminal else text)
+    shown.stylize(style, 0, stop)
+    console.print(shown)
 
 
 def _time_table(history: Sequence[Mapping[str, Any]]) -> str:

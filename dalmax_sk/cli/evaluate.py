@@ -8,7 +8,7 @@ from typing import Any
 from dalmax_sk._base.files import write_text
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import as_flag, command_line
+from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.run.data import check_no_class_empty, drop_broken, list_split
 from dalmax_sk.cli.run.evaluation_files import (
     EVALUATION_FILES,
@@ -35,7 +35,7 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
+        The flags that were given.
     overwrite : bool
         Replace the results of an earlier test in the folder.
     screen : Console
@@ -110,16 +110,12 @@ def _results_folder(path: str) -> OutputFolder:
 
 def _model_flag(given: Mapping[str, Any]) -> Path:
     """Return what ``--dir-model`` or ``--model`` names; they are one thing."""
-    named = {name: given[name] for name in ("dir_model", "model") if name in given}
-    if not named:
+    if "dir_model" not in given:
         raise UsageError(
             "Which model? Give --dir-model a folder that holds one, or --model a file: "
             "RESULTS/active_learning/TYPE/TYPE_al_model.safetensors."
         )
-    if len(set(named.values())) > 1:
-        both = " and ".join(f"{as_flag(name)} {value}" for name, value in named.items())
-        raise UsageError(f"{both} are two names of one thing and differ; give one.")
-    return Path(next(iter(named.values())))
+    return Path(given["dir_model"])
 
 
 def find_model(path: Path) -> Path:

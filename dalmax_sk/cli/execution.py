@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -14,8 +14,7 @@ from dalmax_sk._base.processes import (
 )
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError, is_memory_short, is_user_error
-from dalmax_sk.cli.flags.checks import check_flags
-from dalmax_sk.cli.flags.config_file import read_config
+from dalmax_sk.cli.flags.command_line import read_flags
 from dalmax_sk.cli.launch import end_with_launcher, is_follower
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "execute"]
@@ -24,33 +23,28 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-_SWITCHES = ("resume", "overwrite")
-
 # Seconds that process 0 has to say what went wrong in all of them.
 _AFTER_MAIN = 3.0
 
 
 def execute(
     command: str,
-    flags: Mapping[str, Any],
+    words: Sequence[str],
     work: Callable[..., None],
     *,
-    check: Callable[[Mapping[str, Any]], dict[str, Any]] = check_flags,
     after_interrupt: Callable[[dict[str, Any]], str],
 ) -> None:
-    """Check the flags, do the work, and turn what is raised into an exit code.
+    """Read the flags, do the work, and turn what is raised into an exit code.
 
     Parameters
     ----------
     command : str
         Name of the command.
-    flags : dict
-        The flags as typer gives them; None, or False for a switch: not given.
+    words : sequence of str
+        What follows the command on the command line.
     work : callable
-        ``work(given, screen=..., resume=..., overwrite=...)`` with the checked flags
-        and those of the two switches that the command has. It imports what is heavy.
-    check : callable
-        Checks the flags and returns those given.
+        ``work(given, screen=..., resume=..., overwrite=...)`` with the flags that were
+        given and the switches that the command has. It imports what is heavy.
     after_interrupt : callable
         ``after_interrupt(given)`` tells the user what is kept after Ctrl-C, and after
         an error of the machine.
@@ -62,17 +56,14 @@ def execute(
         out or another process of the run was lost.
     """
     end_with_launcher()
-    flags = dict(flags)
-    path = flags.pop("config", None)
-    screen, debug = Console(flags["quiet"] or is_follower()), flags["debug"]
+    flags, switches, problems = read_flags(command, words)
+    screen = Console(switches.pop("quiet") or is_follower())
+    debug = switches.pop("debug")
     given: dict[str, Any] = {}
     try:
-        if path is not None:
-            flags = _filled(flags, read_config(path, command))
-            screen, debug = Console(flags["quiet"] or is_follower()), flags["debug"]
-        switches = {name: flags.pop(name) for name in _SWITCHES if name in flags}
-        del flags["quiet"], flags["debug"]
-        given = check(flags)
+        if problems:
+            raise UsageError(problems)
+        given = flags
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
         if is_follower():
@@ -92,8 +83,6 @@ def execute(
             raise typer.Exit(EXIT_FAILED) from error
         if debug or not is_user_error(error):
             raise
-        if path is not None and given == {} and str(path) not in str(error):
-            error.add_note(f"(Flags were read from {path} as well.)")
         screen.fail(_message(error))
         raise typer.Exit(EXIT_USAGE) from error
 
@@ -115,32 +104,6 @@ def _advice(error: Exception) -> str:
         "Memory ran out. Smaller steps need less: --train-batch-size, --image-size, a "
         "smaller --architecture; --device cpu uses the memory of the machine. "
     )
-
-
-def _filled(flags: dict[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags, those not given taken from the config file."""
-    merged = {
-        name: found.get(name, value) if value is None or value is False else value
-        for name, value in flags.items()
-    }
-    return _drop_rivals(flags, merged)
-
-
-def _drop_rivals(flags: Mapping[str, Any], merged: dict[str, Any]) -> dict[str, Any]:
-    """Let a flag of the command line replace the file's other word for the same."""
-    for one, other in _RIVALS:
-        for typed, filed in ((one, other), (other, one)):
-            if flags.get(typed) is not None and flags.get(filed, 0) is None:
-                merged[filed] = None
-    return merged
-
-
-# Two flags that say the same thing: only one of them may stand.
-_RIVALS = (
-    ("query_size", "batch_size"),
-    ("n_initial", "test_size"),
-    ("dir_model", "model"),
-)
 
 
 def _message(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dalmax_sk.cli.console import Console
-from dalmax_sk.cli.flags.checks import command_line
+from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.run.data import RunData, list_run_data, list_split
 from dalmax_sk.cli.run.evaluation_files import (
     EVALUATION_FILES,
@@ -47,7 +47,7 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
     Parameters
     ----------
     given : dict
-        The flags, as ``check_train_flags`` returns them.
+        The flags that were given.
     overwrite : bool
         Replace the results in the folder.
     screen : Console
@@ -60,7 +60,7 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
         is touched in that case.
     """
     started = time.perf_counter()
-    settings, selection, like = TrainSettings.from_flags(given)
+    settings, selection, like = TrainSettings.from_flags_and_runs(given)
     folder = _results_folder(settings)
     folder.check_free(overwrite=overwrite)
     group = find_process_group(
@@ -73,9 +73,7 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
         screen.say(source)
         group.run_on_rank0(folder.lock)
         try:
-            model = make_classifier(
-                settings, data.class_names, random_state=settings.seed
-            )
+            model = make_classifier(settings, data.class_names)
             model.fit(data.train.paths, data.train.labels)
             with group.sharded_inference():
                 predictions = predict(model, data.test, data.class_names)

@@ -9,11 +9,10 @@ import numpy as np
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.processes import ProcessGroup
-from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import command_line, resume_hint
+from dalmax_sk.cli.flags.command_line import command_line, resume_hint
 from dalmax_sk.cli.flags.settings import Settings
 from dalmax_sk.cli.run.data import (
     RunData,
@@ -56,7 +55,7 @@ def train_al(
     Parameters
     ----------
     given : dict
-        The flags, as :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
+        The flags that were given.
     resume : bool
         Go on with the run in the folder, or begin one if there is none.
     overwrite : bool
@@ -131,14 +130,9 @@ def _make_learner(
         make_classifier(settings, data.class_names),
         strategy,
         n_initial=n_initial,
-        query_size=settings.query_size,
-        n_rounds=settings.iterations,
-        initial_strategy=settings.initial_strategy,
-        refit=settings.refit,
-        max_memory=settings.max_memory or DEFAULT_MAX_MEMORY,
         classes=data.class_names,
         checkpoint_dir=folder.checkpoint,
-        random_state=settings.seed,
+        **settings.parameters("learner"),
     )
 
 

@@ -21,12 +21,13 @@ def write(tmp_path):
     return write_file
 
 
-def test_keys_are_flags_and_tables_are_commands(write):
+def test_keys_are_flags_and_tables_are_commands(write, tmp_path):
     # property: top-level keys, then the command's table; other tables are not taken
+    (tmp_path / "a b").mkdir()
     path = write(
-        """
-        dir-train = "a b/train"
-        dir_test = "t"
+        f"""
+        dir-train = "{tmp_path}/a b"
+        dir_test = "{tmp_path}"
         epochs = 3
         lr = 1
         augment = true
@@ -41,18 +42,18 @@ def test_keys_are_flags_and_tables_are_commands(write):
     )
     flags = read_config(path, "train-al")
     assert flags == {
-        "dir_train": "a b/train",
-        "dir_test": "t",
+        "dir_train": f"{tmp_path}/a b",
+        "dir_test": f"{tmp_path}",
         "epochs": 5,
         "lr": 1.0,
-        "augment": "True",
-        "mult_gpu": "off",
+        "augment": True,
+        "mult_gpu": False,
         "quiet": True,
         "query_size": 7,
     }
     assert type(flags["lr"]) is float
     compared = read_config(path, "compare")
-    assert compared["types"] == "badge,core_set"
+    assert compared["types"] == ["badge", "core_set"]
     assert compared["epochs"] == 3
 
 
@@ -76,7 +77,9 @@ def test_underscores_in_the_name_of_a_table(write):
         ("type = 3", 'type must be a text in "quotes", got 3'),
         ("augment = 1", "augment must be true or false, got 1"),
         ("quiet = 1", "quiet must be true or false, got 1"),
-        ("dir-train = 'a'\ndir_train = 'b'", "dir_train is there twice"),
+        ("dir-train = '.'\ndir_train = '.'", "dir_train is there twice"),
+        ("dir-train = '/no/such'", "dir-train names a folder that does not exist: /no"),
+        ("query_size = 2\nbatch_size = 3", "are two names of one thing and differ"),
         ("overwrite = true", "overwrite can be given on the command line only"),
         ("resume = true", "resume can be given on the command line only"),
         ("config = 'x'", "config can be given on the command line only"),
@@ -154,7 +157,12 @@ def test_mistakes_in_the_file_and_in_its_values(dalmax, write):
     assert "did you mean epochs?" in result.stderr
     result = dalmax("train-al", "--config", write("epochs = 0"))
     assert result.exit_code == 2
-    assert "--epochs must be at least 1" in result.stderr
+    assert "flags.toml: epochs must be at least 1 (epochs a training), got 0." in (
+        result.stderr
+    )
+    result = dalmax("train-al", "--config", write("n_initial = 3\ntest_size = 0.5"))
+    assert result.exit_code == 2
+    assert "--n-initial and --test-size both" in result.stderr
     assert re.search(r"\(Flags were read from .*flags\.toml as well\.\)", result.stderr)
 
 

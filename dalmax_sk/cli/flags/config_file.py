@@ -2,37 +2,28 @@
 
 Keys are the flags' names, with dashes or underscores. Keys at the top belong to the
 command that is run; a table named like a command (``[train-al]``) belongs to that
-command and goes before them. What the command line gives goes before both.
+command and goes before them. The command line goes before both.
 """
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import BOOLS, LISTS, did_you_mean
+from dalmax_sk.cli.flags.kinds import did_you_mean
+from dalmax_sk.cli.flags.table import FLAGS, flags_of
+from dalmax_sk.cli.flags.values import Values
 
-__all__ = ["read_config", "register_command"]
-
-_commands: dict[str, Callable[..., None]] = {}
-
-# Flags that say what to do with results that are there already: a file that lies around
-# must not decide that.
-_COMMAND_LINE_ONLY = ("config", "resume", "overwrite")
+__all__ = ["read_config"]
 
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    list: 'a list of texts, ["a", "b"]',
     str: 'a text in "quotes"',
 }
-
-
-def register_command(name: str, function: Callable[..., None]) -> None:
-    """Let config files know the flags of a command: the parameters of `function`."""
-    _commands[name] = function
 
 
 def read_config(path: str | os.PathLike[str], command: str) -> dict[str, Any]:
@@ -48,36 +39,35 @@ def read_config(path: str | os.PathLike[str], command: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Flag names with underscores and values of the types that the command line would
-        give.
+        Names and values of the flags.
 
     Raises
     ------
     UsageError
-        If the file is missing or no TOML, or if keys are unknown or values of the wrong
-        type; all of them are named.
+        If the file is missing or no TOML, or if keys are unknown or values wrong; all
+        of them are named.
     """
     content = _read_toml(path)
-    problems: list[str] = []
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     top = {key: value for key, value in content.items() if key not in tables}
-    found = _read_table(top, command, "", problems)
-    own: dict[str, Any] = {}
+    found = _read_table(top, command, "")
+    given, problems = found.given, found.problems
+    commands = dict.fromkeys(name for flag in FLAGS for name in flag.commands)
     for key, table in tables.items():
         name = key.replace("_", "-")
-        if name not in _commands:
-            hint = did_you_mean(name, _commands)
+        if name not in commands:
             problems.append(
-                f"[{key}] is no command of dalmax{hint}; tables are named like "
-                f"commands: {', '.join(_commands)}"
+                f"[{key}] is no command of dalmax{did_you_mean(name, commands)}; "
+                f"tables are named like commands: {', '.join(commands)}"
             )
             continue
-        values = _read_table(table, name, f"[{key}] ", problems)
+        found = _read_table(table, name, f"[{key}] ")
+        problems += found.problems
         if name == command:
-            own |= values
+            given |= found.given
     if problems:
         raise UsageError(f"{path}: {'; '.join(problems)}.")
-    return found | own
+    return given
 
 
 def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -92,67 +82,54 @@ def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def _read_table(
-    table: Mapping[str, Any], command: str, place: str, problems: list[str]
-) -> dict[str, Any]:
-    """Return the flags in a table; what is wrong with them goes to `problems`."""
-    types = _flag_types(command)
-    found: dict[str, Any] = {}
+def _read_table(table: Mapping[str, Any], command: str, place: str) -> Values:
+    """Read the flags of a command; messages begin with the `place`."""
+    flags = {flag.name: flag for flag in flags_of(command)}
+    values = Values()
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in types:
-            problems.append(place + _unknown_key(key, name, command))
-        elif name in _COMMAND_LINE_ONLY:
-            problems.append(f"{place}{key} can be given on the command line only")
-        elif name in found:
-            problems.append(f"{place}{key} is there twice, with a dash and without")
+        if name not in flags:
+            values.problems.append(place + _unknown_key(key, name, command))
+        elif not flags[name].in_file:
+            values.problems.append(
+                f"{place}{key} can be given on the command line only"
+            )
+        elif name in values.given:
+            values.problems.append(
+                f"{place}{key} is there twice, with a dash and without"
+            )
         else:
-            found[name] = _read_value(name, value, types[name])
-            if found[name] is None:
-                problems.append(
-                    f"{place}{key} must be {_expected(name, types[name])}, got "
-                    f"{value!r}"
+            expected = flags[name].kind.in_toml
+            text = _as_text(value, expected)
+            if text is None:
+                values.given[name] = None
+                values.problems.append(
+                    f"{place}{key} must be {_WORDS[expected]}, got {value!r}"
                 )
-    return found
-
-
-def _flag_types(command: str) -> dict[str, type]:
-    """Return the type of every flag of a command: str, int, float or bool."""
-    hints = get_type_hints(_commands[command])
-    del hints["return"]
-    return {
-        name: get_args(hint)[0] if isinstance(hint, UnionType) else hint
-        for name, hint in hints.items()
-    }
+            else:
+                values.read(flags[name], text, place + key)
+    values.join_names(flags.values())
+    return values
 
 
 def _unknown_key(key: str, name: str, command: str) -> str:
-    others = [other for other in _commands if name in _flag_types(other)]
+    others = [other for flag in FLAGS if flag.name == name for other in flag.commands]
     if others:
         return (
             f"{key} is a flag of {', '.join(others)}, not of {command}; put it into a "
             f"table, [{others[0]}]"
         )
-    hint = did_you_mean(name, _flag_types(command))
+    hint = did_you_mean(name, [flag.name for flag in flags_of(command)])
     return f"{key} is no flag of {command}{hint}"
 
 
-def _read_value(name: str, value: Any, expected: type) -> Any:
-    """Return `value` as the command line would give it, or None if it cannot be."""
-    if expected is str and name in BOOLS and isinstance(value, bool):
-        return str(value)
-    if expected is str and name in LISTS and isinstance(value, list):
+def _as_text(value: Any, expected: type) -> str | None:
+    """Return a value as the command line would give it, or None if it cannot be."""
+    if expected is list and isinstance(value, list):
         is_text = all(isinstance(word, str) for word in value)
         return ",".join(value) if is_text and value else None
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if expected in (bool, list) and isinstance(value, str):
+        return value
     # bool is an int to Python, but not to the flags
-    return value if type(value) is expected else None
-
-
-def _expected(name: str, expected: type) -> str:
-    if name in BOOLS:
-        return "true or false"
-    if name in LISTS:
-        return 'a list of texts, ["a", "b"]'
-    return _WORDS[expected]
+    is_expected = type(value) is expected or (expected is float and type(value) is int)
+    return str(value) if is_expected else None

@@ -1,95 +1,49 @@
 """The flags of a run as one checked, comparable object."""
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal, Self
 
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import as_flag
+from dalmax_sk.cli.flags.table import FLAGS, Flag, as_flag, flags_of
 
-__all__ = [
-    "DIGITS",
-    "DIGITS_MODEL",
-    "CompareSettings",
-    "LoopSettings",
-    "ModelSettings",
-    "Settings",
-]
-
-# Other defaults for the embedded digits, so that a run without any data at hand takes
-# well under a minute and has a curve to show: 30 labels, then 9 times 20.
-DIGITS_MODEL: dict[str, Any] = {"image_size": 8, "epochs": 40, "train_batch_size": 32}
-DIGITS: dict[str, Any] = {
-    "query_size": 20,
-    "iterations": 9,
-    "n_initial": 30,
-    **DIGITS_MODEL,
-}
+__all__ = ["CompareSettings", "Settings", "digits_defaults"]
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """The images, the net and its training: what every command that trains asks for.
+def digits_defaults(command: str) -> dict[str, Any]:
+    """Return the defaults of a command that are others for the embedded digits."""
+    flags = flags_of(command)
+    return {flag.name: flag.digits for flag in flags if flag.digits is not None}
 
-    Attributes
+
+class Settings(SimpleNamespace):
+    """The settings of ``train-al``; all of them are kept in ``run.json``.
+
+    Each setting of the table of flags is an attribute.
+
+    Parameters
     ----------
-    dir_train, dir_test : str or None
-        Absolute folders of class folders; None for the embedded digits.
-    dir_results : str
-        Absolute folder below which the results lie.
-    architecture : str
-        Name of the net.
-    weights : str or None
-        Weights to start from.
-    freeze : str or None
-        Layers that keep the weights they start from; None trains all.
-    image_size : int
-        Side to which every image is resized, in pixels.
-    epochs : int
-        Epochs of one training.
-    train_batch_size : int
-        Images in a step of training.
-    lr : float
-        Learning rate.
-    lr_schedule : str
-        Course of the learning rate: ``"constant"``, ``"cosine"`` or ``"one_cycle"``.
-    optimizer : str
-        ``"adam"``, ``"adamw"`` or ``"sgd"``.
-    augment : bool
-        Random flips and crops in training.
-    amp : bool
-        Train and predict in mixed precision.
-    compile : bool
-        Compile the net.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …
-    mult_gpu : bool
-        Train on all GPUs.
-    on_bad_image : str
-        ``"error"`` or ``"skip"``.
+    **values : object
+        Settings; those left out have the defaults of the table.
     """
 
-    dir_train: str | None = None
-    dir_test: str | None = None
-    dir_results: str = "results"
-    architecture: str = "small_cnn"
-    weights: str | None = None
-    freeze: str | None = None
-    image_size: int = 32
-    epochs: int = 20
-    train_batch_size: int = 64
-    lr: float = 1e-3
-    lr_schedule: str = "cosine"
-    optimizer: str = "adam"
-    augment: bool = False
-    amp: bool = False
-    compile: bool = False
-    device: str = "auto"
-    mult_gpu: bool = False
-    on_bad_image: str = "error"
+    command: ClassVar[str] = "train-al"
+
+    def __init__(self, **values: Any) -> None:
+        flags = self.flags()
+        unknown = sorted(values.keys() - flags.keys())
+        if unknown:
+            raise TypeError(f"{self.command} has no settings {unknown}")
+        defaults = {name: flag.default for name, flag in flags.items()}
+        super().__init__(**(defaults | values))
+
+    @classmethod
+    def flags(cls) -> dict[str, Flag]:
+        """Return the flags that are settings, in the order of ``run.json``."""
+        found = [flag for flag in FLAGS if cls.command in flag.commands]
+        return {flag.name: flag for flag in found if flag.is_setting}
 
     @property
     def uses_digits(self) -> bool:
@@ -97,46 +51,27 @@ class ModelSettings:
         return self.dir_train is None
 
     def to_config(self) -> dict[str, Any]:
-        """Return the settings as a dict, in the order of the fields."""
-        return dataclasses.asdict(self)
+        """Return the settings as a dict, in the order of the table."""
+        return dict(vars(self))
 
+    def parameters(self, estimator: Literal["net", "learner"]) -> dict[str, Any]:
+        """Return the parameters that the settings set.
 
-@dataclass(frozen=True)
-class LoopSettings(ModelSettings):
-    """The rounds of active learning, beside the model.
+        Parameters
+        ----------
+        estimator : {"net", "learner"}
+            Of ``CNNClassifier``, or of ``ActiveLearningClassifier``.
 
-    Attributes
-    ----------
-    query_size : int
-        Images to ask labels for in a round.
-    iterations : int
-        Rounds of querying.
-    n_initial : int or None
-        Images labelled at the start; None leaves it to `test_size`.
-    test_size : float or None
-        Share of the training images that starts unlabelled, in (0, 1).
-    initial_strategy : str
-        ``"random"`` or ``"balanced"``.
-    refit : str
-        ``"scratch"`` or ``"continue"``.
-    shrink_perturb : list of float or None
-        Shrink and noise of ``refit="continue"``; None goes on from the weights as they
-        are.
-    max_memory : int or None
-        Bytes for the arrays of a query; None leaves it to the learner.
-    """
-
-    query_size: int = 10
-    iterations: int = 5
-    n_initial: int | None = None
-    test_size: float | None = None
-    initial_strategy: str = "random"
-    refit: str = "scratch"
-    shrink_perturb: list[float] | None = None
-    max_memory: int | None = None
-
-    # settings that may differ from those of the run that is gone on with
-    _changeable: ClassVar[tuple[str, ...]] = ("dir_results",)
+        Returns
+        -------
+        dict
+        """
+        found = {}
+        for name, flag in self.flags().items():
+            parameter, value = getattr(flag, estimator), getattr(self, name)
+            if parameter and value is not None:
+                found[parameter] = tuple(value) if isinstance(value, list) else value
+        return found
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any]) -> Self:
@@ -146,15 +81,15 @@ class LoopSettings(ModelSettings):
         ----------
         given : dict
             The flags that were given, as
-            :func:`~dalmax_sk.cli.flags.checks.check_flags` returns them.
+            :func:`~dalmax_sk.cli.flags.command_line.read_flags` returns them.
 
         Returns
         -------
-        LoopSettings
+        Settings
         """
         defaults: dict[str, Any] = {"dir_results": os.path.abspath("results")}
         if "dir_train" not in given:
-            defaults |= DIGITS
+            defaults |= digits_defaults(cls.command)
         if "test_size" in given:
             defaults.pop("n_initial", None)
         values = defaults | dict(given)
@@ -175,7 +110,7 @@ class LoopSettings(ModelSettings):
 
         Returns
         -------
-        LoopSettings
+        Settings
 
         Raises
         ------
@@ -190,8 +125,7 @@ class LoopSettings(ModelSettings):
                 + ". Leave these flags out to go on, or start anew with --overwrite or "
                 "another --dir-results."
             )
-        changed = {name: given[name] for name in cls._changeable if name in given}
-        return cls(**{**config, **changed})
+        return cls(**{**config, **given})
 
     @classmethod
     def differing(
@@ -216,17 +150,17 @@ class LoopSettings(ModelSettings):
         UsageError
             If the run was written by a version that has other settings.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if set(config) != known:
+        flags = cls.flags()
+        if config.keys() != flags.keys():
             raise UsageError(
                 "The run was written by another version of dalmax_sk: the settings "
-                f"{sorted(set(config) ^ known)} are not in both. Resume with that "
-                "version, or start anew with --overwrite."
+                f"{sorted(config.keys() ^ flags.keys())} are not in both. Resume with "
+                "that version, or start anew with --overwrite."
             )
         return [
             f"{as_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
             for name, value in given.items()
-            if name not in cls._changeable and config[name] != value
+            if not flags[name].may_change and config[name] != value
         ]
 
     def describe_short_pool(self, n_pool: int) -> str | None:
@@ -277,55 +211,10 @@ class LoopSettings(ModelSettings):
         return n_initial
 
 
-@dataclass(frozen=True)
-class Settings(LoopSettings):
-    """What decides the course of ``train-al``; all of it is kept in ``run.json``.
+class CompareSettings(Settings):
+    """The settings of ``compare``; more strategies and seeds can be added later."""
 
-    Attributes
-    ----------
-    type : str
-        The strategy's name.
-    seed : int
-        Seed of everything random.
-    """
-
-    type: str = "uncertainty_sampling"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class CompareSettings(LoopSettings):
-    """What decides the course of ``compare``; all of it is kept in ``run.json``.
-
-    Attributes
-    ----------
-    types : list of str
-        Names of the strategies.
-    seeds : int
-        Repetitions of each, with seeds 0, 1 …
-    baseline : str
-        The strategy to compare with.
-    target : float or None
-        Accuracy, as a fraction, that labels are counted to; None: the baseline's last.
-    n_jobs : int
-        Runs at a time.
-    """
-
-    types: list[str] = dataclasses.field(default_factory=list)
-    seeds: int = 5
-    baseline: str = "random_sampling"
-    target: float | None = None
-    n_jobs: int = 1
-
-    # More strategies and seeds can be added to an experiment.
-    _changeable: ClassVar[tuple[str, ...]] = (
-        "dir_results",
-        "types",
-        "seeds",
-        "baseline",
-        "target",
-        "n_jobs",
-    )
+    command = "compare"
 
 
 def _shown(value: Any) -> str:

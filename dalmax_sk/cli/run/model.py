@@ -3,14 +3,13 @@
 import importlib.util
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from dalmax_sk._base.devices import resolve_device
 from dalmax_sk._base.processes import ProcessGroup, is_launched, join_process_group
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.settings import ModelSettings
+from dalmax_sk.cli.flags.settings import Settings
 from dalmax_sk.cli.launch import count_gpus, run_processes
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.nets import build_net
@@ -18,59 +17,32 @@ from dalmax_sk.nets import build_net
 __all__ = ["check_model", "find_process_group", "make_classifier"]
 
 
-def make_classifier(
-    settings: ModelSettings,
-    class_names: Sequence[str],
-    *,
-    random_state: int | None = None,
-) -> CNNClassifier:
+def make_classifier(settings: Settings, class_names: Sequence[str]) -> CNNClassifier:
     """Return the classifier, not yet fitted.
 
     Parameters
     ----------
-    settings : ModelSettings
+    settings : Settings
         The net and its training.
     class_names : sequence of str
         All classes; one that no image is drawn of keeps its output.
-    random_state : int, default=None
-        Seed; None leaves it to the active learner.
 
     Returns
     -------
     CNNClassifier
     """
-    return CNNClassifier(
-        architecture=settings.architecture,
-        weights=settings.weights,
-        freeze=settings.freeze,
-        image_size=settings.image_size,
-        classes=list(class_names),
-        max_epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.train_batch_size,
-        lr_schedule=settings.lr_schedule,
-        optimizer=settings.optimizer,
-        augment=settings.augment,
-        amp=settings.amp,
-        compile=settings.compile,
-        **_of_rounds(settings),
-        device="multi" if settings.mult_gpu else settings.device,
-        random_state=random_state,
-    )
+    parameters = settings.parameters("net")
+    if settings.mult_gpu:
+        parameters["device"] = "multi"
+    return CNNClassifier(classes=list(class_names), **parameters)
 
 
-def _of_rounds(settings: ModelSettings) -> dict[str, Any]:
-    """Return the parameters of the net that only commands with rounds have."""
-    pair = getattr(settings, "shrink_perturb", None)
-    return {} if pair is None else {"shrink_perturb": tuple(pair)}
-
-
-def check_model(settings: ModelSettings, n_classes: int) -> None:
+def check_model(settings: Settings, n_classes: int) -> None:
     """Build the net once and look for the device, before anything long or lasting.
 
     Parameters
     ----------
-    settings : ModelSettings
+    settings : Settings
         The net and its training.
     n_classes : int
         Number of classes.
@@ -93,7 +65,7 @@ def check_model(settings: ModelSettings, n_classes: int) -> None:
         )
 
 
-def find_process_group(settings: ModelSettings, *, after_death: str) -> ProcessGroup:
+def find_process_group(settings: Settings, *, after_death: str) -> ProcessGroup:
     """Return the processes that do the command's work: one, or one for each GPU.
 
     With ``--mult-gpu True`` in a plain shell, the command is run again in a process for
@@ -101,7 +73,7 @@ def find_process_group(settings: ModelSettings, *, after_death: str) -> ProcessG
 
     Parameters
     ----------
-    settings : ModelSettings
+    settings : Settings
         Says whether all GPUs are wanted.
     after_death : str
         What to tell the user if the first of the processes is killed.

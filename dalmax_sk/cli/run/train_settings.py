@@ -1,6 +1,5 @@
 """The flags of ``dalmax train`` as one checked object, filled up from a run."""
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.flags.checks import check_flags
-from dalmax_sk.cli.flags.settings import DIGITS_MODEL, ModelSettings
+from dalmax_sk.cli.flags.command_line import check_folders
+from dalmax_sk.cli.flags.settings import Settings, digits_defaults
 from dalmax_sk.cli.run.records import AL_KIND, find_al_run
 
-__all__ = ["Run", "TrainSettings", "check_train_flags"]
-
-_TYPES = ("random", "train")
-
-# The machine may be another one than that of the run: where to compute is not taken.
-_FROM_RUN = (
-    "architecture",
-    "weights",
-    "freeze",
-    "image_size",
-    "epochs",
-    "train_batch_size",
-    "lr",
-    "lr_schedule",
-    "optimizer",
-    "augment",
-    "amp",
-    "on_bad_image",
-    "seed",
-)
+__all__ = ["Run", "TrainSettings"]
 
 
 @dataclass(frozen=True)
@@ -74,35 +54,20 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What another training takes over: net, training, seed and folders."""
         config, data = self.record["config"], self.record["data"]
-        taken = {name: config[name] for name in _FROM_RUN if name in config}
+        flags = TrainSettings.flags().items()
+        names = {name for name, flag in flags if flag.from_run}
+        taken = {name: value for name, value in config.items() if name in names}
         folders = {f"dir_{part}": data[part]["directory"] for part in ("train", "test")}
         return taken | folders
 
 
-@dataclass(frozen=True)
-class TrainSettings(ModelSettings):
-    """What decides one training; all of it is kept in ``run.json``.
+class TrainSettings(Settings):
+    """The settings of ``train``; what is not given is taken from a run."""
 
-    Attributes
-    ----------
-    type : str
-        ``"train"``: all images of the folder, or all that a run has labels of;
-        ``"random"``: as many as `n_labels`, drawn at random.
-    n_labels : int or None
-        Images to draw, with ``type="random"``.
-    like : str or None
-        Absolute folder of the run that settings were taken from.
-    seed : int
-        Seed of the draw and of the training.
-    """
-
-    type: str = "train"
-    n_labels: int | None = None
-    like: str | None = None
-    seed: int = 0
+    command = "train"
 
     @classmethod
-    def from_flags(
+    def from_flags_and_runs(
         cls, given: Mapping[str, Any]
     ) -> "tuple[TrainSettings, Run | None, Run | None]":
         """Make the settings; what is not given comes from a run, or is the default.
@@ -110,7 +75,7 @@ class TrainSettings(ModelSettings):
         Parameters
         ----------
         given : dict
-            The flags, as :func:`check_train_flags` returns them.
+            The flags that were given.
 
         Returns
         -------
@@ -136,9 +101,11 @@ class TrainSettings(ModelSettings):
             # its own test folder, not that of the run to be like
             defaults["dir_test"] = selection.settings["dir_test"]
         if selection is None and like is None:
-            check_flags({name: given.get(name) for name in ("dir_train", "dir_test")})
+            problems = check_folders(given)
+            if problems:
+                raise UsageError(f"{'; '.join(problems)}.")
             if "dir_train" not in given:
-                defaults |= DIGITS_MODEL
+                defaults |= digits_defaults(cls.command)
         if values["type"] == "random" and "n_labels" not in given:
             if like is None:
                 raise UsageError(
@@ -146,20 +113,7 @@ class TrainSettings(ModelSettings):
                     "or --like RUN_DIR for as many as a run of train-al has labels of."
                 )
             defaults["n_labels"] = like.n_labels
-        known = {field.name for field in dataclasses.fields(cls)}
-        merged = {k: v for k, v in (defaults | values).items() if k in known}
-        return cls(**merged), selection, like
-
-
-def check_train_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the flags of ``train``, as ``check_flags`` does those of other commands."""
-    # Which folders are needed depends on the run that --like or --dir-train names.
-    given = check_flags(flags, choices={"type": _TYPES}, folders_together=False)
-    if "n_labels" in given and given.get("type") != "random":
-        raise UsageError(
-            "--n-labels goes with --type random; --type train takes all images."
-        )
-    return given
+        return cls(**(defaults | values)), selection, like
 
 
 def _find_selection(values: dict[str, Any]) -> Run | None:
