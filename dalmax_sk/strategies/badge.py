@@ -11,10 +11,11 @@ __all__ = ["BADGE"]
 
 
 class BADGE(QueryStrategy):
-    r"""Batch Active learning by Diverse Gradient Embeddings.
+    r"""Pick a diverse batch of candidates with large hypothetical gradients.
 
-    Every candidate stands for the gradient that it would cause in the last layer if its
-    most probable class were its label [1]_. With probabilities p, that class ŷ and the
+    Batch Active learning by Diverse Gradient Embeddings: every candidate stands for the
+    gradient that it would cause in the last layer if its most probable class were its
+    label [1]_. With probabilities p, that class ŷ and the
     embedding h it is the outer product
 
     .. math:: g = (p - e_{\hat y}) \otimes h,
@@ -77,6 +78,11 @@ class BADGE(QueryStrategy):
     True
     """
 
+    names = {"badge": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(n·b·(d + C))"
+
     _parameter_constraints = {
         "first": [StrOptions({"uniform", "largest"})],
         "bias": ["boolean"],
@@ -85,8 +91,6 @@ class BADGE(QueryStrategy):
     def __init__(self, first="uniform", bias=False):
         self.first = first
         self.bias = bias
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         proba, embeddings = pool.proba, pool.embeddings

@@ -79,6 +79,11 @@ class BAIT(QueryStrategy):
     array([1, 3])
     """
 
+    names = {"bait": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(n·(C·d)² + (C·d)³ + b·n·d·C²)"
+
     _parameter_constraints = {
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "oversampling": [Interval(Real, 1, None, closed="left")],
@@ -100,8 +105,6 @@ class BAIT(QueryStrategy):
         self.approximation = approximation
         self.n_components = n_components
         self.max_candidates = max_candidates
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -14,7 +14,7 @@ __all__ = ["ClusterMargin"]
 
 
 class ClusterMargin(QueryStrategy):
-    r"""Low margins, spread over the clusters of a hierarchical clustering.
+    r"""Pick candidates of low margin, spread over the clusters of the pool.
 
     The candidates with the smallest margins between their two most probable classes are
     put into clusters of average linkage, and the batch is drawn from these clusters in
@@ -81,6 +81,11 @@ class ClusterMargin(QueryStrategy):
     (3, True)
     """
 
+    names = {"cluster_margin": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(N²·d) for N = 10·b"
+
     _parameter_constraints = {
         "margin_factor": [Interval(Real, 1, None, closed="left")],
         "mean_cluster_size": [Interval(Real, 1, None, closed="left")],
@@ -102,8 +107,6 @@ class ClusterMargin(QueryStrategy):
         self.threshold = threshold
         self.metric = metric
         self.scope = scope
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

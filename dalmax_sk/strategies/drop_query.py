@@ -75,6 +75,11 @@ class DropQuery(QueryStrategy):
     [2, 3]
     """
 
+    names = {"drop_query": {}}
+    category = "both"
+    requires = ("embeddings", "decision")
+    cost = "O(K·n·d·C), then k-means"
+
     _parameter_constraints = {
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="neither")],
@@ -83,8 +88,6 @@ class DropQuery(QueryStrategy):
     def __init__(self, n_samples=3, dropout=0.75):
         self.n_samples = n_samples
         self.dropout = dropout
-
-    requires = ("embeddings", "decision")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -8,8 +8,8 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.pipelines import last_step
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import MissingCapabilityError
+from dalmax_sk.strategies._gradient_lengths import ExpectedLengths
 from dalmax_sk.strategies.base import ScoreStrategy
-from dalmax_sk.strategies.gradient_lengths import ExpectedLengths
 
 __all__ = ["ExpectedModelChange", "expected_gradient_length"]
 
@@ -152,6 +152,11 @@ class ExpectedModelChange(ScoreStrategy):
     array([1, 0])
     """
 
+    names = {"expected_model_change": {}}
+    category = "uncertainty"
+    looks_at = "probabilities and embeddings; or all gradients of a net"
+    cost = "O(n·(d + C)); all gradients: C + 1 passes of the net"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "layers": [StrOptions({"last", "all"})],
@@ -173,10 +178,10 @@ class ExpectedModelChange(ScoreStrategy):
             return _network_gradient_lengths(
                 pool.network, len(pool), self.top_classes, pool.max_memory
             )
-        needs = ["proba", "embeddings"]
+        required = ["proba", "embeddings"]
         if pool.estimator is not None:  # of arrays it is taken on trust
-            needs.append("head")
-        pool.prepare(needs, owner=type(self).__name__)
+            required.append("head")
+        pool.prepare(required, owner=type(self).__name__)
         return expected_gradient_length(
             pool.proba,
             pool.embeddings,

@@ -11,8 +11,9 @@ from dalmax_sk._base.sklearn_compat import Interval, RealNotInt, StrOptions
 from dalmax_sk.selection import greedy_apart, kth_neighbor_distances, near_any
 from dalmax_sk.strategies._parts import get_states, set_states
 from dalmax_sk.strategies.base import QueryStrategy
+from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
-__all__ = ["Filtered", "balanced_quotas"]
+__all__ = ["Filtered"]
 
 logger = logging.getLogger("dalmax_sk")
 
@@ -56,7 +57,7 @@ def balanced_quotas(n_labeled, n_available, n, order):
 
 
 class Filtered(QueryStrategy):
-    """Put guards around a strategy: what it must not pick, it is not shown.
+    """Keep a strategy from picking copies, outliers and classes that have enough.
 
     Each guard is off until its parameter is given. They act in this order: the
     subsample is drawn first, then outliers and near-duplicates of labelled samples are
@@ -135,6 +136,11 @@ class Filtered(QueryStrategy):
     (array([0, 2]), 1)
     """
 
+    names = {"filtered": {"near_duplicates": 0.001}}
+    category = "combined"
+    looks_at = "what its strategy looks at, and embeddings or probabilities"
+    cost = "O(n·(m + b)·d), and that of its strategy"
+
     _parameter_constraints = {
         "strategy": [QueryStrategy, None],
         "near_duplicates": [Interval(Real, 0, None, closed="left"), None],
@@ -194,33 +200,25 @@ class Filtered(QueryStrategy):
         """
         set_states("Filtered", {"strategy": self.strategy}, state)
 
-    def _get_strategy(self):
-        if self.strategy is not None:
-            return self.strategy
-        # looked up late: the parts import this package while it is being made
-        from dalmax_sk.strategies import UncertaintySampling
-
-        return UncertaintySampling()
-
-    def _guard_needs(self):
-        """Return what the guards themselves look at."""
-        needs = set()
+    def _guards_require(self):
+        """Return the quantities of the pool that the guards themselves read."""
+        required = set()
         if self.near_duplicates is not None:
-            needs |= {"embeddings", "labeled_embeddings"}
+            required |= {"embeddings", "labeled_embeddings"}
         if self.out_of_distribution is not None:
-            needs.add("embeddings")
+            required.add("embeddings")
             if self.reference == "labeled":
-                needs.add("labeled_embeddings")
-        return needs | {"proba"} if self.class_balance else needs
+                required.add("labeled_embeddings")
+        return required | {"proba"} if self.class_balance else required
 
     def _query(self, pool, n):
         # a stream of its own: the strategy draws from the pool's
         rng = np.random.RandomState(pool.random_state.randint(2**31 - 1))
         kept = self._draw_subsample(len(pool), n, rng)
         view = pool if len(kept) == len(pool) else pool.subset(kept)
-        part = self._get_strategy()
+        part = UncertaintySampling() if self.strategy is None else self.strategy
         view.prepare(
-            self._guard_needs() | set(part.requires),
+            self._guards_require() | set(part.requires),
             owner=f"Filtered {type(part).__name__}",
         )
         batch = _Batch(self, view, part, n, rng)

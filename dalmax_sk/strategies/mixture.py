@@ -4,8 +4,10 @@ import numpy as np
 
 from dalmax_sk.strategies._parts import get_states, set_states
 from dalmax_sk.strategies.base import QueryStrategy
+from dalmax_sk.strategies.typi_clust import TypiClust
+from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
-__all__ = ["Mixture", "split_batch"]
+__all__ = ["Mixture"]
 
 
 def split_batch(n, weights):
@@ -95,6 +97,11 @@ class Mixture(QueryStrategy):
     'entropy'
     """
 
+    names = {"mixture": {}}
+    category = "combined"
+    looks_at = "what its strategies look at"
+    cost = "the sum of its strategies"
+
     _parameter_constraints = {
         "strategies": [list, None],
         "weights": ["array-like", None],
@@ -174,9 +181,6 @@ class Mixture(QueryStrategy):
     def _get_strategies(self):
         """Return (name, strategy) pairs, checked."""
         if self.strategies is None:
-            # looked up late: the parts import this package while it is being made
-            from dalmax_sk.strategies import TypiClust, UncertaintySampling
-
             return _named([UncertaintySampling(), TypiClust()])
         parts = _named(self.strategies)
         names = [name for name, _ in parts]
@@ -220,9 +224,9 @@ class Mixture(QueryStrategy):
             if size
         ]
         # one pass of the estimator for all of them, before the pool is cut
-        needs = {need for _, part, _ in asked for need in part.requires}
+        required = {name for _, part, _ in asked for name in part.requires}
         names = " + ".join(type(part).__name__ for _, part, _ in asked)
-        pool.prepare(needs, owner=f"Mixture of {names}")
+        pool.prepare(required, owner=f"Mixture of {names}")
 
         left = np.arange(len(pool))  # positions in the pool that nobody has picked
         rest, info, picks, places = pool, {}, [], []

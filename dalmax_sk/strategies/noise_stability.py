@@ -91,6 +91,11 @@ class NoiseStability(QueryStrategy):
     array([1])
     """
 
+    names = {"noise_stability": {}}
+    category = "uncertainty"
+    looks_at = "a net, or a linear head"
+    cost = "K + 1 passes of the net; the head alone O(K·n·C·d)"
+
     _parameter_constraints = {
         "magnitude": [Interval(Real, 0, None, closed="neither")],
         "n_samplings": [Interval(Integral, 1, None, closed="left")],

@@ -5,6 +5,8 @@ from numbers import Real
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.strategies._parts import get_states, set_states
 from dalmax_sk.strategies.base import QueryStrategy
+from dalmax_sk.strategies.typi_clust import TypiClust
+from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
 __all__ = ["Switch"]
 
@@ -72,6 +74,12 @@ class Switch(QueryStrategy):
     (array([2]), 'CoreSet')
     """
 
+    # "auto": typical ones up to five labels a class; docs/results.md has the evidence
+    names = {"switch": {}, "tcm": {}, "auto": {"at": 5}}
+    category = "combined"
+    looks_at = "what its strategies look at"
+    cost = "that of the strategy in turn"
+
     _parameter_constraints = {
         "first": [QueryStrategy, None],
         "then": [QueryStrategy, None],
@@ -121,9 +129,6 @@ class Switch(QueryStrategy):
         part = self.then if is_over else self.first
         if part is not None:
             return part
-        # looked up late: the parts import this package while it is being made
-        from dalmax_sk.strategies import TypiClust, UncertaintySampling
-
         return UncertaintySampling() if is_over else TypiClust()
 
     def _query(self, pool, n):

@@ -1,5 +1,6 @@
 """The flags of ``dalmax strategies``."""
 
+from dataclasses import asdict
 from json import dumps
 from typing import Annotated, Any
 
@@ -18,17 +19,17 @@ def strategies(
     quiet: f.Quiet = False,
     debug: f.Debug = False,
 ) -> None:
-    """List the query strategies: what they need and cost."""
+    """List the query strategies: what they look at and cost."""
     execute("strategies", locals(), _work, check=dict, after_interrupt=lambda given: "")
 
 
 def _work(given: dict[str, Any], *, screen: Console) -> None:
-    from dalmax_sk.cli.strategy_table import SYMBOLS, list_strategies
+    from dalmax_sk.strategies.registry import SYMBOLS, list_strategies
 
     entries = list_strategies()
     if given["json"]:
-        table = [entry.to_dict() for entry in entries]
+        table = [asdict(entry) for entry in entries]
         typer.echo(dumps(table, indent=2, ensure_ascii=False))
     else:
-        # the table is all there is to it, so --quiet does not take it away
+        # the table is the whole output, so --quiet does not suppress it
         Console(quiet=False).show_strategies(entries, SYMBOLS)
