@@ -108,7 +108,7 @@ def write_adversarial_images(
 
 
 def _pairs(samples: "Tensor", adversarial: "Tensor") -> tuple[np.ndarray, "Tensor"]:
-    """Return pixels (b, H, 2 W[, 3]), and the perturbed samples as a reader gets them."""
+    """Return pixels (b, H, 2 W[, 3]), and the perturbed samples as they are saved."""
     if samples.is_floating_point():
         low = samples.minimum(adversarial).amin(dim=(1, 2, 3), keepdim=True)
         high = samples.maximum(adversarial).amax(dim=(1, 2, 3), keepdim=True)
