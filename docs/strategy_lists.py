@@ -87,12 +87,10 @@ def stub() -> str:
 
 def with_list(text: str, block: str) -> str:
     """Return the text of a page with the block between its two marks written anew."""
-    place = re.compile(
-        r"(^.*strategies: begin.*\n).*?(^.*strategies: end)", re.M | re.S
-    )
+    place = re.compile(r"(strategies: begin[^\n]*\n).*?(\n[^\n]*strategies: end)", re.S)
     if len(place.findall(text)) != 1:
         raise ValueError("The page must hold 'strategies: begin' ... 'end' once.")
-    return place.sub(lambda found: f"{found[1]}\n{block.strip()}\n\n{found[2]}", text)
+    return place.sub(lambda found: f"{found[1]}\n{block.strip()}\n{found[2]}", text)
 
 
 def lists() -> dict[str, str]:
