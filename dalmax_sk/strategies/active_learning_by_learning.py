@@ -134,7 +134,7 @@ class ActiveLearningByLearning(QueryStrategy):
         return copy.deepcopy(getattr(self, "_state", {}))
 
     def set_state(self, state):
-        """Go on from what :meth:`get_state` returned.
+        """Restore what :meth:`get_state` returned.
 
         Parameters
         ----------

@@ -50,7 +50,7 @@ class AdversarialSampling(ScoreStrategy):
         DeepFool looks at the boundaries to the predicted and the next likeliest, so
         many classes together.
     n_candidates : int, default=None
-        Attack only so many candidates, those whose two largest probabilities lie
+        Attack only this number of candidates, those whose two largest probabilities lie
         closest together; the others follow behind, in this order. None attacks all.
         Without effect for linear classifiers.
     tolerance : float, default=0.01

@@ -46,8 +46,8 @@ class BADGE(QueryStrategy):
     factorise, :math:`\langle g_i, g_j \rangle = \langle a_i, a_j \rangle \langle h_i,
     h_j \rangle` with :math:`a = p - e_{\hat y}`. Draws are made by rejection, which has
     the same distribution as drawing one by one. All of them come from one stream, so a
-    larger batch begins with the picks of a smaller one. Candidates of which the model
-    is fully certain have no gradient and are copies of each other.
+    larger batch begins with the picks of a smaller one. Candidates that the model is
+    fully certain about have no gradient and are copies of each other.
 
     The formula supposes that probabilities are the soft-max of a linear map of the
     embeddings. For other models it is a heuristic: use it with a CNN or a linear

@@ -125,7 +125,7 @@ class QueryStrategy(BaseEstimator):
         return {}
 
     def set_state(self, state):
-        """Go on from what :meth:`get_state` returned.
+        """Restore what :meth:`get_state` returned.
 
         Parameters
         ----------

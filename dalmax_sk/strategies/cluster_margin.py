@@ -28,8 +28,8 @@ class ClusterMargin(QueryStrategy):
         How many candidates of small margin there are for each pick, at least 1:
         :math:`k_m` of the paper is this number times the size of the batch.
     mean_cluster_size : float, default=10.0
-        Clustering stops at so many points a cluster on average, at least 1. Unused with
-        `threshold`.
+        Clustering stops at this number of points per cluster on average, at least 1.
+        Unused with `threshold`.
     threshold : float or None, default=None
         Average distance up to which clusters are merged, the :math:`\varepsilon` of the
         paper, at least 0. None stops by `mean_cluster_size`.
@@ -38,7 +38,7 @@ class ClusterMargin(QueryStrategy):
         Euclidean distance.
     scope : {"candidates", "pool"}, default="candidates"
         What is clustered: the candidates of small margin alone, or the whole pool as in
-        the paper, of which then these candidates are kept.
+        the paper; these candidates are then kept.
 
     See Also
     --------

@@ -19,7 +19,7 @@ class DropQuery(QueryStrategy):
     r"""Pick diverse candidates whose prediction changes under dropout of features [1]_.
 
     The linear layer at the end of the model predicts each candidate from its embedding,
-    and `n_samples` times again from copies of which a share of the features is dropped.
+    and `n_samples` times again from copies with a share of the features dropped.
     Candidates for which more than half of the predictions differ from the first are
     clustered by k-means, one cluster a pick, and the one nearest each centre is picked.
 

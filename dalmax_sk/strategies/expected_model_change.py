@@ -34,7 +34,7 @@ def expected_gradient_length(
     bias : bool, default=True
         Whether the layer has a bias; without one the root is that of ``|h|²``.
     top_classes : int or None, default=None
-        Sum over so many of the most probable classes only; None means all.
+        Sum over this number of the most probable classes; None means all.
     max_memory : int, default=256 MiB
         Bytes for temporary blocks.
 
@@ -98,7 +98,7 @@ class ExpectedModelChange(ScoreStrategy):
         - ``"all"``: all weights of the net that are trained, by one backward pass for
           each candidate and class. The same as ``"last"`` for a linear model.
     top_classes : int or None, default=None
-        Average over so many of the most probable classes only. With many classes this
+        Average over this number of the most probable classes. With many classes this
         is what makes ``"all"`` affordable. None means all classes.
     batch : {"top", "power", "softmax", "softrank"}, default="top"
         How scores become a batch: the largest ones (ties at random from the seed), or

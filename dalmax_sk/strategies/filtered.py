@@ -9,7 +9,7 @@ import numpy as np
 
 from dalmax_sk._base.sklearn_compat import Interval, RealNotInt, StrOptions
 from dalmax_sk.selection import greedy_apart, kth_neighbor_distances, near_any
-from dalmax_sk.strategies._parts import get_states, set_states
+from dalmax_sk.strategies._composite import CompositeStrategy
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
@@ -56,7 +56,7 @@ def balanced_quotas(n_labeled, n_available, n, order):
     return quotas
 
 
-class Filtered(QueryStrategy):
+class Filtered(CompositeStrategy):
     """Keep a strategy from picking copies, outliers and classes that have enough.
 
     Each guard is off until its parameter is given. They act in this order: the
@@ -92,9 +92,9 @@ class Filtered(QueryStrategy):
         Distance of embeddings, see :func:`~dalmax_sk.selection.near_any`. Cosine, 1 -
         cos(u, v) from 0 to 2, has the same scale for every net.
     subsample : int, float or None, default=None
-        Show the strategy only so many candidates, or that fraction of them (rounded
-        up), drawn uniformly anew at every query; never fewer than the picks wanted. It
-        bounds the cost of all that follows, the model's pass included.
+        Show the strategy only this number of candidates, or this fraction of them
+        (rounded up), drawn uniformly anew at every query; never fewer than the picks
+        wanted. It bounds the cost of all that follows, the model's pass included.
     shortage : {"relax", "raise"}, default="relax"
         What to do when the guards allow fewer candidates than are wanted: ``"relax"``
         lifts them for the missing picks, one after another: first the class balance,
@@ -111,7 +111,7 @@ class Filtered(QueryStrategy):
     a pool full of copies takes few queries. It does not know what was picked in this
     batch, only that picks, their near-duplicates and full classes are gone.
 
-    The query leaves in ``pool.info``, beside what the strategy leaves:
+    The query leaves in ``pool.info``, with the notes of the strategy:
     ``n_out_of_distribution`` and ``n_near_duplicates`` (candidates dropped; the latter
     of labels or picks), ``n_queries`` (of the strategy) and ``n_relaxed`` (picks that
     break a guard), as far as they apply.
@@ -137,7 +137,6 @@ class Filtered(QueryStrategy):
     """
 
     names = {"filtered": {"near_duplicates": 0.001}}
-    category = "combined"
     looks_at = "what its strategy looks at, and embeddings or probabilities"
     cost = "O(n·(m + b)·d), and that of its strategy"
 
@@ -180,25 +179,8 @@ class Filtered(QueryStrategy):
         self.subsample = subsample
         self.shortage = shortage
 
-    def get_state(self):
-        """Return the state of the strategy.
-
-        Returns
-        -------
-        dict
-            Empty if it has learned nothing.
-        """
-        return get_states({"strategy": self.strategy})
-
-    def set_state(self, state):
-        """Hand the state on to the strategy.
-
-        Parameters
-        ----------
-        state : dict
-            As :meth:`get_state` returned it.
-        """
-        set_states("Filtered", {"strategy": self.strategy}, state)
+    def _get_parts(self):
+        return {} if self.strategy is None else {"strategy": self.strategy}
 
     def _guards_require(self):
         """Return the quantities of the pool that the guards themselves read."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dalmax_sk.strategies._parts import get_states, set_states
+from dalmax_sk.strategies._composite import CompositeStrategy
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.typi_clust import TypiClust
 from dalmax_sk.strategies.uncertainty import UncertaintySampling
@@ -40,12 +40,12 @@ def split_batch(n, weights):
     return parts
 
 
-class Mixture(QueryStrategy):
+class Mixture(CompositeStrategy):
     """Let several strategies pick a fixed share of each batch.
 
     The strategies pick in turn, and each sees the pool without what those before it
     picked. A share of random picks keeps a run from going blind in one direction; a
-    share of a covering strategy beside an uncertain one is the simplest cure for
+    share of a covering strategy next to an uncertain one is the simplest cure for
     batches full of near-copies.
 
     Parameters
@@ -98,7 +98,6 @@ class Mixture(QueryStrategy):
     """
 
     names = {"mixture": {}}
-    category = "combined"
     looks_at = "what its strategies look at"
     cost = "the sum of its strategies"
 
@@ -158,25 +157,8 @@ class Mixture(QueryStrategy):
         super().set_params(**params)
         return self
 
-    def get_state(self):
-        """Return the states of all strategies.
-
-        Returns
-        -------
-        dict
-            Empty if none has learned anything.
-        """
-        return get_states(dict(_named(self.strategies or [])))
-
-    def set_state(self, state):
-        """Hand the states on to all strategies.
-
-        Parameters
-        ----------
-        state : dict
-            As :meth:`get_state` returned it.
-        """
-        set_states("Mixture", dict(_named(self.strategies or [])), state)
+    def _get_parts(self):
+        return dict(_named(self.strategies or []))
 
     def _get_strategies(self):
         """Return (name, strategy) pairs, checked."""
