@@ -8,7 +8,7 @@ __all__ = ["CoreSet"]
 
 
 class CoreSet(QueryStrategy):
-    """Greedy k-center on embeddings, with the labelled samples as first centres.
+    """Pick the candidate farthest from all labelled and picked samples, one by one.
 
     Each pick is the candidate farthest (Euclidean) from everything labelled or picked
     so far [1]_. The greedy choice covers the pool with at most twice the smallest
@@ -51,7 +51,10 @@ class CoreSet(QueryStrategy):
     1.0
     """
 
+    names = {"core_set_selection": {}, "core_set": {}}
+    category = "diversity"
     requires = ("embeddings", "labeled_embeddings")
+    cost = "O(n·(m + b)·d)"
 
     def _query(self, pool, n):
         centers = pool.labeled_embeddings if len(pool.labeled_embeddings) else None

@@ -118,10 +118,10 @@ class TracingPool(Pool):
         self.used = set()
         super()._finish(*args)
 
-    def prepare(self, needs, owner="This strategy"):
-        needs = tuple(needs)
-        super().prepare(needs, owner=owner)
-        self._note(*needs)
+    def prepare(self, requires, owner="This strategy"):
+        requires = tuple(requires)
+        super().prepare(requires, owner=owner)
+        self._note(*requires)
 
     def posterior_proba(self, *args, **kwargs):
         found = super().posterior_proba(*args, **kwargs)
