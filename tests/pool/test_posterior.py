@@ -465,7 +465,7 @@ def test_members_of_a_forest_are_samples():
     forest = RandomForestClassifier(7, random_state=0)
     pool = iris_pool(make_pipeline(StandardScaler(), forest))
     samples = pool.posterior_proba("auto", 3)
-    X = pool.estimator[:-1].transform(pool.candidates())
+    X = pool.estimator[:-1].transform(load_iris(return_X_y=True)[0][pool.indices])
     expected = [tree.predict_proba(X) for tree in forest.estimators_]
     assert_allclose(samples, expected)
     assert_array_equal(pool.posterior_proba("ensemble", 3), samples)
