@@ -145,7 +145,7 @@ class ProcessGroup:
             dist.all_gather_object(found, value)
         return found
 
-    def wait(self):
+    def barrier(self):
         """Go on when all processes are here."""
         self.gather(None)
 

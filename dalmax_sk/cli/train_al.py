@@ -151,7 +151,7 @@ class _DescribePicks:
     ) -> dict[str, Any]:
         if pool.estimator is None:  # the initial set
             return {}
-        return {"picks": describe_query(pool, positions)}
+        return {"picks": describe_query(pool, positions.tolist())}
 
 
 class _Run:
