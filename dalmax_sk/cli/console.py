@@ -286,7 +286,7 @@ class _Listener:
             self._screen.say_round(info["record"], self._n_rounds)
         if stage == "cell" and total is not None and "records" in info:
             self._screen.say_cell(done, total, info)
-        if self._bars.disable or stage == "picked":  # no step of anything long
+        if self._bars.disable:
             return
         if stage not in self._tasks:
             label = _STAGES.get(stage, stage)

@@ -336,7 +336,7 @@ def _digest(pool, n):
 
 def _places(pool, n_before, rows):
     """Return {row: place among the labelled samples} of those `rows` now labelled."""
-    if pool._X is None:  # no row numbers: labels come in the order of the picks
+    if pool.given:  # arrays have no row numbers: labels come in the order of the picks
         new = rows[: pool.n_labeled - n_before]
     else:
         new = pool.labeled_indices[n_before:].tolist()

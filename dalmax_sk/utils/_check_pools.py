@@ -128,9 +128,10 @@ class TracingPool(Pool):
         self._note("posterior_proba")
         return found
 
-    def candidates(self, *args, **kwargs):
-        found = super().candidates(*args, **kwargs)
-        self._note("rows")
+    def _rows(self, owner, positions=None, *, labeled=False):
+        found = super()._rows(owner, positions, labeled=labeled)
+        if not labeled:
+            self._note("rows")
         return found
 
     def _note(self, *names):
