@@ -10,7 +10,6 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import (
     check_consistent_length,
     check_random_state,
@@ -480,6 +479,8 @@ class ActiveLearningClassifier(
             from dalmax_sk.cnn import CNNClassifier
 
             return CNNClassifier()
+        from sklearn.linear_model import LogisticRegression
+
         return LogisticRegression()
 
     def _get_strategy(self):

@@ -28,7 +28,10 @@ if TYPE_CHECKING:  # the data need torch, and --help does not
     from dalmax_sk.cli.run.data import RunData
     from dalmax_sk.cli.strategy_table import StrategyEntry
 
-__all__ = ["Console"]
+__all__ = ["READING", "Console"]
+
+#: What comes first in a command that trains.
+READING = "reading the images"
 
 _STAGES = {
     "cell": "Runs",
@@ -94,6 +97,11 @@ class Console:
     def fail(self, text: str) -> None:
         """Write an error to stderr."""
         self.err.print(f"[red]Error:[/] [red]{escape(text)}[/]")
+
+    def announce(self, text: str) -> None:
+        """Write to stderr what begins now and takes a while."""
+        if not self.quiet:
+            self.err.print(escape(f"{text} …"))
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:
