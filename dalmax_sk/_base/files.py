@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
-__all__ = ["FileLock", "part_name", "replacing", "write_text"]
+from filelock import FileLock
+
+__all__ = ["file_lock", "part_name", "release_and_remove", "replacing", "write_text"]
 
 
 def part_name(path: str | os.PathLike[str]) -> Path:
@@ -101,8 +102,8 @@ def write_text(path: str | os.PathLike[str], text: str, *, sync: bool = True) ->
     return Path(path)
 
 
-class FileLock:
-    """A lock on a file, held by one process at a time.
+def file_lock(path: str | os.PathLike[str]) -> FileLock:
+    """Return a lock on a file, for one holder at a time and without long waits.
 
     The operating system lets go of it when the process ends, however it ends.
 
@@ -111,79 +112,33 @@ class FileLock:
     path : path-like
         The lock file. It is made if there is none, with its folder; it stays empty.
 
+    Returns
+    -------
+    filelock.FileLock
+        Its ``acquire()`` raises ``filelock.Timeout``, an OSError, if another process,
+        or another lock of this one, holds it.
+
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from dalmax_sk._base.files import FileLock
+    >>> from dalmax_sk._base.files import file_lock
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     lock = FileLock(Path(folder) / "lock")
-    ...     lock.acquire()
-    ...     lock.release()
+    ...     with file_lock(Path(folder) / "lock") as lock:
+    ...         lock.is_locked
+    True
     """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._file: IO[str] | None = None
-
-    def acquire(self) -> None:
-        """Take the lock.
-
-        Raises
-        ------
-        BlockingIOError
-            If another process, or another FileLock of this one, holds it.
-        """
-        while self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = open(self.path, "a")
-            except FileNotFoundError:  # its holder just removed the folder: make it
-                continue
-            try:
-                _lock(file)
-            except BlockingIOError:
-                file.close()
-                raise
-            if self._is_at_path(file):
-                self._file = file
-            else:  # its holder removed it after we had opened it: lock the new one
-                file.close()
-
-    def _is_at_path(self, file: IO[str]) -> bool:
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
-        except FileNotFoundError:
-            return False
-
-    def release(self, *, remove: bool = False) -> None:
-        """Let go of the lock, if it is held.
-
-        Parameters
-        ----------
-        remove : bool, default=False
-            Remove the lock file. (On Windows it stays: open files cannot be removed
-            there.)
-        """
-        if self._file is None:
-            return
-        if remove:
-            with suppress(PermissionError):  # Windows
-                self.path.unlink(missing_ok=True)
-        self._file.close()
-        self._file = None
+    # the wait is for a holder that is just removing its file: the new file is locked
+    return FileLock(path, timeout=0.2, poll_interval=0.02, thread_local=False)
 
 
-def _lock(file: IO[str]) -> None:
-    """Lock `file` or raise BlockingIOError."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
+def release_and_remove(lock: FileLock) -> None:
+    """Let go of a lock, if it is held, and remove its file.
 
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise BlockingIOError(str(error)) from error
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    On Windows the file stays: open files cannot be removed there.
+    """
+    if lock.is_locked:
+        # while it is held: nobody can hold the file by then
+        with suppress(PermissionError):  # Windows
+            os.unlink(lock.lock_file)
+        lock.release()

@@ -1,4 +1,4 @@
-"""What stands at the end of nested pipelines, and what reaches it."""
+"""The last step of nested pipelines, and the X that reaches it."""
 
 from sklearn.pipeline import Pipeline
 

@@ -41,7 +41,7 @@ __all__ = [
 _PATIENCE = datetime.timedelta(minutes=30)
 # How long for an oracle, which may be a person.
 _ORACLE_PATIENCE = datetime.timedelta(days=365)
-# What gloo, NCCL and the store say when the other end is gone.
+# Messages of gloo, NCCL and the store when the other end is gone.
 _LOST = re.compile(
     "connection (was )?(closed|reset|refused)|broken pipe|timed out|timeout|"
     "socket|nccl|remote process|peer|heartbeat",
@@ -68,10 +68,10 @@ class ProcessGroup:
 
     Attributes
     ----------
-    index : int
-        Which of them this one is; number 0 writes files and speaks to the user.
-    count : int
-        How many there are.
+    rank : int
+        Number of this process; process 0 writes files and speaks to the user.
+    world_size : int
+        Number of processes.
 
     Examples
     --------
@@ -81,13 +81,13 @@ class ProcessGroup:
     (True, 'what process 0 says')
     """
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def is_main(self):
         """Whether this is process 0."""
-        return self.index == 0
+        return self.rank == 0
 
     def broadcast(self, value, *, patient=False):
         """Return process 0's value in all of them.
@@ -99,7 +99,7 @@ class ProcessGroup:
         patient : bool, default=False
             Wait as long as it takes, for a person for instance.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return value
         import torch.distributed as dist
 
@@ -118,7 +118,7 @@ class ProcessGroup:
             In the other processes, if the function raised something in process 0,
             where that goes on its way.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return function(*args, **kwargs)
         result = error = None
         if self.is_main:
@@ -135,23 +135,23 @@ class ProcessGroup:
         return result
 
     def gather(self, value):
-        """Return a list of what each process gives, in their order, in all of them."""
-        if self.count == 1:
+        """Return a list of the processes' values, by rank, in all of them."""
+        if self.world_size == 1:
             return [value]
         import torch.distributed as dist
 
-        found = [None] * self.count
+        found = [None] * self.world_size
         with explain_lost_process(self):
             dist.all_gather_object(found, value)
         return found
 
     def barrier(self):
-        """Go on when all processes are here."""
+        """Wait until all processes are here."""
         self.gather(None)
 
     @contextlib.contextmanager
     def sharded_inference(self):
-        """Deal out the passes of nets over data that are made inside the block.
+        """Share among the processes each pass of a net over data inside the block.
 
         All processes have to make the same passes there, in the same order.
         """
@@ -168,18 +168,18 @@ _sharing = _ALONE
 
 
 def process_share():
-    """Return (index, count) of the processes that share the present pass over data.
+    """Return (rank, world_size) of the processes that share the present pass over data.
 
-    (0, 1) outside of :meth:`ProcessGroup.sharded_inference`: whoever calls ``predict``
-    in one process must not wait for the others.
+    (0, 1) outside of :meth:`ProcessGroup.sharded_inference`: a ``predict`` in one
+    process must not wait for the others.
     """
-    return _sharing.index, _sharing.count
+    return _sharing.rank, _sharing.world_size
 
 
 def join_process_group():
-    """Return the processes that a launcher started together with this one.
+    """Return the group of processes that a launcher started together with this one.
 
-    The first call makes the connection, and waits until all of them have called.
+    The first call connects them, and waits until all of them have called.
     """
     import torch
     import torch.distributed as dist
@@ -232,14 +232,16 @@ def _patient_group():
 
 @contextlib.contextmanager
 def explain_lost_process(group=None):
-    """Turn what a broken connection raises into :class:`ProcessLostError`."""
+    """Turn the errors of a broken connection into :class:`ProcessLostError`."""
     try:
         yield
     except RuntimeError as error:  # torch's DistError is one
         if isinstance(error, ProcessLostError) or not _LOST.search(str(error)):
             raise
         who = (
-            "a process" if group is None else f"process {group.index} of {group.count}"
+            "a process"
+            if group is None
+            else f"process {group.rank} of {group.world_size}"
         )
         raise ProcessLostError(
             f"Another process of this run has ended or does not answer, and {who} "
@@ -267,13 +269,13 @@ def shared_outputs(n_samples, batch_size, outputs_of):
     Yields
     ------
     tuple
-        What `outputs_of` yields, from whichever process.
+        As `outputs_of` yields it, from the process that computed it.
     """
     group = _sharing
     # What is free on one device may be more than on another.
     batch_size = group.broadcast(batch_size)
-    turns = _deal_rows(n_samples, batch_size, group.count)
-    mine = [turn[group.index] for turn in turns]
+    turns = _deal_rows(n_samples, batch_size, group.world_size)
+    mine = [turn[group.rank] for turn in turns]
     not_empty = [rows for rows in mine if rows.start < rows.stop]
     outputs = iter(outputs_of(not_empty, batch_size))
     for rows in mine:
@@ -286,38 +288,38 @@ def shared_outputs(n_samples, batch_size, outputs_of):
             yield from part
 
 
-def _deal_rows(n_samples, batch_size, count):
+def _deal_rows(n_samples, batch_size, world_size):
     """Return turns of one slice of rows a process: whole batches, in order."""
     n_batches = -(-n_samples // batch_size)
-    at_once = max(1, limits.exchange_rows // batch_size) * count
+    at_once = max(1, limits.exchange_rows // batch_size) * world_size
     n_turns = max(1, -(-n_batches // at_once))
-    size = -(-n_batches // (n_turns * count)) * batch_size
-    edges = [min(i * size, n_samples) for i in range(n_turns * count + 1)]
+    size = -(-n_batches // (n_turns * world_size)) * batch_size
+    edges = [min(i * size, n_samples) for i in range(n_turns * world_size + 1)]
     parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
-    return [parts[i : i + count] for i in range(0, len(parts), count)]
+    return [parts[i : i + world_size] for i in range(0, len(parts), world_size)]
 
 
 class WorkerDiedError(RuntimeError):
-    """Raised if a worker process ended without a word, so that its work is missing."""
+    """Raised if a worker process died, so that its work is missing."""
 
 
 @contextlib.contextmanager
 def explain_worker_death(doing: str, kept: str = "") -> Iterator[None]:
-    """Say what was being done, and what helps, if a worker process dies in the block.
+    """Re-raise the death of a worker process with its task and advice.
 
     joblib's own error speaks of segmentation faults and signals only.
 
     Parameters
     ----------
     doing : str
-        What the workers were at.
+        The task of the workers.
     kept : str, default=""
-        What is not lost, and how to go on.
+        The results that are not lost, and how to resume.
 
     Raises
     ------
     WorkerDiedError
-        From what :class:`concurrent.futures.BrokenExecutor` joblib raised.
+        From the :class:`concurrent.futures.BrokenExecutor` that joblib raised.
 
     Examples
     --------
@@ -340,7 +342,7 @@ def explain_worker_death(doing: str, kept: str = "") -> Iterator[None]:
 
 
 def status_bytes(name):
-    """Return a size that Linux tells of this process, such as VmRSS; or None."""
+    """Return a size from Linux's status of this process, such as VmRSS, or None."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""How long work tells the outside how far it is.
+"""Progress reports of long work, for whoever listens.
 
 The library never prints. Code that may run for long calls :func:`report`; whoever wants
 to watch (the command line's progress bars, a notebook) wraps the call in

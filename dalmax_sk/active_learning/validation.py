@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
@@ -33,6 +32,8 @@ def default_estimator(X=None):
         from dalmax_sk.cnn import CNNClassifier
 
         return CNNClassifier()
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dalmax_sk._base.files import replacing
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.console import READING, Console
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.flags.settings import CompareSettings
@@ -26,16 +26,7 @@ from dalmax_sk.cli.run.model import check_model, make_classifier
 from dalmax_sk.cli.run.output_folder import OutputFolder
 from dalmax_sk.cli.run.records import FORMAT, check_keys
 from dalmax_sk.evaluation import BudgetCurves, Comparison, budget_curve, compare
-from dalmax_sk.reports import (
-    BudgetCurveDisplay,
-    CriticalDifferenceDisplay,
-    PenaltyMatrixDisplay,
-    describe_hardware,
-    describe_versions,
-    write_comparison_page,
-    write_run_json,
-)
-from dalmax_sk.reports.displays.drawing import write_pdf
+from dalmax_sk.reports import describe_hardware, describe_versions, write_run_json
 from dalmax_sk.strategies import get_strategy
 
 __all__ = ["KIND", "compare_strategies"]
@@ -112,6 +103,7 @@ def compare_strategies(
             "--n-jobs as many runs at a time as fit on it."
         )
     with screen.watch():
+        screen.announce(READING)
         data = list_run_data(
             settings.dir_train, settings.dir_test, dir_results=settings.dir_results
         )
@@ -290,6 +282,9 @@ class _Experiment:
 
     def _write(self, curves: BudgetCurves) -> None:
         """Write tables, figures and the page, and tell the user."""
+        from dalmax_sk.reports import BudgetCurveDisplay, write_comparison_page
+        from dalmax_sk.reports.displays.drawing import write_pdf
+
         path, screen = self._folder.path, self._screen
         self._folder.clear_but(_RESULTS, "run.json")
         curves.to_csv(path / "curves.csv")
@@ -316,6 +311,13 @@ class _Experiment:
 
     def _compare(self, curves: BudgetCurves) -> Comparison:
         """Compare, and write the tables and figures of it."""
+        from dalmax_sk.reports import (
+            BudgetCurveDisplay,
+            CriticalDifferenceDisplay,
+            PenaltyMatrixDisplay,
+        )
+        from dalmax_sk.reports.displays.drawing import write_pdf
+
         path, baseline = self._folder.path, self._settings.baseline
         comparison = compare(curves, baseline, target=self._settings.target)
         comparison.to_csv(path)

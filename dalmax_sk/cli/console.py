@@ -30,7 +30,10 @@ if TYPE_CHECKING:  # the data need torch, and --help does not
     from dalmax_sk.cli.run.data import RunData
     from dalmax_sk.strategies import StrategyEntry
 
-__all__ = ["Console"]
+__all__ = ["READING", "Console"]
+
+#: What comes first in a command that trains.
+READING = "reading the images"
 
 _STAGES = {
     "cell": "Runs",
@@ -96,6 +99,11 @@ class Console:
     def fail(self, text: str) -> None:
         """Write an error to stderr."""
         _write(self.err, f"Error: {text}", "red")
+
+    def announce(self, text: str) -> None:
+        """Write to stderr what begins now and takes a while."""
+        if not self.quiet:
+            self.err.print(escape(f"{text} …"))
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:

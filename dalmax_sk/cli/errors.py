@@ -41,10 +41,7 @@ def is_user_error(error: BaseException) -> bool:
     -------
     bool
     """
-    # At run time: importing it costs a second that `--help` need not pay.
-    from dalmax_sk._base.sklearn_compat import InvalidParameterError
-
-    if isinstance(error, UsageError | InvalidParameterError):
+    if isinstance(error, UsageError) or _is_refused_parameter(error):
         return True
     # The system's word on the user's files and disk: missing, forbidden, full.
     if isinstance(error, OSError) and error.filename is not None:
@@ -53,3 +50,11 @@ def is_user_error(error: BaseException) -> bool:
         return False
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and _PACKAGE in Path(frames[-1].filename).resolve().parents
+
+
+def _is_refused_parameter(error: BaseException) -> bool:
+    if "sklearn" not in sys.modules:  # loading it takes seconds, and it raised nothing
+        return False
+    from dalmax_sk._base.sklearn_compat import InvalidParameterError
+
+    return isinstance(error, InvalidParameterError)

@@ -51,6 +51,7 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     stem = find_model(_model_flag(given))
     folder = _results_folder(given.get("dir_results", str(Path.cwd() / "results")))
     folder.check_free(overwrite=overwrite)
+    screen.announce("reading the model and the images")
     model = load_model(stem, device=given.get("device", "auto"))
     class_names = _class_names(model, stem)
     try:

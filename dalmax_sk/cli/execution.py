@@ -1,6 +1,7 @@
-"""What all commands do alike: read the flags, do the work, end with an exit code."""
+"""The frame of all commands: read the flags, do the work, end with an exit code."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from dalmax_sk._base.processes import (
     ProcessLostError,
     StoppedElsewhereError,
     WorkerDiedError,
+    is_launched,
 )
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError, is_memory_short, is_user_error
@@ -24,7 +26,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 # Seconds that process 0 has to say what went wrong in all of them.
-_AFTER_MAIN = 3.0
+_AFTER_MAIN = 10.0
 
 
 def execute(
@@ -64,6 +66,8 @@ def execute(
         if problems:
             raise UsageError(problems)
         given = flags
+        if "torch" not in sys.modules and not is_launched():
+            screen.announce("loading PyTorch")
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
         if is_follower():
@@ -89,11 +93,11 @@ def execute(
 
 def _leave_it_to_main(error: Exception, screen: Console) -> None:
     """End a process that is not the first; speak only if the first does not."""
-    if isinstance(error, ProcessLostError | StoppedElsewhereError):
-        raise typer.Exit(EXIT_FAILED) from error
     # Most errors come to all processes at once: the first tells of it, and whoever
     # started them ends the others meanwhile.
     time.sleep(_AFTER_MAIN)
+    if isinstance(error, ProcessLostError | StoppedElsewhereError):
+        raise typer.Exit(EXIT_FAILED) from error
     screen.fail(f"In process {os.environ['RANK']}:")
 
 

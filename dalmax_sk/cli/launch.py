@@ -1,9 +1,10 @@
 """Several processes of one command, one for each GPU."""
 
+import logging
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,8 @@ from dalmax_sk.cli.errors import UsageError
 
 __all__ = ["count_gpus", "end_with_launcher", "is_follower", "run_processes"]
 
-# Seconds that process 0 has to write down what happened once another one has ended.
-_GRACE = 15.0
-# The pipe whose other end the launcher holds as long as it lives.
-_PIPE = "DALMAX_SK_LAUNCHER"
+# The launcher's name for the run, from which its processes learn who started them.
+_RUN = "dalmax_sk-{pid}"
 
 
 def is_follower() -> bool:
@@ -48,17 +47,12 @@ def count_gpus() -> int:
 
 
 def run_processes(
-    n_processes: int,
-    words: Sequence[str],
-    *,
-    after_death: str = "",
-    environ: Mapping[str, str] | None = None,
+    n_processes: int, words: Sequence[str], *, after_death: str = ""
 ) -> int:
     """Run ``python -m dalmax_sk`` with the same words several times, and wait.
 
-    What ends one process ends all: an error, a signal, Ctrl-C, or the death of this
-    process. Each process finds RANK, LOCAL_RANK and WORLD_SIZE in its environment, as
-    those of torchrun do.
+    torch's elastic launcher starts them. What ends one process ends all: an error, a
+    signal, Ctrl-C, or the death of this process.
 
     Parameters
     ----------
@@ -68,111 +62,82 @@ def run_processes(
         The command and its flags.
     after_death : str, default=""
         What to tell the user if process 0 was killed and could not say it.
-    environ : dict, default=None
-        Additional environment variables.
 
     Returns
     -------
     int
-        The exit code.
+        The exit code: that of process 0 if it failed, 128 and the number of the signal
+        that ended this process.
     """
-    from torch.distributed import TCPStore
+    from torch.distributed.elastic.multiprocessing import (
+        DefaultLogsSpecs,
+        SignalException,
+    )
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Here the processes meet. The system chooses the port, so that none is taken.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    meeting = {
-        "WORLD_SIZE": str(n_processes),
-        "LOCAL_WORLD_SIZE": str(n_processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(store.port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",  # they connect to it and open none
-    }
     # Without it each process would start a thread for every core.
-    n_threads = str(max(1, (os.cpu_count() or 1) // n_processes))
-    shared = {"OMP_NUM_THREADS": n_threads, **os.environ, **(environ or {}), **meeting}
-    posix = os.name == "posix"
-    reader, writer = os.pipe()
-    children = []
-    previous = signal.signal(signal.SIGTERM, _raise_exit)
-    try:
-        for rank in range(n_processes):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            if posix:
-                own[_PIPE] = str(reader)
-            child = subprocess.Popen(
-                [sys.executable, "-m", "dalmax_sk", *words],
-                env={**shared, **own},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(reader,) if posix else (),
-                # Ctrl-C comes to this process, which passes it on once.
-                start_new_session=posix,
-            )
-            children.append(child)
-        return _wait(children, after_death)
-    except KeyboardInterrupt:
-        _end(children, signal.SIGINT, _GRACE)
-        return 130
-    finally:
-        _end(children, signal.SIGTERM, 5.0)
-        signal.signal(signal.SIGTERM, previous)
-        os.close(reader)
-        os.close(writer)
+    n_threads = max(1, (os.cpu_count() or 1) // n_processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(n_threads))
+    logging.disable()  # of local ranks and exit codes; the user is told of them below
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=n_processes,
+            max_restarts=0,
+            run_id=_RUN.format(pid=os.getpid()),
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",  # the system chooses a port that is free
+            local_addr="127.0.0.1",
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "dalmax_sk", *words)
+        except ChildFailedError as error:
+            codes = {rank: f.exitcode for rank, f in sorted(error.failures.items())}
+            return _explain(codes, n_processes, after_death)
+        except SignalException as error:
+            return 128 + error.sigval
+        finally:
+            logging.disable(logging.NOTSET)
+    return 0
 
 
 def end_with_launcher() -> None:
-    """End this process when the one that started it is gone, however that went."""
-    pipe = os.environ.pop(_PIPE, None)
-    if pipe is None:
+    """End this process when the one that started it is gone, however that went.
+
+    The launcher sends SIGTERM to all processes as soon as one of them has ended.
+    Process 0 ignores it: it finds out by itself that another one is lost, and writes
+    down what happened. The launcher kills it if that takes half a minute.
+    """
+    run, launcher = os.environ.get("TORCHELASTIC_RUN_ID"), os.getppid()
+    if run != _RUN.format(pid=launcher):
         return
+    if not is_follower():
+        # not SIG_IGN, which programs that this one starts would inherit
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+    last = signal.SIGTERM if is_follower() else signal.SIGINT
 
     def watch() -> None:
-        os.read(int(pipe), 1)  # returns when the other end is closed
-        os.kill(os.getpid(), signal.SIGTERM)
+        while os.getppid() == launcher:
+            time.sleep(1.0)
+        os.kill(os.getpid(), last)
 
     threading.Thread(target=watch, name="dalmax_sk-launcher", daemon=True).start()
 
 
-def _wait(children: Sequence["subprocess.Popen[bytes]"], after_death: str) -> int:
-    """Wait for all processes to end well or one to fail; return the exit code."""
-    while not any(child.poll() for child in children):
-        if all(child.poll() == 0 for child in children):
-            return 0
-        time.sleep(0.05)
-    main = children[0]
-    if main.poll() is None:
-        _wait_for(main, _GRACE)
-    for rank, child in enumerate(children):
-        code = child.poll()
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = " (the system does that when memory runs out)" * (code == -9)
-            text = f"Process {rank} of {len(children)} was killed by {name}{hint}."
-            print(text, after_death if child is main else "", file=sys.stderr)
-    codes = [main.poll(), *(child.poll() for child in children)]
-    return next((code for code in codes if code is not None and code > 0), 1)
-
-
-def _end(
-    children: Sequence["subprocess.Popen[bytes]"], number: int, seconds: float
-) -> None:
-    """Send a signal to the processes that still run, and after a while kill them."""
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(number)
-    deadline = time.monotonic() + seconds
-    for child in children:
-        if not _wait_for(child, max(0.0, deadline - time.monotonic())):
-            child.kill()
-            child.wait()
-
-
-def _wait_for(child: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _raise_exit(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+def _explain(codes: Mapping[int, int], n_processes: int, after_death: str) -> int:
+    """Tell which processes were killed, {rank: exit code}; return the exit code."""
+    failed = [code for code in codes.values() if code > 0]
+    signals = {rank: signal.Signals(-code) for rank, code in codes.items() if code < 0}
+    # the launcher itself ends the others by SIGTERM
+    killed = [rank for rank, name in signals.items() if name != signal.SIGTERM]
+    if not killed and not failed:
+        killed = list(signals)
+    for rank in killed:
+        name = signals[rank].name
+        hint = " (the system does that when memory runs out)" * (name == "SIGKILL")
+        text = f"Process {rank} of {n_processes} was killed by {name}{hint}."
+        print(text, after_death if rank == 0 else "", file=sys.stderr)
+    return failed[0] if failed else 1

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.console import READING, Console
 from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.run.data import RunData, list_run_data, list_split
 from dalmax_sk.cli.run.evaluation_files import (
@@ -67,6 +67,7 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
         settings, after_death="Nothing is kept; run the command again."
     )
     with screen.watch():
+        screen.announce(READING)
         chosen, data = group.run_on_rank0(_read_images, settings, selection)
         screen.say_images(data, is_digits=settings.uses_digits)
         source = _source(settings, selection, like)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from dalmax_sk import reports
 from dalmax_sk._base import progress
 from dalmax_sk._base.processes import ProcessGroup
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.console import Console
+from dalmax_sk.cli.console import READING, Console
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.command_line import command_line, resume_hint
 from dalmax_sk.cli.flags.settings import Settings
@@ -39,7 +40,6 @@ from dalmax_sk.reports import (
     write_infos,
     write_learning_curve,
     write_run_json,
-    write_run_page,
     write_selected_images,
     write_training_plots,
 )
@@ -96,6 +96,7 @@ def train_al(
 
     group = find_process_group(settings, after_death=resume_hint(given))
     with screen.watch(settings.iterations):
+        screen.announce(READING)
         data = group.run_on_rank0(_read_images, settings)
         screen.say_images(data, is_digits=settings.uses_digits)
         n_initial = settings.resolve_n_initial(len(data.train.paths))
@@ -312,7 +313,7 @@ class _Run:
         self._update_seconds()
         write_infos(self._record["total_seconds"], path)
         self._write_run_json("finished")
-        write_run_page(path)
+        reports.write_run_page(path)  # with matplotlib
         self._screen.summarize(history, path)
 
     def _update_seconds(self) -> None:

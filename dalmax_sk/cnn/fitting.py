@@ -265,7 +265,7 @@ def _make_data(clf, source, y_index, spec, device, group):
         source = place_on_device(source, device)
     common = {"source": source, "y": y_index.to(device), "device": device}
     make_train = Batches
-    if group.count > 1:
+    if group.world_size > 1:
         from dalmax_sk.cnn.multi_gpu import ShardedBatches
 
         make_train = functools.partial(ShardedBatches, group=group)

@@ -37,15 +37,15 @@ def make_accelerator(group):
         ) from error
     accelerator = Accelerator(
         # Processes without a GPU work together on CPUs only when this is said.
-        cpu=group.count > 1 and not uses_gpus(),
+        cpu=group.world_size > 1 and not uses_gpus(),
         # The conductor does the autocast: the next fit in this process may want another
         # precision, which Accelerate forbids.
         mixed_precision="no",
     )
-    if accelerator.num_processes != group.count:
+    if accelerator.num_processes != group.world_size:
         raise RuntimeError(
-            f"device='multi': {group.count} processes were started and Accelerate sees "
-            f"{accelerator.num_processes}. Do not make an accelerate.Accelerator "
+            f"device='multi': {group.world_size} processes were started and Accelerate "
+            f"sees {accelerator.num_processes}. Do not make an accelerate.Accelerator "
             "before; or make it for the same devices."
         )
     return accelerator
@@ -117,14 +117,14 @@ class ShardedBatches(Batches):
     def _part(self, total, divided):
         if not divided:
             return BatchShard(0, total, total, 1)
-        index, count = self.group.index, self.group.count
-        edges = [total * i // count for i in (index, index + 1)]
-        return BatchShard(*edges, total, count)
+        rank, world_size = self.group.rank, self.group.world_size
+        edges = [total * i // world_size for i in (rank, rank + 1)]
+        return BatchShard(*edges, total, world_size)
 
     def __iter__(self):
         """Yield (X of shape (b, ...), y of shape (b,)) of this process's rows."""
         batches = self._deal()
-        divided = min(map(len, batches)) >= self.group.count
+        divided = min(map(len, batches)) >= self.group.world_size
         parts = [self._part(len(batch), divided) for batch in batches]
         # Random changes are drawn for the whole batch, as on one device; but files that
         # are decoded for each batch are decoded by the process that needs them.
@@ -144,7 +144,7 @@ class ShardedBatches(Batches):
         if whole:
             return self.augment(X)[part.start : part.stop]
         # Numbers of its own for each process, without moving the common generator on.
-        seed = int(torch.randint(2**31, ())) + self.group.index
+        seed = int(torch.randint(2**31, ())) + self.group.rank
         devices = [X.device] if X.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 __all__ = ["make_digits_folder"]
 
@@ -171,6 +169,9 @@ def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
 
 
 def _write_tree(tree: Path, parameters: dict[str, Any]) -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     # (1797, 8, 8) floats 0..16 -> uint8 0..255
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

@@ -3,42 +3,7 @@
 Everything here is given a history or arrays and draws or writes what they hold.
 """
 
-from dalmax_sk.reports.displays.budget_curve_display import (
-    BudgetCurve,
-    BudgetCurveDisplay,
-)
-from dalmax_sk.reports.displays.comparison_displays import (
-    CriticalDifferenceDisplay,
-    PenaltyMatrixDisplay,
-)
-from dalmax_sk.reports.displays.forecast_display import ForecastDisplay
-from dalmax_sk.reports.displays.run_displays import (
-    ActiveLearningCurveDisplay,
-    ConfusionHeatmapDisplay,
-    TrainingHistoryDisplay,
-)
-from dalmax_sk.reports.displays.selection_display import SelectionDisplay
-from dalmax_sk.reports.page import (
-    write_comparison_page,
-    write_results_page,
-    write_run_page,
-)
-from dalmax_sk.reports.record.adversarial_images import write_adversarial_images
-from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
-from dalmax_sk.reports.record.files import (
-    write_confusion_matrix,
-    write_final_accuracy,
-    write_history_csv,
-    write_infos,
-    write_learning_curve,
-    write_run_json,
-    write_training_plots,
-)
-from dalmax_sk.reports.record.picks import describe_query
-from dalmax_sk.reports.record.run_record import describe_picks, describe_round
-from dalmax_sk.reports.record.scores import describe_test
-from dalmax_sk.reports.record.selected_images import copy_names, write_selected_images
-from dalmax_sk.reports.record.strict_json import to_json, to_plain
+from dalmax_sk._base.lazy import lazy_names
 
 __all__ = [
     "ActiveLearningCurveDisplay",
@@ -72,3 +37,60 @@ __all__ = [
     "write_selected_images",
     "write_training_plots",
 ]
+
+# loaded when first asked for: figures need matplotlib
+_HOMES = {
+    **dict.fromkeys(
+        ("BudgetCurve", "BudgetCurveDisplay"),
+        "dalmax_sk.reports.displays.budget_curve_display",
+    ),
+    **dict.fromkeys(
+        ("CriticalDifferenceDisplay", "PenaltyMatrixDisplay"),
+        "dalmax_sk.reports.displays.comparison_displays",
+    ),
+    "ForecastDisplay": "dalmax_sk.reports.displays.forecast_display",
+    **dict.fromkeys(
+        (
+            "ActiveLearningCurveDisplay",
+            "ConfusionHeatmapDisplay",
+            "TrainingHistoryDisplay",
+        ),
+        "dalmax_sk.reports.displays.run_displays",
+    ),
+    "SelectionDisplay": "dalmax_sk.reports.displays.selection_display",
+    **dict.fromkeys(
+        ("write_comparison_page", "write_results_page", "write_run_page"),
+        "dalmax_sk.reports.page",
+    ),
+    **dict.fromkeys(
+        ("describe_hardware", "describe_versions"),
+        "dalmax_sk.reports.record.environment",
+    ),
+    **dict.fromkeys(
+        (
+            "write_confusion_matrix",
+            "write_final_accuracy",
+            "write_history_csv",
+            "write_infos",
+            "write_learning_curve",
+            "write_run_json",
+            "write_training_plots",
+        ),
+        "dalmax_sk.reports.record.files",
+    ),
+    "describe_query": "dalmax_sk.reports.record.picks",
+    **dict.fromkeys(
+        ("describe_picks", "describe_round"),
+        "dalmax_sk.reports.record.run_record",
+    ),
+    "describe_test": "dalmax_sk.reports.record.scores",
+    **dict.fromkeys(
+        ("copy_names", "write_selected_images"),
+        "dalmax_sk.reports.record.selected_images",
+    ),
+    **dict.fromkeys(
+        ("to_json", "to_plain"),
+        "dalmax_sk.reports.record.strict_json",
+    ),
+}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, globals())

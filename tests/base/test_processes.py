@@ -181,7 +181,7 @@ _FLAGS = "--n-initial 40 --query-size 10 --iterations 2 --epochs 3"
 
 
 @pytest.fixture
-def run_two(tmp_path, capfd):
+def run_two(tmp_path, capfd, monkeypatch):
     """Run ``train-al --mult-gpu True`` in two processes; return code, output, error."""
     (tmp_path / "sitecustomize.py").write_text(_FUSE)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
@@ -190,7 +190,9 @@ def run_two(tmp_path, capfd):
         words = ["train-al", "--dir-results", str(tmp_path / "two"), "--mult-gpu"]
         words += ["True", *shlex.split(flags)]
         more = _environ(FUSE=fuse, PYTHONPATH=path, COLUMNS="1000")
-        code = run_processes(2, words, after_death="Gone on with so.", environ=more)
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        code = run_processes(2, words, after_death="Gone on with so.")
         return code, *capfd.readouterr()
 
     return run

@@ -17,7 +17,7 @@ from sklearn.model_selection import ShuffleSplit
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._base import progress
-from dalmax_sk._base.files import FileLock
+from dalmax_sk._base.files import file_lock
 from dalmax_sk._base.limits import limits
 from dalmax_sk.active_learning.checkpoint import Checkpoint
 from dalmax_sk.evaluation import BudgetCurves, budget_curve
@@ -379,7 +379,7 @@ def test_another_version_is_worth_a_warning(finished):
 
 def test_a_second_process_is_kept_out(finished):
     X, y, path, _ = finished
-    lock = FileLock(path.with_name("results.jsonl.cells") / "lock")
+    lock = file_lock(path.with_name("results.jsonl.cells") / "lock")
     lock.acquire()
     with pytest.raises(
         ValueError, match=r"Another process is at work on .*results.jso"

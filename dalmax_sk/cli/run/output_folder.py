@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dalmax_sk._base.files import FileLock
+from filelock import Timeout
+
+from dalmax_sk._base.files import file_lock, release_and_remove
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.records import read_record
 
@@ -39,7 +41,7 @@ class OutputFolder:
         self._kind = kind
         self._files = [self.path / name for name in names]
         self._record = self.path / record
-        self._lock = FileLock(self.path / ".lock")
+        self._lock = file_lock(self.path / ".lock")
 
     def read(self) -> dict[str, Any] | None:
         """Return the record, or None if there is none.
@@ -103,7 +105,7 @@ class OutputFolder:
         """
         try:
             self._lock.acquire()
-        except BlockingIOError as error:
+        except Timeout as error:
             raise UsageError(
                 f"Another process is at work in {self.path}. Wait for it, or choose "
                 "another --dir-results."
@@ -111,7 +113,7 @@ class OutputFolder:
 
     def unlock(self) -> None:
         """Let other processes in again."""
-        self._lock.release(remove=True)
+        release_and_remove(self._lock)
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from dalmax_sk._base.files import FileLock, part_name
+from filelock import Timeout
+
+from dalmax_sk._base.files import file_lock, part_name
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.output_folder import listed
 from dalmax_sk.cli.run.records import AL_KIND, check_keys, read_record
@@ -51,7 +53,7 @@ class RunFolder:
         self.path = Path(dir_results) / "active_learning" / strategy
         self.checkpoint = self.path / "checkpoint"
         self._strategy = strategy
-        self._lock = FileLock(self.checkpoint / "lock")
+        self._lock = file_lock(self.checkpoint / "lock")
 
     @property
     def model_stem(self) -> Path:
@@ -127,7 +129,7 @@ class RunFolder:
         names = [file.name for file in self.own_files() if file.exists()]
         for folder in (self.path / "selected_images", self.checkpoint):
             # The lock file comes before run.json, and says nothing about a run.
-            if folder.exists() and set(folder.iterdir()) - {self._lock.path}:
+            if folder.exists() and set(folder.iterdir()) - {Path(self._lock.lock_file)}:
                 names.append(f"{folder.name}/")
         return names
 
@@ -169,7 +171,7 @@ class RunFolder:
             part_name(copy).unlink(missing_ok=True)
         _remove_empty_folders(self.path / "selected_images")
         for entry in self.checkpoint.iterdir() if self.checkpoint.exists() else []:
-            if entry != self._lock.path:
+            if entry != Path(self._lock.lock_file):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for file in self.own_files():
             # and what a kill left of it half written
@@ -200,7 +202,7 @@ class RunFolder:
         """
         try:
             self._lock.acquire()
-        except BlockingIOError as error:
+        except Timeout as error:
             raise UsageError(
                 f"Another process is at work in {self.path}. Wait for it, or choose "
                 "another --dir-results."

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+from filelock import Timeout
 
-from dalmax_sk._base.files import FileLock, replacing
+from dalmax_sk._base.files import file_lock, release_and_remove, replacing
 from dalmax_sk.evaluation.runs.cells import Cell, short_hash
 from dalmax_sk.evaluation.runs.frames import listed
 
@@ -164,7 +165,7 @@ class ResultsFile:
         self._experiment = json.loads(json.dumps(experiment))
         # states of runs that have begun; and the lock
         self._folder = self.path.with_name(f"{self.path.name}.cells")
-        self._lock = FileLock(self._folder / "lock")
+        self._lock = file_lock(self._folder / "lock")
         self._file: IO[bytes] | None = None
         self._runs: dict[Key, list[dict[str, Any]]] = {}
 
@@ -189,7 +190,7 @@ class ResultsFile:
             )
         try:
             self._lock.acquire()
-        except BlockingIOError as error:
+        except Timeout as error:
             raise ValueError(
                 f"Another process is at work on {self.path}. Wait for it, or choose "
                 "another results=."
@@ -314,9 +315,10 @@ class ResultsFile:
         if self._file is not None:
             self._file.close()
             self._file = None
-        is_empty = not set(self._folder.iterdir()) - {self._lock.path}
-        self._lock.release(remove=is_empty)
-        if is_empty:
+        if set(self._folder.iterdir()) - {Path(self._lock.lock_file)}:
+            self._lock.release()
+        else:
+            release_and_remove(self._lock)
             with suppress(OSError):  # not empty: another process has just begun
                 self._folder.rmdir()
 

@@ -14,12 +14,6 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from dalmax_sk._base.files import write_text
-from dalmax_sk.reports.displays.drawing import write_pdf
-from dalmax_sk.reports.displays.run_displays import (
-    ActiveLearningCurveDisplay,
-    ConfusionHeatmapDisplay,
-    TrainingHistoryDisplay,
-)
 from dalmax_sk.reports.record.strict_json import to_json, to_plain
 
 __all__ = [
@@ -177,6 +171,9 @@ def write_confusion_matrix(
     pathlib.Path
         The file.
     """
+    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.run_displays import ConfusionHeatmapDisplay
+
     display = ConfusionHeatmapDisplay.from_predictions(y_true, y_pred, labels=labels)
     return write_pdf(display, Path(directory) / "confusion_matrix.pdf")
 
@@ -200,6 +197,9 @@ def write_learning_curve(
     pathlib.Path
         The file.
     """
+    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.run_displays import ActiveLearningCurveDisplay
+
     display = ActiveLearningCurveDisplay.from_history(history, name=name)
     return write_pdf(display, Path(directory) / "learning_curve.pdf")
 
@@ -221,6 +221,9 @@ def write_training_plots(
     list of pathlib.Path
         The two files.
     """
+    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
+
     return [
         write_pdf(
             TrainingHistoryDisplay.from_history(history, quantity=quantity),
