@@ -108,8 +108,8 @@ def build_named_net(
     weights: str | None,
 ) -> nn.Module:
     """Build one of :func:`net_names`."""
-    known = net_names()
-    if name not in known:
+    is_own = name in ("mlp", *OWN_IMAGE_NETS)
+    if not is_own and name not in (known := net_names()):
         close = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
@@ -124,8 +124,7 @@ def build_named_net(
             f"{input_shape[0]} columns. Use 'mlp' (or the default, which means a "
             "perceptron on tables), or give X as images or paths."
         )
-    own_net = is_table or name in ("mlp", *OWN_IMAGE_NETS)
-    if weights is not None and own_net:
+    if weights is not None and (is_table or is_own):
         raise ValueError(
             f"weights={weights!r}: there are no pretrained weights by that name for "
             f"architecture={'mlp' if is_table else name!r}. Give the path of a "

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights, list_models
 
 from dalmax_sk.nets.base import Net
 
@@ -21,7 +19,9 @@ HAS_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 def torchvision_names() -> list[str]:
     """Names of the models that end in a linear layer (SqueezeNet does not)."""
-    names = list_models(module=torchvision.models)
+    from torchvision import models  # takes seconds: it loads torch's compiler
+
+    names = models.list_models(module=models)
     return [name for name in names if not name.startswith("squeezenet")]
 
 
@@ -113,7 +113,7 @@ class TorchvisionNet(Net):
             layer.p = dropout
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the model hands to its head: (n, in_channels, H, W) to (n, ...)."""
+        """Input of the model's head: (n, in_channels, H, W) to (n, ...)."""
         return self.body(x.expand(-1, 3, -1, -1) if self.in_channels == 1 else x)
 
     def pre_logits(self, features: Tensor) -> Tensor:
@@ -145,6 +145,8 @@ def build_torchvision_model(
     name: str, weights: str | None, image_size: tuple[int, int] | None
 ) -> nn.Module:
     """Build the model without auxiliary heads."""
+    from torchvision.models import get_model, get_model_weights
+
     config: dict[str, Any] = {}
     if weights is not None:
         known = get_model_weights(name)
