@@ -45,6 +45,21 @@ class Limits:
     frozen_rows: int = 4096
     #: Bytes of frozen features put together at a time.
     frozen_bytes: int = 2**26
+    #: Values of a batch of inputs in inference on a CPU: 42 images of 32x32x3 a thread,
+    #: or 85 in 16 bits, so that the feature maps that a thread works on fit its cache.
+    inference_cpu_values: int = 2**17
+    #: Rows of such a batch: at least, at most.
+    inference_cpu_rows: tuple[int, int] = (4, 1024)
+    #: Such batches are multiples of this, which kernels divide more evenly.
+    inference_round: int = 16
+    #: Values of a batch of inputs in inference on a GPU: 445 images of 224x224x3.
+    inference_gpu_values: int = 2**26
+    #: Rows of such a batch: at least, at most.
+    inference_gpu_rows: tuple[int, int] = (4, 8192)
+    #: Share of a GPU's free memory for the activations of one batch.
+    activation_share: float = 0.5
+    #: Samples that these activations are measured on.
+    probed_rows: int = 8
     #: Batches of results on their way from a GPU while the next is computed.
     pending_batches: int = 2
     #: Values of a batch of an embedder on a CPU: four colour images of 160 pixels. The

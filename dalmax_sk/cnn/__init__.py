@@ -6,16 +6,13 @@ __all__ = [
     "AUGMENTATIONS",
     "FORMAT_VERSION",
     "CNNClassifier",
-    "FrozenFeatureCache",
     "ModelFileError",
     "fits_on",
     "get_augmentation",
-    "get_frozen_cache",
     "load_model",
     "random_crop_flip",
     "resolve_device",
     "save_model",
-    "set_frozen_cache_size",
 ]
 
 # loaded when first asked for: the learner only asks whether it has a CNN
@@ -25,10 +22,6 @@ _HOMES = {
         "dalmax_sk.cnn.augment",
     ),
     "CNNClassifier": "dalmax_sk.cnn.classifier",
-    **dict.fromkeys(
-        ("FrozenFeatureCache", "get_frozen_cache", "set_frozen_cache_size"),
-        "dalmax_sk.cnn.frozen",
-    ),
     **dict.fromkeys(
         ("FORMAT_VERSION", "ModelFileError", "load_model", "save_model"),
         "dalmax_sk.cnn.persistence",

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from dalmax_sk._base.processes import process_share, shared_outputs
 from dalmax_sk._base.sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk.cnn.augment import AUGMENTATIONS
-from dalmax_sk.cnn.batches import sequential_batches
 from dalmax_sk.cnn.fitting import (
     OPTIMIZERS,
     SCHEDULES,
@@ -24,16 +23,17 @@ from dalmax_sk.cnn.fitting import (
     warm_start_state,
 )
 from dalmax_sk.cnn.frozen import FeatureSource, embedding_fingerprint, iter_features
-from dalmax_sk.cnn.inference import (
+from dalmax_sk.cnn.labels import encode_labels
+from dalmax_sk.cnn.skorch_net import epoch_records
+from dalmax_sk.images.inputs import read_inputs
+from dalmax_sk.images.source import sequential_batches
+from dalmax_sk.nets.inference import (
     collect,
     fitting_batch_size,
     inference_batch_size,
     iter_outputs,
     outputs_of,
 )
-from dalmax_sk.cnn.inputs import read_inputs
-from dalmax_sk.cnn.labels import encode_labels
-from dalmax_sk.cnn.skorch_net import epoch_records
 
 __all__ = ["CNNClassifier"]
 

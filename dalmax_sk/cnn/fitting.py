@@ -1,4 +1,4 @@
-"""What a fit of CNNClassifier is put together from, as its parameters ask for it.
+"""Parts of a fit of CNNClassifier: data, net, callbacks, normalisation.
 
 Each function takes the classifier for its parameters and changes nothing in it.
 """
@@ -22,7 +22,6 @@ from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk.cnn.augment import get_augmentation
 from dalmax_sk.cnn.batches import Batches, input_statistics, place_on_device
 from dalmax_sk.cnn.frozen import collect_features
-from dalmax_sk.cnn.inference import inference_batch_size
 from dalmax_sk.cnn.labels import class_weights, stratified_split
 from dalmax_sk.cnn.skorch_net import (
     BatchNet,
@@ -34,6 +33,7 @@ from dalmax_sk.cnn.skorch_net import (
 )
 from dalmax_sk.cnn.warm_start import WarmStart, check_shrink_perturb
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
+from dalmax_sk.nets.inference import inference_batch_size
 from dalmax_sk.nets.weights import is_weights_file, saved_normalization
 
 __all__ = [
@@ -311,7 +311,7 @@ def _get_normalization(clf, train, spec, start_state):
 
 
 def _normalize(clf, spec):
-    """What ``normalize`` means: "train" or "imagenet"."""
+    """Resolve ``normalize`` to "train" or "imagenet"."""
     if clf.normalize != "auto":
         return clf.normalize
     if clf.freeze is not None:

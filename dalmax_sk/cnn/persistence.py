@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk._version import __version__
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.cnn.inputs import InputSpec
+from dalmax_sk.images.inputs import InputSpec
 
 __all__ = ["FORMAT_VERSION", "ModelFileError", "load_model", "save_model"]
 

@@ -11,8 +11,8 @@ from skorch.utils import TeeGenerator
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.devices import autocast_dtype
-from dalmax_sk.cnn.inference import autocast
 from dalmax_sk.nets import InputClassifier, build_net
+from dalmax_sk.nets.inference import autocast
 
 __all__ = [
     "BatchNet",
@@ -58,7 +58,7 @@ def build_module(
 
 
 class TrainingData:
-    """What one fit trains on: ``train`` and ``valid`` (or None) are `Batches`.
+    """Data of one fit: ``train`` and ``valid`` (or None) are `Batches`.
 
     Parameters
     ----------
@@ -358,13 +358,17 @@ def compile_module(module, **options):
         For :func:`torch.compile`.
     """
     module.compile(**options)
-    # What torch calls in place of the module's forward; not part of its pickle.
+    # Called by torch in place of the module's forward; not part of its pickle.
     module._compiled_call_impl = functools.partial(
-        _call_compiled, compiled=module._compiled_call_impl
+        _call_compiled, module, module._compiled_call_impl
     )
 
 
-def _call_compiled(x, *args, compiled, **kwargs):
+def _call_compiled(module, compiled, x, *args, **kwargs):
+    is_cut = getattr(module, "frozen", None) is not None and module.training
+    if is_cut and not kwargs.get("from_features"):
+        # Outside of the graph: the layers run in evaluation mode, and stop at the cut.
+        x, kwargs["from_features"] = module.frozen_features(x), True
     torch._dynamo.maybe_mark_dynamic(x, 0)
     try:
         return compiled(x, *args, **kwargs)

@@ -1,7 +1,6 @@
 """Frozen nets that turn images into features, built by name or taken as given."""
 
 import copy
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from dalmax_sk.nets import InputClassifier, build_net, net_names
 from dalmax_sk.nets.base import has_net_interface
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
+from dalmax_sk.nets.fingerprint import NetDigest
 from dalmax_sk.nets.registry import OWN_IMAGE_NETS
 from dalmax_sk.nets.weights import is_weights_file, load_matching, read_state_dict
 
-__all__ = ["FeatureNet", "build_feature_net", "weights_digest"]
+__all__ = ["FeatureNet", "build_feature_net"]
 
 #: A name, a module to copy, or ``f(input_shape)`` that returns a module.
 Backbone = str | nn.Module | Callable[[tuple[int, ...]], nn.Module]
@@ -38,6 +38,14 @@ class FeatureNet(InputClassifier):
     pre_logits=True)``, ``extract_features(x)``, ``forward_features(x)`` or what the
     module itself returns; feature maps (b, d, h, w) are averaged over h and w.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._digest = NetDigest()
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the layers, parameters and buffers, as 64 hex digits."""
+        return self._digest(lambda: repr(self), self.state_dict())
 
     def forward(self, x: Tensor, *, amp: bool = False) -> Tensor:  # type: ignore[override]
         """Features (b, d) of a raw batch, (b, channels, H, W) or (b, n_columns)."""
@@ -131,17 +139,6 @@ def build_feature_net(
     return module if is_image else module.double()
 
 
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of a module's layers, parameters and buffers, as 64 hex digits."""
-    digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        # viewed as bytes, because NumPy has no bfloat16
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _given_net(
     backbone: nn.Module | Callable[[tuple[int, ...]], nn.Module],
     input_shape: tuple[int, ...],
@@ -172,13 +169,13 @@ def _registered_net(
     name: str, input_shape: tuple[int, ...], weights: Weights
 ) -> nn.Module:
     """Build one of this package's nets or of torchvision's."""
-    if name not in net_names():
+    is_own = name in ("mlp", *OWN_IMAGE_NETS)
+    if not is_own and name not in net_names():
         raise ValueError(
             f"backbone={name!r} is unknown. Use 'efficientnet_lite0', 'timm/<name>', a "
             "module, or one of dalmax_sk.nets.net_names(), such as 'resnet18'."
         )
-    is_own = name in OWN_IMAGE_NETS or name == "mlp" or len(input_shape) == 1
-    if weights is None and is_own:
+    if weights is None and (is_own or len(input_shape) == 1):
         raise ValueError(
             f"backbone={name!r} has no pretrained weights of its own. Pass weights= "
             "with the path of a file, or weights='random'."

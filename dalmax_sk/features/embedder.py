@@ -4,10 +4,8 @@ import copy
 import dataclasses
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 
-import joblib
 import numpy as np
 import torch
 from sklearn.base import (
@@ -18,23 +16,21 @@ from sklearn.base import (
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch.nn.functional import interpolate
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.devices import resolve_device
 from dalmax_sk._base.limits import limits
+from dalmax_sk._base.row_cache import file_key
 from dalmax_sk._base.sklearn_compat import Interval, Options, StrOptions, fit_context
-from dalmax_sk.cnn.batches import sequential_batches
-from dalmax_sk.cnn.inputs import read_inputs
-from dalmax_sk.features.backbones import build_feature_net, weights_digest
-from dalmax_sk.features.store import FeatureCache
-from dalmax_sk.images import (
-    ImageReadError,
-    as_paths,
-    common_image_size,
-    decode_image,
-    find_broken_images,
-)
+from dalmax_sk.features.backbones import build_feature_net
+from dalmax_sk.features.store import FeatureFolder, get_feature_store
+from dalmax_sk.images.cache import find_broken_images
+from dalmax_sk.images.decode import ImageReadError, common_image_size
+from dalmax_sk.images.inputs import read_inputs
+from dalmax_sk.images.paths import as_paths
+from dalmax_sk.images.source import sequential_batches
+from dalmax_sk.nets.fingerprint import classes_of, settings_of
+from dalmax_sk.nets.inference import collect, iter_results
 
 __all__ = ["ImageEmbedder"]
 
@@ -90,8 +86,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     dtype : {"float32", "float64", "float16"}, default="float32"
         Of the features. Images are computed in float32, tables in float64.
     cache_dir : str, path-like or None, default=None
-        Folder in which features of image files are kept between calls and processes;
-        see Notes. None keeps nothing. Arrays and tables are never kept.
+        Folder in which features of image files are kept between processes; see Notes.
+        None keeps them in memory only, within the budget of
+        :func:`dalmax_sk.features.get_feature_store`. Arrays and tables are never kept.
     random_state : int, RandomState instance or None, default=None
         Seed of ``weights="random"`` and of what a callable backbone draws.
     verbose : int, default=0
@@ -128,15 +125,16 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     threads while the net computes, and at no time are more than a few batches of pixels
     in memory.
 
-    With ``cache_dir``, features are kept in blocks of 1,024 files or a few more, under
-    a folder whose name is derived from everything they depend on: the net's layers and
-    weights, image size, mean, standard deviation and precision. A row is used again
+    Features of image files are kept in memory within the budget of the feature store,
+    and with ``cache_dir`` also on the disk: in blocks of 1,024 files or a few more,
+    under a folder whose name is derived from all that they depend on: the net's layers
+    and weights, image size, mean, standard deviation and precision. A row is used again
     only while its file has the same path, size and time of last change. Blocks are
-    written as they are done, so a killed extraction goes on where it was; a damaged
+    written as they are done, so a killed extraction continues where it was; a damaged
     block is removed with a warning and computed again. ``normalize`` and ``dtype``
-    apply to what is read, so they may change without computing anew. What cannot be
-    seen is a module whose Python code changed while its layers and weights did not: use
-    another folder then. The folder may be deleted at any time.
+    apply to the rows that are read, so they may change without a new computation. A
+    folder does not see that the Python code of a module changed while its layers and
+    weights did not: use another folder then. It may be deleted at any time.
 
     Examples
     --------
@@ -287,19 +285,13 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X = _without_tensors(X)
         source = self._read(X)
         self.module_.to(resolve_device(self.device))
-        paths = as_paths(X)
-        if paths is not None and not self.input_spec_.resize:
-            _check_sizes(paths, self.input_spec_.shape[1:])
+        if not source.in_memory and not self.input_spec_.resize:
+            _check_sizes(source.paths, self.input_spec_.shape[1:])
         with progress.logged(self.verbose):
-            if paths is None:
-                features = self._collect(source)
-            elif self.cache_dir is None:
-                features = self._collect(self._files(paths))
+            if source.in_memory:
+                features = collect(self._blocks(source), len(source))[0]
             else:
-                features = self._feature_cache().features(
-                    [os.fspath(path) for path in paths],
-                    lambda missing: self._batches(self._files(missing)),
-                )
+                features = self._features_of_files(source)
         if self.normalize is not None:
             features = normalize(features, self.normalize, copy=False)
         return features.astype(self.dtype, copy=False)
@@ -313,6 +305,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             is_float = as_paths(X) is None and kind not in "biu"
             spec = dataclasses.replace(spec, dtype="float" if is_float else "uint8")
         source = read_inputs(self, X, spec=spec)
+        if not source.in_memory:
+            source.reduced = True
+            return source
         if spec.dtype == "float" and spec.kind == "image":
             low, high = (float(edge) for edge in source.data.aminmax())
             if (self.mean is None or self.std is None) and (low < 0 or high > 1):
@@ -323,32 +318,48 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 )
         return source
 
-    def _files(self, paths):
-        return _ImageFiles(paths, self.input_spec_.shape)
+    def _features_of_files(self, source):
+        """(n, d) float32 of a FileSource, through the store."""
+        store, net, folder = get_feature_store(), self.module_.net, None
+        settings = self._settings()
+        if self.cache_dir is not None:
+            name = type(net).__name__.lower()
+            d = self.n_features_out_
+            folder = FeatureFolder(self.cache_dir, name, settings, d)
+        elif not store.max_bytes:
+            return collect(self._blocks(source), len(source))[0]
+        # In memory more tells nets apart than a file can hold; and another device
+        # rounds otherwise.
+        own = "".join(map(settings_of, net.modules()))
+        group = (str(settings), own, classes_of(net), self.module_.mean.device.type)
+        return store.features(
+            group,
+            [file_key(path) for path in source.paths],
+            lambda positions: self._blocks(source.select(positions)),
+            folder,
+        )
 
-    def _collect(self, source):
-        dtype = np.float64 if self.input_spec_.kind == "table" else np.float32
-        out = np.empty((len(source), self.n_features_out_), dtype=dtype)
-        for start, stop, features in self._batches(source):
-            out[start:stop] = features
-        return out
-
-    def _batches(self, source):
+    def _blocks(self, source):
         """Yield (start, stop, features (stop - start, d)) over the source in order."""
         device = next(self.module_.buffers()).device
         amp = self.amp and self.input_spec_.kind == "image"
         batch_size = self._get_batch_size(device)
+
+        def forward(X):
+            with torch.inference_mode():
+                return (self.module_(X, amp=amp),)
+
         stop = 0
-        with torch.inference_mode():
-            try:
-                for start, stop, X in sequential_batches(source, batch_size, device):
-                    yield start, stop, self.module_(X, amp=amp).cpu().numpy()
-                    if len(source) > batch_size:
-                        progress.report("embed", stop, len(source))
-            except ImageReadError as error:
-                # The rest is decoded as well, so that all broken files are named.
-                failures = find_broken_images(source.paths[stop:])
-                raise ImageReadError(failures or error.failures) from error
+        try:
+            batches = sequential_batches(source, batch_size, device)
+            for start, stop, features in iter_results(forward, batches):
+                yield start, stop, features
+                if len(source) > batch_size:
+                    progress.report("embed", stop, len(source))
+        except ImageReadError as error:
+            # The rest is decoded as well, so that all broken files are named.
+            failures = find_broken_images(source.paths[stop:])
+            raise ImageReadError(failures or error.failures) from error
 
     def _get_batch_size(self, device):
         if self.batch_size is not None:
@@ -360,12 +371,13 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return largest if self.input_spec_.kind == "table" else min(64, largest)
 
-    def _feature_cache(self):
+    def _settings(self):
+        """All that features depend on besides the file, as plain JSON."""
         module, spec = self.module_, self.input_spec_
         settings = {
             "backbone": self.backbone if isinstance(self.backbone, str) else None,
             "net": f"{type(module.net).__module__}.{type(module.net).__qualname__}",
-            "weights_sha256": weights_digest(module),
+            "weights_sha256": module.weights_digest(),
             "n_channels": spec.shape[0],
             "image_size": module.image_size,
             "mean": module.mean.tolist(),
@@ -374,8 +386,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         }
         if not spec.resize:  # image_size is None then, and says nothing of the size
             settings |= {"shape": list(spec.shape), "resize": False}
-        name = type(module.net).__name__.lower()
-        return FeatureCache(self.cache_dir, name, settings, self.n_features_out_)
+        return settings
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -389,57 +400,6 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = [str(self.dtype)]
         return tags
-
-
-class _ImageFiles:
-    """Image files as a source of batches, each decoded when its turn comes.
-
-    Parameters
-    ----------
-    paths : sequence of n str
-    shape : (int, int, int)
-        Channels, height and width as the net sees them.
-    """
-
-    in_memory = False
-
-    def __init__(self, paths, shape):
-        self.paths = paths
-        self.mode = "grey" if shape[0] == 1 else "rgb"
-        self.size = shape[1:]
-        # Four bytes a pixel, once images of several sizes are brought to one.
-        self.values_per_sample = 4 * math.prod(shape)
-
-    def __len__(self):
-        return len(self.paths)
-
-    def take(self, rows):
-        """(b, C, H, W) in channels-last order: uint8, or float32 if sizes differ."""
-        paths = self.paths[rows]
-        with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-            images = self._decode(paths, threads)
-        sizes = {image.shape for image in images}
-        if len(sizes) == 1:
-            return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        return torch.cat([self._resized(image) for image in images])
-
-    def _decode(self, paths, threads):
-        """Pixels (H, W, C) of each file, at most as large as the net wants them."""
-
-        def decode(path):
-            own = common_image_size([path])
-            too_large = any(a > b for a, b in zip(own, self.size, strict=True))
-            size = self.size if too_large else None
-            return decode_image(path, image_size=size, mode=self.mode)
-
-        return list(threads.map(decode, paths))
-
-    def _resized(self, image):
-        """(1, C, height, width) float32 in [0, 1] of one image (H, W, C)."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        if pixels.shape[2:] == self.size:
-            return pixels
-        return interpolate(pixels, self.size, mode="bilinear", antialias=True)
 
 
 def _without_tensors(X):

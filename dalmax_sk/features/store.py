@@ -1,10 +1,8 @@
-"""Features of image files on disk: computed once, block by block.
+"""Features of samples: computed once, kept in memory and, if asked for, in a folder.
 
-A cache is one folder for one way of making features: ``settings.json`` says which, and
-each block of files is a pair of ``<name>.npy`` (rows) and ``<name>.json`` (which file,
-with which time stamp and size, each row belongs to). Every file is written whole or not
-at all, the rows before their index, so that a killed extraction loses at most the block
-it was at, and one that an error ends nothing.
+A row belongs to a sample (the identity of a file, or a digest of values) and to a net
+with its weights and preprocessing. :class:`FeatureStore` looks it up in memory, then in
+a :class:`FeatureFolder`, and has it computed where it is in neither.
 """
 
 import hashlib
@@ -13,7 +11,7 @@ import os
 import uuid
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +20,189 @@ from numpy.typing import NDArray
 
 from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk._base.limits import limits
+from dalmax_sk._base.row_cache import Key, RowCache, file_key
 
-__all__ = ["FeatureCache"]
+__all__ = [
+    "FeatureFolder",
+    "FeatureStore",
+    "get_feature_store",
+    "set_feature_store_size",
+]
 
-Rows = NDArray[np.floating[Any]]
-#: Absolute path, time of the last change (ns), size (bytes).
-FileKey = tuple[str, int, int]
-#: Makes features of files: yields (start, stop, rows (stop - start, d)) in order.
-Compute = Callable[[Sequence[str]], Iterator[tuple[int, int, Rows]]]
+Rows = NDArray[Any]
+#: Makes features of the samples at some positions: yields (start, stop, rows of
+#: positions[start:stop]) in order, without gaps.
+Compute = Callable[[NDArray[np.int64]], Iterator[tuple[int, int, Rows]]]
 
 _FORMAT = 1
-_NO_FILE: FileKey = ("", -1, -1)
 
 
-class FeatureCache:
-    """Features of files under one folder, for one set of settings.
+class FeatureStore(RowCache):
+    """Features of frozen nets, kept in memory while they fit a budget.
+
+    Features of one net, with its weights, are kept together. When the budget is spent,
+    those of the net that was used longest ago go first; those of the net in use stay,
+    and further samples are computed at every use. The results are the same either way.
+    Safe to use from several threads.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Budget in bytes; 0 keeps nothing. The index beside the features takes some 300
+        bytes a sample and is not counted.
+
+    Attributes
+    ----------
+    max_bytes : int
+        The budget. Setting it below ``nbytes`` empties the store.
+    nbytes : int
+        Bytes allocated now, never above ``max_bytes``.
+
+    See Also
+    --------
+    get_feature_store : The instance the whole process shares.
+
+    Notes
+    -----
+    A pickled store arrives empty: every process fills its own.
+
+    Examples
+    --------
+    >>> from dalmax_sk.features import FeatureStore
+    >>> store = FeatureStore(max_bytes=1_000_000)
+    >>> store.nbytes
+    0
+    """
+
+    _full = (
+        "The feature store is full (%d of %d bytes): features of %d samples or more "
+        "are computed at every use. set_feature_store_size(bytes) enlarges it."
+    )
+
+    def features(
+        self,
+        net: Hashable,
+        keys: Sequence[Key],
+        compute: Compute,
+        folder: "FeatureFolder | None" = None,
+    ) -> Rows:
+        """Features (n, ...) of samples: read where they are known, else computed.
+
+        Rows are kept as they are computed, so that a killed process loses at most
+        ``limits.store_rows`` of a folder, and one that an error ends none.
+
+        Parameters
+        ----------
+        net : hashable
+            All that the features depend on besides the sample.
+        keys : sequence of n (str, (int, int) or None)
+            In any order, also repeatedly (each sample is computed once).
+        compute : callable
+            Called at most once; see `Compute`.
+        folder : FeatureFolder or None, default=None
+            For this net; features are read from it and added to it.
+        """
+        unique: dict[Key, int] = {}
+        inverse = [unique.setdefault(key, len(unique)) for key in keys]
+        first = np.unique(inverse, return_index=True)[1]  # of each key in `keys`
+        names = list(unique)
+        group = (net, None if folder is None else folder.identity)
+        rows, missing = self.find(group, names)
+        if missing and folder is not None:
+            if rows is None:
+                rows = np.empty((len(names), folder.n_features), dtype=np.float32)
+            read, missing = folder.read(names, missing, rows)
+            self.keep(group, names, rows, read)
+        if missing:
+            absent = np.array(missing)
+            done = saved = 0
+
+            def save() -> None:
+                nonlocal saved
+                # Counted first: what cannot be written is not tried twice.
+                new, saved = absent[saved:done], done
+                if len(new) and rows is not None:
+                    if folder is not None:
+                        folder.write([names[i] for i in new], rows[new])
+                    self.keep(group, names, rows, new)
+
+            try:
+                for start, done, features in compute(first[absent]):
+                    if rows is None:
+                        shape = (len(names), *features.shape[1:])
+                        rows = np.empty(shape, features.dtype)
+                    rows[absent[start:done]] = features
+                    if done - saved >= limits.store_rows:
+                        save()
+            finally:  # a broken file or Ctrl+C must not cost what was computed before
+                save()
+        assert rows is not None
+        return rows if len(names) == len(keys) else rows[inverse]
+
+
+def get_feature_store() -> FeatureStore:
+    """The store of features that this process shares.
+
+    CNNClassifier keeps the features of frozen layers there, ImageEmbedder those of
+    image files. Its budget is 1 GiB (2**30 bytes) until :func:`set_feature_store_size`
+    changes it. Worker processes have one each.
+
+    Returns
+    -------
+    store : FeatureStore
+
+    Examples
+    --------
+    >>> from dalmax_sk.features import get_feature_store
+    >>> get_feature_store() is get_feature_store()
+    True
+    """
+    return _shared_store
+
+
+def set_feature_store_size(max_bytes: int) -> None:
+    """Set the memory budget of the shared store of features.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Budget in bytes, at least 0; with 0 nothing is kept in memory. A budget below
+        the present size empties the store first.
+
+    Raises
+    ------
+    ValueError
+        If `max_bytes` is not such an int.
+
+    Examples
+    --------
+    >>> from dalmax_sk.features import get_feature_store, set_feature_store_size
+    >>> set_feature_store_size(4 * 2**30)
+    >>> get_feature_store().max_bytes
+    4294967296
+    >>> set_feature_store_size(2**30)
+    """
+    _shared_store.max_bytes = max_bytes
+
+
+_shared_store = FeatureStore(2**30)
+
+
+class FeatureFolder:
+    """Features of files on disk, for one net and its settings.
+
+    ``settings.json`` says how the features are made, and each block of files is a pair
+    of ``<name>.npy`` (rows) and ``<name>.json`` (the file, time stamp and size of each
+    row). Every file is written whole or not at all, the rows before their index.
 
     Parameters
     ----------
     directory : path-like
-        Caches of several settings may share it: each has a folder of its own.
+        Several nets may share it: each has a folder of its own.
     name : str
         Beginning of that folder's name.
     settings : dict
-        Whatever the features depend on besides the file; plain JSON.
+        All that the features depend on besides the file; plain JSON.
     n_features : int
         Length d of a row.
     """
@@ -59,38 +216,26 @@ class FeatureCache:
     ) -> None:
         text = json.dumps({"format": _FORMAT, **settings}, sort_keys=True, indent=1)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.folder = Path(directory) / f"{name}-{digest}"
+        self.path = Path(directory).absolute() / f"{name}-{digest}"
         self.n_features = n_features
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "settings.json").exists():
-            write_text(self.folder / "settings.json", text + "\n")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "settings.json").exists():
+            write_text(self.path / "settings.json", text + "\n")
+        # Of a folder that was deleted and made anew nothing is known.
+        self.identity = file_key(self.path / "settings.json")
 
-    def features(self, paths: Sequence[str], compute: Compute) -> Rows:
-        """Rows of `paths`, (n, d) float32: read where they are known, else computed.
+    def read(
+        self, keys: Sequence[Key], wanted: Sequence[int], out: Rows
+    ) -> tuple[list[int], list[int]]:
+        """Fill in the wanted rows of ``out`` (n, d) that are here.
 
-        Parameters
-        ----------
-        paths : sequence of n str
-            In any order, also repeatedly.
-        compute : callable
-            Called once with the files that are not here, or not as they are now.
+        Returns the positions that were read, and those that are missing.
         """
-        keys = [_file_key(path) for path in paths]
-        # A file whose stamp cannot be read is passed on: computing it says why.
-        rows_of: dict[FileKey | str, list[int]] = {}
-        for row, (key, path) in enumerate(zip(keys, paths, strict=True)):
-            rows_of.setdefault(key or path, []).append(row)
-        out = np.empty((len(paths), self.n_features), dtype=np.float32)
-        self._read_known(rows_of, out)
-        if rows_of:
-            self._compute_rest(rows_of, paths, compute, out)
-        return out
-
-    def _read_known(self, rows_of: dict[FileKey | str, list[int]], out: Rows) -> None:
-        """Fill in the rows that are on disk, and take them out of `rows_of`."""
-        for index_file in sorted(self.folder.glob("block-*.json")):
+        row_of = {keys[i]: i for i in wanted if keys[i][1] is not None}
+        found: list[int] = []
+        for index_file in sorted(self.path.glob("block-*.json")):
             try:
-                block = _read_block(index_file, self.n_features)
+                block_keys, features = _read_block(index_file, self.n_features)
             except FileNotFoundError:  # another process found it damaged
                 continue
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
@@ -103,75 +248,42 @@ class FeatureCache:
                 index_file.unlink(missing_ok=True)
                 index_file.with_suffix(".npy").unlink(missing_ok=True)
                 continue
-            keys, features = block
-            for position, key in enumerate(keys):
-                rows = rows_of.pop(key, None)
-                if rows is not None:
-                    out[rows] = features[position]
+            pairs = [
+                (position, row)
+                for position, key in enumerate(block_keys)
+                if (row := row_of.pop(key, None)) is not None
+            ]
+            if pairs:
+                positions, rows = map(list, zip(*pairs, strict=True))
+                out[rows] = features[positions]
+                found += rows
+        here = set(found)
+        return found, [i for i in wanted if i not in here]
 
-    def _compute_rest(
-        self,
-        rows_of: dict[FileKey | str, list[int]],
-        paths: Sequence[str],
-        compute: Compute,
-        out: Rows,
-    ) -> None:
-        keys = list(rows_of)
-        missing = [paths[rows_of[key][0]] for key in keys]
-        pending: list[Rows] = []
-        n_saved = 0
-
-        def save_pending() -> None:
-            nonlocal n_saved
-            if not pending:
-                return
-            block = np.concatenate(pending)  # (n_done, d)
-            pending.clear()  # first: what cannot be written is not tried twice
-            done = keys[n_saved : n_saved + len(block)]
-            n_saved += len(block)
-            self._write_block(done, block)
-            for key, row in zip(done, block, strict=True):
-                out[rows_of[key]] = row
-
-        try:
-            for _, stop, features in compute(missing):
-                pending.append(features)
-                if stop - n_saved >= limits.store_rows:
-                    save_pending()
-        finally:  # a broken file or Ctrl+C must not cost what was computed before
-            save_pending()
-
-    def _write_block(self, keys: Sequence[FileKey | str], features: Rows) -> None:
+    def write(self, keys: Sequence[Key], features: Rows) -> None:
+        """Add a block of rows (n, d)."""
         # A name of its own, because two processes may write at once.
-        stem = self.folder / f"block-{uuid.uuid4().hex}"
+        stem = self.path / f"block-{uuid.uuid4().hex}"
         features = np.ascontiguousarray(features, dtype=np.float32)
         with replacing(stem.with_suffix(".npy")) as part, open(part, "wb") as file:
             np.save(file, features)
         index = {
             "checksum": zlib.crc32(features.data),
-            # a bare path: the file appeared after the look at its stamp; not kept
-            "files": [list(key) if isinstance(key, tuple) else None for key in keys],
+            # without a stamp: the file appeared after the look at it; not kept
+            "files": [
+                None if stamp is None else [name, *stamp] for name, stamp in keys
+            ],
         }
         write_text(stem.with_suffix(".json"), json.dumps(index) + "\n")
 
 
-def _file_key(path: str) -> FileKey | None:
-    # Taken before the file is read: one that changes in between has an old stamp with
-    # its new features, and is computed once more the next time.
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return os.path.abspath(path), status.st_mtime_ns, status.st_size
-
-
-def _read_block(index_file: Path, n_features: int) -> tuple[list[FileKey], Rows]:
-    """Files and rows of one block; ValueError and the like if anything is amiss."""
+def _read_block(index_file: Path, n_features: int) -> tuple[list[Key], Rows]:
+    """Keys and rows (n, d) of one block; ValueError and the like if it is damaged."""
     index = json.loads(index_file.read_text(encoding="utf-8"))
-    keys = [
-        (str(path), int(mtime_ns), int(n_bytes))
-        for path, mtime_ns, n_bytes in (file or _NO_FILE for file in index["files"])
-    ]
+    keys: list[Key] = []
+    for entry in index["files"]:
+        name, mtime_ns, n_bytes = entry or ("", -1, -1)
+        keys.append((str(name), (int(mtime_ns), int(n_bytes))))
     features = np.load(index_file.with_suffix(".npy"), mmap_mode="r")
     if features.shape != (len(keys), n_features) or features.dtype != np.float32:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What every net in the package can do, and how any other module is taught it."""
+"""The interface of the nets, and a wrapper that gives it to any other module."""
 
 import inspect
 from typing import Any

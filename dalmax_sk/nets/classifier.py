@@ -70,7 +70,6 @@ class InputClassifier(nn.Module):
         sample = torch.randn(2, *input_shape, generator=generator)
         self.frozen = FrozenPart(self.net, where, sample.to(self.mean))
 
-    @torch.compiler.disable
     def frozen_features(self, x: Tensor) -> Tensor:
         """Features of a raw batch from the frozen layers, in evaluation mode."""
         assert self.frozen is not None

@@ -1,6 +1,5 @@
 """Nets cut in two: frozen layers that give features, and the rest, which is trained."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FrozenPart"]
+from dalmax_sk.nets.fingerprint import NetDigest, settings_of
 
-# Attributes that every module has; the others are settings of its own.
-_OF_ANY_MODULE = frozenset(vars(nn.Module()))
+__all__ = ["FrozenPart"]
 
 
 class FrozenPart:
@@ -76,7 +74,7 @@ class FrozenPart:
             for name, parameter in net.named_parameters()
             if any(parameter is own for own in net.get_classifier().parameters())  # type: ignore[operator]
         }
-        self.digest: tuple[Any, str] | None = None
+        self.digest = NetDigest()
 
     def run(self, x: Tensor) -> Tensor:
         """Features of prepared inputs, in whatever mode the net is."""
@@ -90,7 +88,7 @@ class FrozenPart:
             return self.run(x)
 
     def body_features(self, features: Tensor) -> Tensor:
-        """What the whole body would give, from features."""
+        """Output of the whole body, from features."""
         if self.layer is None:
             return features
         return self.rest.forward_features(features)  # type: ignore[operator]
@@ -159,18 +157,13 @@ class FrozenPart:
                     tensors[prefix + key] = parameter.detach()
             for key, buffer in modules[name].named_buffers(recurse=False):
                 tensors[prefix + key] = buffer
-        state = tuple((t.data_ptr(), t._version, t.dtype) for t in tensors.values())
-        if self.digest is None or self.digest[0] != state:
-            digest = hashlib.sha256()
-            for name in self.entered:
-                digest.update(f"{name}: {settings_of(modules[name])}\n".encode())
-            for name, tensor in tensors.items():
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                # viewed as bytes, because NumPy has no bfloat16
-                flat = tensor.cpu().contiguous().reshape(-1)
-                digest.update(flat.view(torch.uint8).numpy())
-            self.digest = state, digest.hexdigest()
-        return self.digest[1]
+
+        def describe() -> str:
+            return "".join(
+                f"{name}: {settings_of(modules[name])}\n" for name in self.entered
+            )
+
+        return self.digest(describe, tensors)
 
 
 def find_layer(net: nn.Module, name: str) -> nn.Module:
@@ -300,14 +293,3 @@ def receiving(output: Tensor, parameters: dict[str, nn.Parameter]) -> set[str]:
         for name, gradient in zip(parameters, gradients, strict=True)
         if gradient is not None
     }
-
-
-def settings_of(module: nn.Module) -> str:
-    """Everything that a module is besides its tensors and layers, as text."""
-    own = {
-        key: value
-        for key, value in vars(module).items()
-        if key not in _OF_ANY_MODULE and not isinstance(value, Tensor | nn.Module)
-    }
-    kind = type(module)
-    return f"{kind.__module__}.{kind.__qualname__} {sorted(own.items())!r}"

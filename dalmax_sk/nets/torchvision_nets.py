@@ -19,7 +19,7 @@ HAS_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 def torchvision_names() -> list[str]:
     """Names of the models that end in a linear layer (SqueezeNet does not)."""
-    from torchvision import models  # with torch's compiler, two seconds
+    from torchvision import models  # takes seconds: it loads torch's compiler
 
     names = models.list_models(module=models)
     return [name for name in names if not name.startswith("squeezenet")]
@@ -113,7 +113,7 @@ class TorchvisionNet(Net):
             layer.p = dropout
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What the model hands to its head: (n, in_channels, H, W) to (n, ...)."""
+        """Input of the model's head: (n, in_channels, H, W) to (n, ...)."""
         return self.body(x.expand(-1, 3, -1, -1) if self.in_channels == 1 else x)
 
     def pre_logits(self, features: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from dalmax_sk._base.devices import (
     to_device,
 )
 from dalmax_sk._base.limits import limits
-from dalmax_sk.cnn.batches import Batches, FileSource, TensorSource, sequential_batches
+from dalmax_sk.cnn.batches import Batches
+from dalmax_sk.images.source import FileSource, TensorSource, sequential_batches
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -198,7 +199,7 @@ class EagerUploader:
     [((11, 5), None), ((11, 4, 5), None), ((11, 3, 4, 5), 1), ((11, 4, 5, 3), 3)],
 )
 def test_batches_that_do_not_fit_are_sent_one_ahead(monkeypatch, shape, channel_axis):
-    monkeypatch.setattr("dalmax_sk.cnn.batches.Uploader", EagerUploader)
+    monkeypatch.setattr("dalmax_sk.images.source.Uploader", EagerUploader)
     data = torch.randint(256, shape, dtype=torch.uint8)
     source = TensorSource(data, channel_axis)
     expected = source.take(slice(None))
@@ -230,7 +231,7 @@ def test_streamed_files_are_sent_one_ahead(monkeypatch, image_folder):
     paths = np.array(paths, dtype=object)
     source = FileSource(paths, (8, 8), "rgb")
     expected = source.take(slice(None))
-    monkeypatch.setattr("dalmax_sk.cnn.batches.Uploader", EagerUploader)
+    monkeypatch.setattr("dalmax_sk.images.source.Uploader", EagerUploader)
     monkeypatch.setattr(limits, "read_files", 9)
     found = list(sequential_batches(source, 4, CUDA))
     assert [stop for _, stop, _ in found] == [4, 8, 12, 16, 20, 24, 28, 30]

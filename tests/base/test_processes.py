@@ -25,7 +25,8 @@ from dalmax_sk._base.processes import (
 )
 from dalmax_sk.cli import app
 from dalmax_sk.cli.launch import count_gpus, run_processes
-from dalmax_sk.cnn.batches import Batches, TensorSource
+from dalmax_sk.cnn.batches import Batches
+from dalmax_sk.images.source import TensorSource
 
 pytest.importorskip("accelerate")
 

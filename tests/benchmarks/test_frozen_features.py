@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 
-import dalmax_sk.features.embedder as embedder_module
+from dalmax_sk import ImageEmbedder
+from dalmax_sk.images import decode_image
 from dalmax_sk.strategies import CoreSet, Filtered, RandomSampling
 
 
@@ -42,10 +43,10 @@ def test_features_are_scaled_by_the_training_part_alone(
     script, image_folder, tmp_path, monkeypatch
 ):
     def mean_colours(self, X):
-        pixels = [embedder_module.decode_image(path) for path in X]
+        pixels = [decode_image(path) for path in X]
         return np.stack([image.mean((0, 1)) for image in pixels]).astype(np.float32)
 
-    monkeypatch.setattr(embedder_module.ImageEmbedder, "fit_transform", mean_colours)
+    monkeypatch.setattr(ImageEmbedder, "fit_transform", mean_colours)
     folders = SimpleNamespace(
         dir_train=image_folder / "train",
         dir_test=image_folder / "test",

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dalmax_sk._base.limits import limits
-from dalmax_sk.cnn.batches import Batches, TensorSource, as_tensor, input_statistics
+from dalmax_sk.cnn.batches import Batches, input_statistics
+from dalmax_sk.images.source import TensorSource, as_tensor
 
 CPU = torch.device("cpu")
 

@@ -17,8 +17,8 @@ from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
 from torch import nn
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.cnn import inference as _inference
 from dalmax_sk.cnn.labels import stratified_split
 from dalmax_sk.nets import NoEmbeddingError, SmallCNN
 
@@ -99,7 +99,7 @@ def test_prediction_puts_dropout_and_batch_norm_at_rest(fitted, digits):
 def test_results_do_not_depend_on_batches(fitted, digits, monkeypatch):
     X = digits[0]
     expected = fitted.predict_proba_and_embeddings(X)
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 7)
+    monkeypatch.setattr(limits, "inference_cpu_values", 64 * 7)
     found = fitted.predict_proba_and_embeddings(X)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
@@ -223,7 +223,7 @@ def test_progress_is_reported(fitted, digits, monkeypatch):
     names = ["lr", "seconds", "train_accuracy", "train_loss"]
     assert seen == [("epoch", 1, 2, names), ("epoch", 2, 2, names)]
     seen.clear()
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 160)
+    monkeypatch.setattr(limits, "inference_cpu_values", 64 * 160)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with progress.listen(listener):
         fitted.predict(digits[0])

@@ -14,10 +14,10 @@ from torch import nn
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.cnn import inference as _inference
 from dalmax_sk.cnn import skorch_net as _training
 from dalmax_sk.cnn.skorch_net import compile_module
 from dalmax_sk.nets import SmallCNN, build_net
+from dalmax_sk.nets import inference as _inference
 
 
 def classifier(**params):

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,12 @@ from sklearn.utils.estimator_checks import (
 from torch import nn
 from torch.nn.functional import interpolate
 
-import dalmax_sk.features.embedder as embedder_module
+import dalmax_sk.images.cache as cache_module
 from dalmax_sk import ImageEmbedder
 from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
-from dalmax_sk.features.backbones import RepeatedGrey, build_feature_net, weights_digest
+from dalmax_sk.features import get_feature_store, set_feature_store_size
+from dalmax_sk.features.backbones import RepeatedGrey, build_feature_net
 from dalmax_sk.images import ImageReadError, decode_image
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
 
@@ -393,7 +395,7 @@ def test_timm_by_name(tmp_path):
     assert_allclose(model.transform(X), expected, rtol=1e-4, atol=1e-5)
     # the head that is not used must not make equal nets look different
     again = clone(model).fit(X)
-    assert weights_digest(again.module_) == weights_digest(model.module_)
+    assert again.module_.weights_digest() == model.module_.weights_digest()
     with pytest.raises(ValueError, match="has no model 'nothing_like_it'"):
         embedder("timm/nothing_like_it").fit(X)
 
@@ -429,7 +431,9 @@ def test_efficientnet_lite0_equals_its_package(lite0):
     assert features.shape == (2, 1280)
     assert_allclose(features, expected, rtol=1e-3, atol=1e-5)
     # the classifier of the package starts at random; it must not reach the cache's key
-    assert weights_digest(clone(model).fit(X).module_) == weights_digest(model.module_)
+    assert (
+        clone(model).fit(X).module_.weights_digest() == model.module_.weights_digest()
+    )
 
 
 def test_efficientnet_lite0_takes_grey_images(lite0):
@@ -550,6 +554,13 @@ def test_progress_is_reported(paths):
 # The cache ---------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def empty_store():
+    get_feature_store().clear()
+    yield
+    get_feature_store().clear()
+
+
 @pytest.fixture
 def computed(monkeypatch):
     """Names of the files that were decoded, in order."""
@@ -559,7 +570,7 @@ def computed(monkeypatch):
         names.append(os.path.basename(path))
         return decode_image(path, **options)
 
-    monkeypatch.setattr(embedder_module, "decode_image", counting)
+    monkeypatch.setattr(cache_module, "decode_image", counting)
     return names
 
 
@@ -576,13 +587,14 @@ def test_cached_features_equal_computed_ones(paths, tmp_path, computed, monkeypa
     monkeypatch.setattr(limits, "store_rows", 4)
     expected = embedder().fit_transform(paths)
     computed.clear()
+    get_feature_store().clear()
     model = cached(tmp_path, batch_size=2).fit(paths)
     for _ in range(2):
         assert_allclose(model.transform(paths), expected, rtol=1e-5, atol=1e-6)
         assert sorted(computed) == [f"{i}.png" for i in range(10)]
     folder = only(tmp_path / "features", "*")
     assert len(list(folder.glob("*.npy"))) == 3  # 4 + 4 + 2 files
-    # another process, another order, files twice
+    get_feature_store().clear()  # as another process; another order, files twice
     order = [3, 1, 1, 9, 0]
     again = cached(tmp_path).fit(paths).transform(paths[order])
     assert_array_equal(again, model.transform(paths)[order])
@@ -598,6 +610,7 @@ def test_an_error_keeps_what_was_computed(paths, tmp_path, computed, monkeypatch
     folder = only(tmp_path / "features", "*")
     assert len(json.loads(only(folder, "block-*.json").read_text())["files"]) == 6
     computed.clear()
+    get_feature_store().clear()
     expected = plain_loop(paths, net())
     assert_allclose(model.transform(paths), expected, rtol=1e-5, atol=1e-6)
     assert sorted(computed) == [f"{i}.png" for i in range(6, 10)]
@@ -727,10 +740,12 @@ def test_damaged_blocks_are_computed_again(paths, tmp_path, computed, damage):
     index = only(folder, "block-*.json")
     damage(index.with_suffix(".npy"), index)
     computed.clear()
+    get_feature_store().clear()
     with pytest.warns(UserWarning, match=rf"{index.stem} are damaged"):
         assert_array_equal(model.transform(paths), expected)
     assert len(computed) == 10
     computed.clear()
+    get_feature_store().clear()
     assert_array_equal(model.transform(paths), expected)  # and is whole again
     assert not computed
     assert len(list(folder.iterdir())) == 3
@@ -783,6 +798,55 @@ def test_a_killed_extraction_goes_on_where_it_was(paths, tmp_path):
     means = np.stack(rows).mean((1, 2)) / 255
     expected = (means - IMAGENET_MEAN) / IMAGENET_STD
     assert_allclose(np.load(result), expected, atol=0.1)
+
+
+def test_files_are_computed_once_without_a_folder(paths, computed):
+    first = embedder().fit(paths).transform(paths)
+    again = embedder(net(), normalize="l2").fit(paths).transform(paths[::-1])
+    assert len(computed) == 10
+    unit = first / np.linalg.norm(first, axis=1)[:, None]
+    assert_allclose(again, unit[::-1], rtol=1e-6)
+    before = get_feature_store().max_bytes
+    set_feature_store_size(0)
+    try:
+        assert_array_equal(embedder().fit(paths).transform(paths), first)
+    finally:
+        set_feature_store_size(before)
+    assert len(computed) == 20
+
+
+class Scaled(nn.Module):
+    """Features times a number that neither weights nor ``repr`` show."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x.mean((2, 3))
+
+
+def test_memory_tells_nets_apart_by_their_attributes_and_classes(paths):
+    one, two = (embedder(Scaled(f)).fit_transform(paths) for f in (1.0, 2.0))
+    assert_allclose(two, 2 * one, rtol=1e-6)
+
+    class Negated(Scaled):
+        def forward(self, x):
+            return -super().forward(x)
+
+    Negated.__qualname__ = Scaled.__qualname__
+    assert_allclose(embedder(Negated(1.0)).fit_transform(paths), -one, rtol=1e-6)
+
+
+def test_a_deleted_folder_is_filled_anew(paths, tmp_path, computed):
+    model = cached(tmp_path).fit(paths)
+    expected = model.transform(paths)
+    assert_array_equal(model.transform(paths), expected)
+    assert len(computed) == 10
+    shutil.rmtree(tmp_path / "features")
+    assert_array_equal(model.transform(paths), expected)
+    assert len(computed) == 20
+    assert len(list((tmp_path / "features").glob("*/block-*.npy"))) == 1
 
 
 def test_arrays_leave_no_cache(tmp_path):

@@ -163,8 +163,8 @@ def test_loading_in_batches_makes_few_blocks(paths, decoded):
     cache = ImageCache(10**6)
     for path in paths:
         cache.load([path], image_size=SIZE)
-    (store,) = cache._stores.values()
-    assert len(store.blocks) < len(paths)
+    (group,) = cache._groups.values()
+    assert len(group.blocks) < len(paths)
     images = cache.load(paths, image_size=SIZE)  # a gather over several blocks
     assert_array_equal(images[:, 0, 0, 0], 10 * np.arange(12))
     assert len(decoded) == len(paths)
@@ -220,7 +220,7 @@ def test_image_size_none_takes_the_common_size(paths, tmp_path):
 
 def test_a_file_that_appears_late_is_read_but_not_kept(paths, monkeypatch):
     # Its stamp is unknown, so nothing could tell a later version from this one.
-    monkeypatch.setattr(cache_module, "file_stamp", lambda name: None)
+    monkeypatch.setattr(cache_module, "file_key", lambda name: (name, None))
     cache = ImageCache(10**6)
     assert cache.load(paths[1:2], image_size=SIZE)[0, 0, 0, 0] == 10
     monkeypatch.undo()
@@ -236,17 +236,17 @@ def test_no_paths():
     assert ImageCache(100).load([], image_size=SIZE).shape == (0, SIZE, SIZE, 3)
 
 
-def test_fits(paths):
-    cache = ImageCache(12 * N_BYTES)
-    assert cache.fits(12, SIZE, "rgb")
-    assert not cache.fits(13, SIZE, "rgb")
-    assert cache.fits(36, (SIZE, SIZE), "grey")
-    cache.load(paths[:6], image_size=SIZE)
-    assert cache.fits(12, SIZE, "rgb")  # the six here are among the twelve
-    assert not cache.fits(12, SIZE + 1, "rgb")
-    assert not ImageCache(0).fits(1, SIZE, "rgb")
-    with pytest.raises(ValueError, match="fits needs an image_size"):
-        cache.fits(1, None, "rgb")
+def test_images_of_the_size_used_longest_ago_go_first(paths, decoded):
+    cache = ImageCache(10 * N_BYTES)
+    for size in (SIZE, SIZE - 1, SIZE):
+        cache.load(paths[:4], image_size=size)
+    cache.load(paths[:6], image_size=(1, SIZE * SIZE))  # as large as the first
+    decoded.clear()
+    cache.load(paths[:4], image_size=SIZE)
+    assert decoded == []
+    cache.load(paths[:4], image_size=SIZE - 1)
+    assert len(decoded) == 4
+    assert cache.nbytes <= cache.max_bytes
 
 
 def test_clear_and_a_smaller_budget(paths, decoded):

@@ -10,16 +10,16 @@ from torch import nn
 
 from dalmax_sk import CNNClassifier
 from dalmax_sk._base import devices
-from dalmax_sk.cnn import inference as _inference
-from dalmax_sk.cnn.batches import TensorSource
-from dalmax_sk.cnn.inference import (
+from dalmax_sk._base.limits import limits
+from dalmax_sk.images.source import TensorSource
+from dalmax_sk.nets import InputClassifier, SmallCNN
+from dalmax_sk.nets.inference import (
     collect,
     fitting_batch_size,
     inference_batch_size,
     iter_outputs,
     iter_results,
 )
-from dalmax_sk.nets import InputClassifier, SmallCNN
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def in_batches(X, size):
 
 def test_iter_predictions_are_the_whole_in_parts(fitted, images, monkeypatch):
     X = images[0]
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 48)
+    monkeypatch.setattr(limits, "inference_cpu_values", 64 * 48)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     proba, embeddings = fitted.predict_proba_and_embeddings(X)
     parts = list(fitted.iter_predictions(X))
@@ -64,7 +64,7 @@ def test_iter_predictions_checks_at_the_call(fitted, images):
 
 
 def test_the_caller_is_not_in_inference_mode_between_parts(fitted, images, monkeypatch):
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 64 * 48)
+    monkeypatch.setattr(limits, "inference_cpu_values", 64 * 48)
     for _ in fitted.iter_predictions(images[0]):
         assert not torch.is_inference_mode_enabled()
         assert torch.is_grad_enabled()
@@ -203,7 +203,7 @@ def test_results_come_while_the_next_batches_are_computed(monkeypatch):
     X = torch.arange(10.0)[:, None]
     found = list(iter_results(forward, in_batches(X, 2)))
     assert [part[:2] for part in found] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
-    np.testing.assert_array_equal(np.concatenate([p[2][0] for p in found]), 2 * X)
+    np.testing.assert_array_equal(np.concatenate([p[2] for p in found]), 2 * X)
     # the first result is waited for once two further batches have been asked for
     assert log[:4] == [("asked", 1), ("asked", 2), ("asked", 3), ("waited for", 1)]
     assert [number for what, number in log if what == "waited for"] == [1, 2, 3, 4, 5]

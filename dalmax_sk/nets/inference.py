@@ -1,4 +1,4 @@
-"""The pass of a net over data: probabilities and embeddings, batch by batch."""
+"""The pass of a net over data: batch sizes, mixed precision, and results as arrays."""
 
 import logging
 from collections import deque
@@ -29,17 +29,6 @@ __all__ = [
 
 logger = logging.getLogger("dalmax_sk")
 
-# Numbers in one batch of inputs during inference. On a CPU that is 42 images of
-# 32×32×3 a thread, or 85 in 16 bits, so that the feature maps which a thread works on
-# fit its cache, and in all a multiple of 16, which kernels divide more evenly; on a GPU
-# at most 8,192 of them, or 445 of 224×224×3.
-_INFERENCE_VALUES = {"cpu": 2**17, "cuda": 2**26}
-_ROUND_BATCH = 16
-_INFERENCE_BATCH = {"cpu": (4, 1024), "cuda": (4, 8192)}  # smallest, largest
-# Share of a GPU's free memory that the activations of one batch may take, and the
-# samples that they are measured on.
-_MEMORY_SHARE, _N_PROBED = 0.5, 8
-
 
 def autocast(device, enabled):
     """Context of 16-bit mixed precision on ``device``, or of nothing."""
@@ -50,13 +39,15 @@ def autocast(device, enabled):
 
 def inference_batch_size(values_per_sample, device, *, amp=False):
     """Return how many samples to look at together when no gradient is needed."""
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    smallest, largest = _INFERENCE_BATCH[kind]
-    size = _INFERENCE_VALUES[kind] // values_per_sample
-    if kind == "cpu":
+    if device.type == "cpu":
+        size = limits.inference_cpu_values // values_per_sample
         size *= torch.get_num_threads() * (2 if amp else 1)
-        if size > _ROUND_BATCH:
-            size -= size % _ROUND_BATCH
+        if size > limits.inference_round:
+            size -= size % limits.inference_round
+        smallest, largest = limits.inference_cpu_rows
+    else:
+        size = limits.inference_gpu_values // values_per_sample
+        smallest, largest = limits.inference_gpu_rows
     return min(largest, max(smallest, size))
 
 
@@ -66,8 +57,8 @@ def fitting_batch_size(forward, source, device, *, amp=False):
     Parameters
     ----------
     forward : callable
-        What is to be done with each batch. It is tried on a few samples; not on a CPU,
-        whose batches are small in any case.
+        The work on each batch. It is tried on a few samples; not on a CPU, whose
+        batches are small in any case.
     source : TensorSource or FileSource
     device : torch.device
     amp : bool
@@ -76,9 +67,9 @@ def fitting_batch_size(forward, source, device, *, amp=False):
     size = inference_batch_size(source.values_per_sample, device, amp=amp)
     if device.type != "cuda":
         return size
-    probe = source.take(slice(0, _N_PROBED)).to(device)
+    probe = source.take(slice(0, limits.probed_rows)).to(device)
     used = bytes_at_peak(lambda: forward(probe), device)
-    room = _MEMORY_SHARE * free_bytes(device)
+    room = limits.activation_share * free_bytes(device)
     return max(1, min(size, int(room * len(probe) / max(1, used))))
 
 
@@ -159,7 +150,7 @@ def iter_outputs(
     was_training = module.training
     module.eval()
     try:
-        for start, stop, (proba, found) in iter_results(forward, batches):
+        for start, stop, proba, found in iter_results(forward, batches):
             yield start, stop, proba, found
             if n_samples is not None and stop - start < n_samples:
                 progress.report("pool", stop, n_samples)
@@ -168,7 +159,7 @@ def iter_outputs(
 
 
 def iter_results(forward, batches):
-    """Yield (start, stop, results) of each batch, as arrays.
+    """Yield (start, stop, *results) of each batch, as arrays.
 
     A GPU computes the next batches while results are on their way from it. Where its
     memory does not suffice, the batch is halved and the work goes on where it was.
@@ -182,7 +173,7 @@ def iter_results(forward, batches):
     Yields
     ------
     start, stop : int
-    results : list of ndarray or None
+    *results : ndarray or None
     """
     on_the_way = deque()
     for start, stop, results in _computed(forward, batches):
@@ -194,7 +185,7 @@ def iter_results(forward, batches):
 
 
 def _arrived(start, stop, receive):
-    return start, stop, [None if r is None else r.numpy() for r in receive()]
+    return start, stop, *(None if r is None else r.numpy() for r in receive())
 
 
 def _computed(forward, batches):
@@ -239,26 +230,29 @@ def _halved(size, device):
     return size // 2
 
 
-def collect(outputs, n_samples):
-    """Return what `iter_outputs` yields of all rows as whole arrays.
+def collect(blocks, n_samples):
+    """Join the results of blocks of rows to whole arrays.
 
     Parameters
     ----------
-    outputs : iterable of (start, stop, proba, embeddings)
+    blocks : iterable of (start, stop, *results)
+        In order, without gaps; each result an array with a row for a sample, or None.
     n_samples : int
 
     Returns
     -------
-    proba : ndarray of shape (n, C), float64
-    embeddings : ndarray of shape (n, d) or None
+    tuple of ndarray of shape (n, ...) or None
     """
-    proba = found = None
-    for start, stop, rows, features in outputs:
-        if proba is None:
-            proba = np.empty((n_samples, rows.shape[1]))
-            if features is not None:
-                found = np.empty((n_samples, features.shape[1]), features.dtype)
-        proba[start:stop] = rows
-        if features is not None:
-            found[start:stop] = features
-    return proba, found
+    whole = None
+    for start, stop, *results in blocks:
+        if whole is None:
+            whole = tuple(
+                None
+                if rows is None
+                else np.empty((n_samples, *rows.shape[1:]), rows.dtype)
+                for rows in results
+            )
+        for array, rows in zip(whole, results, strict=True):
+            if rows is not None:
+                array[start:stop] = rows
+    return whole

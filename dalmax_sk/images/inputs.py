@@ -1,12 +1,13 @@
-"""What X means: paths, image arrays or a table, and what a fitted net may be given."""
+"""Inputs of a net: paths, image arrays or a table, checked and made a source."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import check_array
 
-from dalmax_sk.cnn.batches import FileSource, TensorSource, as_tensor
-from dalmax_sk.images import as_paths, check_images, common_image_size
+from dalmax_sk.images.decode import common_image_size
+from dalmax_sk.images.paths import as_paths, check_images
+from dalmax_sk.images.source import FileSource, TensorSource, as_tensor
 
 __all__ = ["InputSpec", "channel_axis_of", "read_inputs"]
 
@@ -15,7 +16,7 @@ _CHANNEL_COUNTS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What one sample looks like to the net.
+    """Form of one sample as the net sees it.
 
     Attributes
     ----------

@@ -8,14 +8,13 @@ from sklearn.datasets import load_digits
 
 from dalmax_sk._base.limits import limits
 from dalmax_sk.cnn import CNNClassifier
-from dalmax_sk.cnn import inference as _inference
-from dalmax_sk.cnn.inputs import channel_axis_of
 from dalmax_sk.images import (
     ImageReadError,
     get_image_cache,
     load_image_paths,
     set_image_cache_size,
 )
+from dalmax_sk.images.inputs import channel_axis_of
 
 N = 40
 
@@ -229,7 +228,7 @@ def test_paths_in_many_batches(image_folder, monkeypatch):
     X, y = load_image_paths(image_folder / "train", return_X_y=True)
     clf = classifier().fit(X, y)
     expected = clf.predict_proba(X)
-    monkeypatch.setitem(_inference._INFERENCE_VALUES, "cpu", 7 * 8 * 8 * 3)
+    monkeypatch.setattr(limits, "inference_cpu_values", 7 * 8 * 8 * 3)
     monkeypatch.setattr(limits, "read_files", 30)
     np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
 
