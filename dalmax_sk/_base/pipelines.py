@@ -1,4 +1,4 @@
-"""What stands at the end of nested pipelines, and what reaches it."""
+"""The last step of nested pipelines, and its input."""
 
 from sklearn.pipeline import Pipeline
 

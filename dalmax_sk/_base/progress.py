@@ -1,4 +1,4 @@
-"""How long work tells the outside how far it is.
+"""Progress reports of long work to listeners.
 
 The library never prints. Code that may run for long calls :func:`report`; whoever wants
 to watch (the command line's progress bars, a notebook) wraps the call in
@@ -34,7 +34,7 @@ def report(stage: str, done: int, total: int | None = None, **info: Any) -> None
     ``"epoch"`` (info: the epoch's losses), ``"pool"`` (candidates seen by the model),
     ``"query"`` (picks made, or clusters begun), ``"iteration"`` (of k-means),
     ``"decode"`` (image files read), ``"embed"`` (images embedded), ``"committee"``
-    (members fitted), ``"episode"`` (of the learned policy's training), ``"cell"`` (runs
+    (members fitted), ``"episode"`` (of the learned policy's training), ``"run"`` (runs
     of an experiment), and ``"picked"`` (a query is made, its labels are not asked for
     yet; info: ``pool`` and ``positions``; notes left in ``pool.info`` become part of
     the round's record).

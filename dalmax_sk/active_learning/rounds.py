@@ -1,33 +1,16 @@
 """Scores and error context of one round."""
 
-from contextlib import contextmanager
-
 import numpy as np
 from sklearn.metrics import accuracy_score, check_scoring, f1_score, recall_score
+
+from dalmax_sk._base.errors import error_context
 
 __all__ = ["evaluate", "round_context"]
 
 
-@contextmanager
 def round_context(round_number, doing):
-    """Add the round to the message of any exception that leaves the block.
-
-    The exception keeps its type. Where its message is not a plain first argument, the
-    context is added as a note, which tracebacks show.
-    """
-    try:
-        yield
-    except Exception as error:
-        context = f"[active learning, round {round_number}, {doing}]"
-        if (
-            error.args
-            and isinstance(error.args[0], str)
-            and str(error) == error.args[0]
-        ):
-            error.args = (f"{error.args[0]} {context}", *error.args[1:])
-        else:
-            error.add_note(context)
-        raise
+    """Add the round to the message of any exception that leaves the block."""
+    return error_context(f"active learning, round {round_number}, {doing}")
 
 
 def evaluate(learner, eval_set, scoring):

@@ -36,7 +36,7 @@ from dalmax_sk.reports import (
     write_comparison_page,
     write_run_json,
 )
-from dalmax_sk.reports.displays.drawing import write_pdf
+from dalmax_sk.reports.displays.figure_files import write_pdf
 from dalmax_sk.strategies import get_strategy
 
 __all__ = ["KIND", "compare_strategies"]
@@ -129,7 +129,7 @@ def compare_strategies(
         try:
             if overwrite:
                 folder.clear()
-                shutil.rmtree(folder.path / f"{_RESULTS}.cells", ignore_errors=True)
+                shutil.rmtree(folder.path / f"{_RESULTS}.runs", ignore_errors=True)
             _Experiment(settings, given, data, n_initial, stored, folder, screen).run()
         finally:
             folder.unlock()

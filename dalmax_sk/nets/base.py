@@ -1,4 +1,4 @@
-"""What every net in the package can do, and how any other module is taught it."""
+"""The interface of every net in the package, and a wrapper that adds it to others."""
 
 import inspect
 from typing import Any

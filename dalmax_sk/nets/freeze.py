@@ -90,7 +90,7 @@ class FrozenPart:
             return self.run(x)
 
     def body_features(self, features: Tensor) -> Tensor:
-        """What the whole body would give, from features."""
+        """Return the output of the whole body, from features."""
         if self.layer is None:
             return features
         return self.rest.forward_features(features)  # type: ignore[operator]

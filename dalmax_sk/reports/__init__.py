@@ -1,6 +1,6 @@
-"""What a run leaves behind: figures, tables, records, copies of the picked images.
+"""Figures, tables, records and pages of runs, and copies of the picked images.
 
-Everything here is given a history or arrays and draws or writes what they hold.
+Everything here draws or writes the content of a history or of arrays.
 """
 
 from dalmax_sk.reports.displays.budget_curve_display import (
@@ -23,19 +23,22 @@ from dalmax_sk.reports.page import (
     write_results_page,
     write_run_page,
 )
+from dalmax_sk.reports.record.class_scores import describe_test
 from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
-from dalmax_sk.reports.record.files import (
+from dalmax_sk.reports.record.pick_predictions import describe_query
+from dalmax_sk.reports.record.run_files import (
     write_confusion_matrix,
     write_final_accuracy,
     write_history_csv,
     write_infos,
     write_learning_curve,
-    write_run_json,
     write_training_plots,
 )
-from dalmax_sk.reports.record.picks import describe_query
-from dalmax_sk.reports.record.run_record import describe_picks, describe_round
-from dalmax_sk.reports.record.scores import describe_test
+from dalmax_sk.reports.record.run_json import (
+    describe_picks,
+    describe_round,
+    write_run_json,
+)
 from dalmax_sk.reports.record.selected_images import copy_names, write_selected_images
 from dalmax_sk.reports.record.strict_json import to_json, to_plain
 

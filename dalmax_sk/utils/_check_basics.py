@@ -1,4 +1,4 @@
-"""What the checks of strategies share."""
+"""Shared parts of the checks of strategies."""
 
 import re
 from unittest import SkipTest

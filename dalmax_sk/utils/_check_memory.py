@@ -1,4 +1,4 @@
-"""How much memory a call takes."""
+"""Measurement of the memory that a call takes."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""What every query strategy promises, as checks for those that are not ours too.
+"""Checks of the promises of every query strategy, also of strategies of your own.
 
 They are to strategies what :mod:`sklearn.utils.estimator_checks` is to estimators. Each
 check takes a strategy, never changes it, and raises an AssertionError that says which

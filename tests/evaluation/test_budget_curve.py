@@ -57,7 +57,7 @@ def records_of(**kwargs):
     found = {}
 
     def listener(stage, done, total, info):
-        if stage == "cell" and "records" in info:
+        if stage == "run" and "records" in info:
             found[info["strategy"], info["split"], info["seed"]] = info["records"]
 
     with progress.listen(listener):
@@ -134,9 +134,7 @@ def test_cells_come_paired(table):
         lambda stage, done, total, info: seen.append((stage, done, total, info))
     ):
         budget_curve(X=X, y=y, **small())
-    cells = [
-        (done, total, info) for stage, done, total, info in seen if stage == "cell"
-    ]
+    cells = [(done, total, info) for stage, done, total, info in seen if stage == "run"]
     assert [(done, total) for done, total, _ in cells] == [(i, 8) for i in range(9)]
     keys = [(i["seed"], i["split"], i["strategy"]) for _, _, i in cells[1:]]
     assert [key[:2] for key in keys] == sorted(key[:2] for key in keys)

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
@@ -17,6 +16,7 @@ from dalmax_sk.evaluation.statistics.resampling import mean_interval, resample_w
 from dalmax_sk.reports.displays.display_base import (
     BASELINE_STYLE,
     FigureDisplay,
+    label_axes,
     line_style,
     literal,
     shorten,
@@ -341,14 +341,13 @@ class BudgetCurveDisplay(FigureDisplay):
         return styles
 
     def _label(self, ax: Axes) -> None:
-        ax.set_xlabel("Labels (number)")
         if self.relative:
             unit = "points" if self.percent else "difference"
             text = f"Test {self.score_name} minus {self.baseline}'s ({unit})"
         else:
             text = f"Test {self.score_name}" + (" (%)" if self.percent else "")
-        literal([ax.set_ylabel(text)])
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(ax, "Labels (number)", text)
+        literal([ax.yaxis.label])
         ax.grid(alpha=0.3)
 
     def _add_legend(self, ax: Axes) -> None:

@@ -1,17 +1,15 @@
 """Figures of a comparison: who beats whom, and which ranks are not told apart."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from dalmax_sk.evaluation.comparison import Comparison
 from dalmax_sk.reports.displays.display_base import FigureDisplay, literal, shorten
-
-if TYPE_CHECKING:
-    from dalmax_sk.evaluation.comparison import Comparison
 
 __all__ = ["CriticalDifferenceDisplay", "PenaltyMatrixDisplay"]
 
@@ -60,7 +58,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
         self.strategies = strategies
 
     @classmethod
-    def from_comparison(cls, comparison: "Comparison") -> Self:
+    def from_comparison(cls, comparison: Comparison) -> Self:
         """Take the matrix of a comparison.
 
         Parameters
@@ -232,7 +230,7 @@ class CriticalDifferenceDisplay(FigureDisplay):
         self.note = note
 
     @classmethod
-    def from_comparison(cls, comparison: "Comparison") -> Self:
+    def from_comparison(cls, comparison: Comparison) -> Self:
         """Take the ranks of a comparison.
 
         Parameters

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 from sklearn.utils.multiclass import unique_labels
@@ -18,6 +17,7 @@ from dalmax_sk.reports.displays.display_base import (
     BLUE,
     ORANGE,
     FigureDisplay,
+    label_axes,
     literal,
     shorten,
 )
@@ -134,9 +134,9 @@ class ActiveLearningCurveDisplay(FigureDisplay):
         (self.line_,) = ax.plot(
             self.n_labeled, percent, marker="o", color=BLUE, label=self.name
         )
-        ax.set_xlabel("Labelled training images (number)")
-        ax.set_ylabel(f"Test {self.score_name} (%)")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(
+            ax, "Labelled training images (number)", f"Test {self.score_name} (%)"
+        )
         ax.grid(alpha=0.3)
         if self.name is not None:
             ax.legend(loc="lower right")
@@ -278,9 +278,11 @@ class TrainingHistoryDisplay(FigureDisplay):
         if several:
             self._mark_rounds(ax, ends)
         unit = "%" if self.quantity == "accuracy" else "cross-entropy, nats"
-        ax.set_xlabel(f"Epoch (number{', all rounds joined' * several})")
-        ax.set_ylabel(f"Training {self.quantity} ({unit})")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(
+            ax,
+            f"Epoch (number{', all rounds joined' * several})",
+            f"Training {self.quantity} ({unit})",
+        )
         ax.set_xlim(0.5, ends[-1] + 0.5)
         ax.grid(alpha=0.3)
         if self.valid is not None:

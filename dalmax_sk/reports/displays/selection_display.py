@@ -1,4 +1,4 @@
-"""Where the picks of each round lie among the embeddings."""
+"""Figure of the picks of each round among the embeddings."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self

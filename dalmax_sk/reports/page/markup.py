@@ -1,15 +1,15 @@
 """HTML in which plain text is always escaped, because there is no other way in.
 
 Pages are built of :func:`element` only. It escapes every string, in content and in
-attributes; finished HTML is of another type, :class:`Markup`, which only this module's
-functions and the package's own constants make.
+attributes. Finished HTML is of another type, :class:`Markup`, which only this module's
+functions make, and the package's own style and script are.
 """
 
 from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
-__all__ = ["BREAK", "Content", "Markup", "element", "legible", "trusted"]
+__all__ = ["BREAK", "Content", "Markup", "element", "legible"]
 
 # Elements that have no content and no closing tag.
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
@@ -73,21 +73,6 @@ def element(name: str, /, *children: Content, **attributes: str | int | bool) ->
     if name in _VOID:
         return Markup(opening)
     return Markup(f"{opening}{_joined(children)}</{name}>")
-
-
-def trusted(html: str) -> Markup:
-    """Return a constant of this package as finished HTML.
-
-    Parameters
-    ----------
-    html : str
-        HTML, style or script that stands in the code.
-
-    Returns
-    -------
-    Markup
-    """
-    return Markup(html)
 
 
 def legible(text: str) -> str:

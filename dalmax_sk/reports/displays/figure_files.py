@@ -1,4 +1,4 @@
-"""How figures become files: one style, and one word for characters the font lacks."""
+"""Figures as PDF and SVG files: one style, one warning for missing characters."""
 
 import logging
 import warnings

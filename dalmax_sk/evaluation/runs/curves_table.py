@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dalmax_sk._base.words import listed
+
 __all__ = [
     "COSTS",
     "KEY",
     "PREFIX",
     "check_known",
     "checked",
-    "counted",
-    "listed",
     "metric_names",
 ]
 
@@ -125,13 +125,3 @@ def check_known(what: str, wanted: Sequence[Any], known: Sequence[Any]) -> None:
             f"{what}: {listed([repr(name) for name in unknown])} not among the "
             f"results, which have {listed([repr(name) for name in known], 30)}."
         )
-
-
-def counted(n: int, word: str) -> str:
-    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
-    return f"{n} {word if n == 1 else plural}"
-
-
-def listed(items: Sequence[object], limit: int = 10) -> str:
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return (", ".join(map(str, items[:limit])) or "none") + more

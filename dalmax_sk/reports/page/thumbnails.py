@@ -1,4 +1,4 @@
-"""Thumbnails that travel inside the page, and where their images lie."""
+"""Thumbnails inside the page, and the files that they are made from."""
 
 import base64
 import io
@@ -87,7 +87,7 @@ def thumbnail(path: Path, side: int) -> Thumbnail:
 
 
 class RunImages:
-    """The images of a run by what ``run.json`` says of them.
+    """The images of a run, found by their entries in ``run.json``.
 
     Parameters
     ----------
@@ -121,20 +121,20 @@ class RunImages:
         """Return a picked image, from its copy in the run's folder."""
         if "copy" not in pick:
             return MissingImage("run.json names no copy of this image")
-        return self._load(
-            self._directory, pick["copy"], side, "copy removed from selected_images"
-        )
+        return self._load_copy(pick["copy"], side)
 
     def labelled(
         self, nearest: Mapping[str, Any], side: int
     ) -> Thumbnail | MissingImage:
         """Return a labelled image: the copy of an earlier pick, or the original."""
-        copy = self._copies.get(nearest["row"])
-        if copy is not None:
-            reason = "copy removed from selected_images"
-            return self._load(self._directory, copy, side, reason)
+        if nearest["row"] in self._copies:
+            return self._load_copy(self._copies[nearest["row"]], side)
         reason = "no longer in the training folder"
         return self._load(self._train, nearest["file"], side, reason)
+
+    def _load_copy(self, name: str, side: int) -> Thumbnail | MissingImage:
+        reason = "copy removed from selected_images"
+        return self._load(self._directory, name, side, reason)
 
     def _load(
         self, folder: Path, name: str, side: int, if_missing: str
