@@ -26,6 +26,7 @@ from dalmax_sk.stopping import (
     Budget,
     ForecastRule,
     PerformancePlateau,
+    StoppingRule,
     TargetScore,
 )
 from dalmax_sk.strategies import CoreSet, QueryStrategy, UncertaintySampling
@@ -312,6 +313,18 @@ def test_rules_that_read_the_test_fold_are_refused(table, make_rule, name, metri
         budget_curve(
             learner, *table, strategies=["random_sampling"], scoring=["accuracy"]
         )
+
+
+class OwnScoreRule(StoppingRule):
+    reads_scores = True
+
+
+def test_rules_of_users_that_read_scores_are_refused(table):
+    learner = ActiveLearningClassifier(
+        LogisticRegression(), stopping=[OwnScoreRule()], **SIZES
+    )
+    with pytest.raises(ValueError, match=r"stopping holds OwnScoreRule\(\), which"):
+        budget_curve(learner, *table, strategies=["random_sampling"])
 
 
 def test_other_rules_stop_runs(table):

@@ -36,7 +36,7 @@ def test_scores_that_there_are_get_named(rule):
         ValueError, match=rf"{name} needs .*'recall'.*round 0 has \['accuracy'\]"
     ):
         rule.should_stop(history)
-    with pytest.raises(ValueError, match="records none"):
+    with pytest.raises(ValueError, match="round 0 has none"):
         rule.should_stop([{"n_labeled": 3}])
 
 

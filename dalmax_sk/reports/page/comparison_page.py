@@ -1,6 +1,5 @@
 """The page of a comparison: the verdicts in sentences, then the numbers behind them."""
 
-import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from dalmax_sk.reports.page.document import (
     section,
     table,
 )
-from dalmax_sk.reports.page.markup import Content, Markup, element
+from dalmax_sk.reports.page.markup import Content, Markup, data_uri, element
 from dalmax_sk.reports.page.number_format import (
     metric_name,
     number,
@@ -373,17 +372,16 @@ def _downloads(comparison: Comparison | BudgetCurves) -> list[Content]:
     else:
         curves = comparison
     files["curves.csv"] = curves.frame.to_csv(index=False, lineterminator="\n")
-    items = [
-        element("li", element("a", name, href=_data_address(text), download=name))
+    addresses = {
+        name: data_uri("text/csv;charset=utf-8", text.encode("utf-8"))
         for name, text in files.items()
+    }
+    items = [
+        element("li", element("a", name, href=uri, download=name))
+        for name, uri in addresses.items()
     ]
     words = "The numbers of this page; they travel inside it."
     return [element("p", words), element("ul", items)]
-
-
-def _data_address(text: str) -> str:
-    coded = base64.b64encode(text.encode("utf-8")).decode("ascii")
-    return f"data:text/csv;charset=utf-8;base64,{coded}"
 
 
 def _settings(config: Mapping[str, Any] | None) -> list[Content]:

@@ -5,11 +5,12 @@ attributes. Finished HTML is of another type, :class:`Markup`, which only this m
 functions make, and the package's own style and script are.
 """
 
+import base64
 from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
-__all__ = ["BREAK", "Content", "Markup", "element", "legible"]
+__all__ = ["BREAK", "Content", "Markup", "data_uri", "element", "legible"]
 
 # Elements that have no content and no closing tag.
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
@@ -73,6 +74,29 @@ def element(name: str, /, *children: Content, **attributes: str | int | bool) ->
     if name in _VOID:
         return Markup(opening)
     return Markup(f"{opening}{_joined(children)}</{name}>")
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """Return the ``data:`` address of a file inside the page.
+
+    Parameters
+    ----------
+    media_type : str
+        Type of the file, such as ``"image/png"``.
+    content : bytes
+        The file.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.markup import data_uri
+    >>> data_uri("text/csv", b"a,b")
+    'data:text/csv;base64,YSxi'
+    """
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def legible(text: str) -> str:

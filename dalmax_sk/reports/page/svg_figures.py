@@ -1,6 +1,5 @@
 """The figures of the pages, as SVG images inside the page."""
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from dalmax_sk.reports.displays.display_base import label_axes, line_style, shorten
 from dalmax_sk.reports.displays.figure_files import FILE_STYLE, save_figure
 from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
-from dalmax_sk.reports.page.markup import Markup, element
+from dalmax_sk.reports.page.markup import Markup, data_uri, element
 
 __all__ = [
     "cost_figure",
@@ -157,10 +156,9 @@ def _as_image(draw: Callable[[], Figure], *, alt: str, wide: bool = False) -> Ma
     with matplotlib.rc_context(FILE_STYLE):
         buffer = io.BytesIO()
         save_figure(draw(), buffer, file_format="svg", name="report.html")
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
     picture = element(
         "img",
-        src=f"data:image/svg+xml;base64,{text}",
+        src=data_uri("image/svg+xml", buffer.getvalue()),
         alt=alt,
         class_="wide" if wide else "figure",
     )

@@ -1,6 +1,5 @@
 """Thumbnails inside the page, and the files that they are made from."""
 
-import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from dalmax_sk.images import ImageReadError, common_image_size, decode_image
+from dalmax_sk.reports.page.markup import data_uri
 
 __all__ = ["MissingImage", "RunImages", "Thumbnail", "thumbnail"]
 
@@ -77,13 +77,11 @@ def thumbnail(path: Path, side: int) -> Thumbnail:
     buffer = io.BytesIO()
     is_tiny = max(size) <= _TINY
     if is_tiny:
-        kind = "png"
         image.save(buffer, "PNG", optimize=True)
     else:
-        kind = "jpeg"
         image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Thumbnail(f"data:image/{kind};base64,{text}", size[1], size[0], is_tiny)
+    uri = data_uri(f"image/{'png' if is_tiny else 'jpeg'}", buffer.getvalue())
+    return Thumbnail(uri, size[1], size[0], is_tiny)
 
 
 class RunImages:
