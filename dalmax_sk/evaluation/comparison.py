@@ -226,7 +226,7 @@ def compare(
 ) -> Comparison:
     """Compare strategies with a baseline over several seeds.
 
-    What is compared is the area under each seed's curve (the score averaged over the
+    The areas under each seed's curve are compared (the score averaged over the
     budgets). The unit is the seed: splits of one seed share their data and are averaged
     first, and strategies are paired by seed, for they share its initial set.
 
@@ -259,7 +259,7 @@ def compare(
         than 14 seeds. All ``n**n`` resamples are taken if they are no more than that
         (five seeds: 3,125).
     on_unequal : {"raise", "intersect"}, default="raise"
-        What to do if strategies do not have the same runs or budgets: raise, or take
+        Behaviour if strategies do not have the same runs or budgets: raise, or take
         the runs (split and seed) that all strategies have, without the seeds that then
         lack a split which another seed has, and the budgets that all these runs have.
     random_state : int, RandomState instance or None, default=0

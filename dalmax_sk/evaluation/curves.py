@@ -93,7 +93,7 @@ class BudgetCurves:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`to_csv` wrote.
+        """Read a file of :meth:`to_csv`.
 
         Parameters
         ----------

@@ -94,7 +94,7 @@ def budget_curve(
     Parameters
     ----------
     estimator : classifier, Pipeline, ActiveLearningClassifier or None
-        What to train. A classifier, a pipeline that ends in one, or None (the learner's
+        The model. A classifier, a pipeline that ends in one, or None (the learner's
         default) is fitted on the labelled rows of each round. An
         :class:`~dalmax_sk.ActiveLearningClassifier` brings its own settings; its
         `strategy` and `random_state` are replaced, and stopping rules that read scores
@@ -109,7 +109,7 @@ def budget_curve(
     y : array-like of shape (n_samples,)
         The labels of all rows.
     strategies : list of str or QueryStrategy, or dict of str to these
-        What to compare: names of :func:`~dalmax_sk.strategies.strategy_names`, or
+        Names of :func:`~dalmax_sk.strategies.strategy_names`, or
         objects. The keys of a dict are the names in the results; otherwise an object
         has the registry's name, or if its parameters are its own, the text of them.
     cv : int, cross-validation generator or iterable, default=None
@@ -137,7 +137,7 @@ def budget_curve(
         row of X are cut to the labelled rows.
     results : str or path-like, default=None
         A file that keeps the results, one line a round. Called again with the same data
-        and settings, ``budget_curve`` skips runs that are in the file, goes on with
+        and settings, ``budget_curve`` skips runs that are in the file, continues
         those that were interrupted, and adds further strategies and seeds. States of
         interrupted runs lie in a folder ``<results>.runs`` next to it.
     n_jobs : int, default=None

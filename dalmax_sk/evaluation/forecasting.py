@@ -31,7 +31,7 @@ class Forecast:
     target : float
         Score to reach.
     metric : str
-        What the score is.
+        Name of the score.
     n_labels : float
         Labels needed in all: the median of the forecast. ``inf`` if the target is more
         likely never reached.
@@ -275,7 +275,7 @@ def forecast(
 
     A curve whose next point is a surprise cannot be forecast: a class found late, a
     change of the training schedule, labels from another annotator. The forecast also
-    supposes that the same strategy goes on with batches of the same kind.
+    supposes that the same strategy continues with batches of the same kind.
 
     References
     ----------

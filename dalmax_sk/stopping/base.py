@@ -72,8 +72,8 @@ class StoppingRule(BaseEstimator):
         """Return the numbers of the pool that the rule needs in later rounds.
 
         The learner calls this once a round, after the fit and before the query, and
-        merges the answer into the round's record in ``history_``. What is computed of
-        the pool is not computed again for the query.
+        merges the answer into the round's record in ``history_``. Quantities of the
+        pool computed here are not computed again for the query.
 
         Parameters
         ----------

@@ -128,16 +128,16 @@ def test_hidden_labels_have_no_influence(table):
         assert records[0]["scores"] != after[key][0]["scores"]
 
 
-def test_cells_come_paired(table):
+def test_runs_come_paired(table):
     X, y = table
     seen = []
     with progress.listen(
         lambda stage, done, total, info: seen.append((stage, done, total, info))
     ):
         budget_curve(X=X, y=y, **small())
-    cells = [(done, total, info) for stage, done, total, info in seen if stage == "run"]
-    assert [(done, total) for done, total, _ in cells] == [(i, 8) for i in range(9)]
-    keys = [(i["seed"], i["split"], i["strategy"]) for _, _, i in cells[1:]]
+    runs = [(done, total, info) for stage, done, total, info in seen if stage == "run"]
+    assert [(done, total) for done, total, _ in runs] == [(i, 8) for i in range(9)]
+    keys = [(i["seed"], i["split"], i["strategy"]) for _, _, i in runs[1:]]
     assert [key[:2] for key in keys] == sorted(key[:2] for key in keys)
     assert {key[2] for key in keys[:2]} == {"random_sampling", "margin_sampling"}
 

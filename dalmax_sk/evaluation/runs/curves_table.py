@@ -17,14 +17,14 @@ __all__ = [
     "metric_names",
 ]
 
-# what makes a row, and what it cost
+# the columns that identify a row, and those of its cost
 KEY = ["strategy", "split", "seed", "round"]
 COSTS = ["fit_seconds", "query_seconds", "score_seconds", "peak_bytes"]
 PREFIX = "score_"
 
 
 def checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table in its standard order, or raise ValueError for what is wrong."""
+    """Return the table in its standard order, or raise ValueError for its faults."""
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"frame must be a DataFrame, got {type(frame).__name__}.")
     missing = [name for name in [*KEY, "n_labeled"] if name not in frame.columns]

@@ -117,7 +117,7 @@ def make_learner(
     Parameters
     ----------
     estimator : estimator or None
-        A learner, or what to wrap in one.
+        A learner, or an estimator to wrap in one.
     y : ndarray of shape (n_samples,)
         All labels.
     scoring : object
@@ -197,7 +197,7 @@ def _score_readers(stopping: Any) -> list[Any]:
 
 
 def name_strategies(strategies: Any) -> dict[str, Any]:
-    """Return {name: strategy object} of what the user gave.
+    """Return {name: strategy object} of the user's strategies.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def _rows(rows: Any, n_samples: int, number: int) -> np.ndarray:
 def transform_parts(steps: Pipeline, fold: Fold, number: int) -> Fold:
     """Return the fold with its X as the steps make it, fitted without labels.
 
-    Fitted once for each split, so that strategies and seeds share what they see.
+    Fitted once for each split, so that strategies and seeds share the same inputs.
     """
     steps = clone(steps)
     set_missing_seeds(steps, derive_seed(0, number))
@@ -352,7 +352,7 @@ def describe_experiment(
     settings = fingerprint_params(learner)
     for name in ("strategy", "random_state"):
         del settings[name]
-    # a checkpoint may go on with other ones; a finished run may not
+    # a run may continue with other ones; a finished run may not
     settings |= {
         name: describe_value(getattr(learner, name))
         for name in ("n_rounds", "stopping")

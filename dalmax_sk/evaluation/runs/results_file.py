@@ -1,7 +1,7 @@
 """The results file of ``budget_curve``: JSON lines, written by one process.
 
-The first line is the header: the format, and what tells this experiment from others. A
-line ``"kind": "session"`` stands before what one call added and lists its strategies
+The first line is the header: the format, and the description of the experiment. A line
+``"kind": "session"`` precedes the lines that one call added and lists its strategies
 and seeds. All other lines are rounds::
 
     {"strategy": "badge", "split": 0, "seed": 3, "round": 1, "n_labeled": 120,
@@ -168,7 +168,7 @@ class ResultsFile:
         self._runs: dict[Key, list[dict[str, Any]]] = {}
 
     def open(self, strategies: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep other processes out, check what is there, and make ready to write.
+        """Lock the file, check its content, and open it for writing.
 
         Parameters
         ----------
@@ -265,7 +265,7 @@ class ResultsFile:
     def begin_session(
         self, strategies: Mapping[str, Mapping[str, str]], seeds: Sequence[int]
     ) -> None:
-        """Note what is going to be added."""
+        """Write the line of a session: strategies and seeds that will be added."""
         self._append(
             [
                 {
@@ -326,7 +326,7 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return records as the table of curves; None stands where nothing was measured."""
+    """Return records as the table of curves; None where nothing was measured."""
     return pd.DataFrame(
         [
             {name: record[name] for name in (*KEY, "n_labeled", *COSTS)}

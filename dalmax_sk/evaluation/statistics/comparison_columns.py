@@ -51,7 +51,7 @@ def difference_columns(
     n_bootstrap: int,
     random_state: np.random.RandomState,
 ) -> dict[str, Any]:
-    """Return the paired differences to the baseline and what the tests say of them."""
+    """Return the paired differences to the baseline and the results of their tests."""
     alpha = 1 - wording.confidence_level
     differences = areas - areas[base]  # (k, S)
     others = [i for i in range(len(areas)) if i != base]
@@ -147,7 +147,7 @@ def labels_to_reach(
 ) -> np.ndarray:
     """Return the number of labels at which curves first reach a target.
 
-    Between two rounds a curve is taken as straight. What it does after it has first
+    Between two rounds a curve is taken as straight. Its course after it has first
     reached the target does not matter.
 
     Parameters
@@ -184,7 +184,7 @@ def saved_labels(labels: np.ndarray, baseline_labels: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     labels, baseline_labels : ndarray of float of shape (n,)
-        What :func:`labels_to_reach` returned for both.
+        Results of :func:`labels_to_reach` for both.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Scores of strategies that are paired by seed, or an error that says what is not."""
+"""Scores of strategies, paired by seed, or an error that names the missing runs."""
 
 import difflib
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ def friedman_p_value(ranks: np.ndarray) -> float:
     Parameters
     ----------
     ranks : ndarray of float of shape (n_seeds, n_strategies)
-        What :func:`rank_rows` returned.
+        Result of :func:`rank_rows`.
 
     Returns
     -------

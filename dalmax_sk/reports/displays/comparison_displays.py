@@ -20,7 +20,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
     """At how many budgets each strategy beats each other one.
 
     A dark row beats many, a dark column is beaten often. The row below the matrix holds
-    the columns' means: the lower, the better. Strategies stand in its order.
+    the columns' means: the lower, the better. Strategies are in its order.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
         Parameters
         ----------
         comparison : Comparison
-            What :func:`~dalmax_sk.evaluation.compare` returned.
+            Result of :func:`~dalmax_sk.evaluation.compare`.
 
         Returns
         -------
@@ -172,7 +172,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
 class CriticalDifferenceDisplay(FigureDisplay):
     """Mean ranks on a line; strategies that share a bar are not told apart.
 
-    Best ranks stand on the left. The bar above the scale shows the critical difference
+    Best ranks are on the left. The bar above the scale shows the critical difference
     of Nemenyi's test [1]_.
 
     Parameters
@@ -236,7 +236,7 @@ class CriticalDifferenceDisplay(FigureDisplay):
         Parameters
         ----------
         comparison : Comparison
-            What :func:`~dalmax_sk.evaluation.compare` returned.
+            Result of :func:`~dalmax_sk.evaluation.compare`.
 
         Returns
         -------
@@ -344,7 +344,7 @@ class CriticalDifferenceDisplay(FigureDisplay):
         end = 1 + difference
         ax.plot([1, end], [-2.0, -2.0], color="black", linewidth=1.5, marker="|")
         words = f"critical difference {difference:.2f}"
-        # Longer than the scale with few seeds: the words stand over its middle then.
+        # Longer than the scale with few seeds: the words are over its middle then.
         middle = (1 + min(end, k)) / 2
         ax.text(middle, -2.3, words, ha="center", va="bottom", fontsize=9)
 

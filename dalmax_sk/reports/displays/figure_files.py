@@ -44,7 +44,7 @@ def save_figure(
     file_format : {"pdf", "svg", "png"}
         The format.
     name : str
-        What to call it in the log.
+        Name of the figure in the log.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,6 +1,6 @@
 """Figures of a run: learning curve, training history, confusion matrix.
 
-They draw what they are given and compute nothing but the confusions.
+They draw given values and compute nothing but the confusions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class ActiveLearningCurveDisplay(FigureDisplay):
     scores : array-like of float of shape (n_rounds + 1,)
         The score after each round, as a fraction.
     score_name : str, default="accuracy"
-        What the score is; stands on the axis.
+        Name of the score on the axis.
     name : str, default=None
         Name of the curve, usually the strategy; shown in a legend if given.
 
@@ -146,8 +146,8 @@ class ActiveLearningCurveDisplay(FigureDisplay):
 class TrainingHistoryDisplay(FigureDisplay):
     """Loss or accuracy on the training images over the epochs of all rounds.
 
-    The epochs of all rounds are joined on one axis; a dashed line stands where a new
-    round begins, and the curve is broken there, for each round starts training anew.
+    The epochs of all rounds are joined on one axis; a dashed line marks the
+    beginning of a round, and the curve is broken there, for each round trains anew.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class TrainingHistoryDisplay(FigureDisplay):
     rounds : sequence of int, default=None
         The rounds' numbers; counted from 0 if None.
     quantity : {"loss", "accuracy"}, default="loss"
-        What the values are; accuracies are fractions.
+        Kind of the values; accuracies are fractions.
 
     Attributes
     ----------
@@ -361,7 +361,7 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         estimator : classifier
             Fitted, for instance an ``ActiveLearningClassifier``.
         X : array-like of shape (n, ...)
-            What it predicts from.
+            Samples to predict.
         y : array-like of shape (n,)
             True labels.
         labels : sequence of length n_classes, default=None

@@ -14,7 +14,7 @@ from dalmax_sk.reports.page.svg_figures import display_figure
 
 __all__ = ["class_content", "confusion_content"]
 
-# Up to so many classes every count can be read in a table; beyond, colours speak.
+# Up to this number of classes the counts are a table; beyond, a picture.
 _MOST_IN_TABLE = 30
 _LARGEST = 20
 _N_SHADES = 10

@@ -46,9 +46,9 @@ def document(title: str, sections: Sequence[Markup], *, head: Content = None) ->
     title : str
         Title of the page.
     sections : list of Markup
-        What :func:`section` returns.
+        Results of :func:`section`.
     head : content, default=None
-        What stands between the title and the sections.
+        Content between the title and the sections.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def section(anchor: str, title: str, *content: Content) -> Markup:
     title : str
         Its heading.
     *content : content
-        What stands in it.
+        Content below the heading.
 
     Returns
     -------

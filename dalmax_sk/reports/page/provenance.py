@@ -87,7 +87,7 @@ def sessions_table(run: Mapping[str, Any]) -> Content:
 
 
 def data_words(run: Mapping[str, Any]) -> Content:
-    """Return what is known of the image folders.
+    """Return the facts about the image folders.
 
     Parameters
     ----------

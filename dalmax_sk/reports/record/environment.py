@@ -25,7 +25,7 @@ _PACKAGES = (
 
 
 def describe_versions() -> dict[str, str | None]:
-    """Return the versions of Python, dalmax_sk and the packages it stands on.
+    """Return the versions of Python, dalmax_sk and the packages it requires.
 
     Returns
     -------

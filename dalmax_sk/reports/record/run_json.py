@@ -174,7 +174,7 @@ def write_run_json(
     Parameters
     ----------
     record : dict
-        The content; :func:`~dalmax_sk.reports.to_plain` says what it may hold.
+        The content; :func:`~dalmax_sk.reports.to_plain` states the allowed types.
     directory : path-like
         The run's folder.
 
