@@ -1,4 +1,4 @@
-"""Which device to compute on; the one place where devices are chosen."""
+"""The choice of the device to compute on; the only place where it is made."""
 
 import itertools
 import math

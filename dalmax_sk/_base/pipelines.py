@@ -1,4 +1,4 @@
-"""The last step of nested pipelines, and the X that reaches it."""
+"""The last step of nested pipelines, and its input."""
 
 from sklearn.pipeline import Pipeline
 

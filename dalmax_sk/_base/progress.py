@@ -1,4 +1,4 @@
-"""Progress reports of long work, for whoever listens.
+"""Progress reports of long work to listeners.
 
 The library never prints. Code that may run for long calls :func:`report`; whoever wants
 to watch (the command line's progress bars, a notebook) wraps the call in
@@ -34,7 +34,7 @@ def report(stage: str, done: int, total: int | None = None, **info: Any) -> None
     ``"epoch"`` (info: the epoch's losses), ``"pool"`` (candidates seen by the model),
     ``"query"`` (picks made, or clusters begun), ``"iteration"`` (of k-means),
     ``"decode"`` (image files read), ``"embed"`` (images embedded), ``"committee"``
-    (members fitted), ``"episode"`` (of the learned policy's training) and ``"cell"``
+    (members fitted), ``"episode"`` (of the learned policy's training) and ``"run"``
     (runs of an experiment).
     """
     for listener in _listeners:

@@ -1,13 +1,13 @@
 """One round: its state before its record is written, its scores, its log."""
 
 import logging
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 from sklearn.metrics import accuracy_score, check_scoring, f1_score, recall_score
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.errors import error_context
 from dalmax_sk.pool import Pool
 
 __all__ = [
@@ -69,26 +69,9 @@ class Round:
         return {name: getattr(self, name) for name in names}
 
 
-@contextmanager
 def round_context(round_number, doing):
-    """Add the round to the message of any exception that leaves the block.
-
-    The exception keeps its type. Where its message is not a plain first argument, the
-    context is added as a note, which tracebacks show.
-    """
-    try:
-        yield
-    except Exception as error:
-        context = f"[active learning, round {round_number}, {doing}]"
-        if (
-            error.args
-            and isinstance(error.args[0], str)
-            and str(error) == error.args[0]
-        ):
-            error.args = (f"{error.args[0]} {context}", *error.args[1:])
-        else:
-            error.add_note(context)
-        raise
+    """Add the round to the message of any exception that leaves the block."""
+    return error_context(f"active learning, round {round_number}, {doing}")
 
 
 def log_round(record, n_rounds, *, initial_indices, restored):

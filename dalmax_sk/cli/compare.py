@@ -120,7 +120,7 @@ def compare_strategies(
         try:
             if overwrite:
                 folder.clear()
-                shutil.rmtree(folder.path / f"{_RESULTS}.cells", ignore_errors=True)
+                shutil.rmtree(folder.path / f"{_RESULTS}.runs", ignore_errors=True)
             _Experiment(settings, given, data, n_initial, stored, folder, screen).run()
         finally:
             folder.unlock()
@@ -283,7 +283,7 @@ class _Experiment:
     def _write(self, curves: BudgetCurves) -> None:
         """Write tables, figures and the page, and tell the user."""
         from dalmax_sk.reports import BudgetCurveDisplay, write_comparison_page
-        from dalmax_sk.reports.displays.drawing import write_pdf
+        from dalmax_sk.reports.displays.figure_files import write_pdf
 
         path, screen = self._folder.path, self._screen
         self._folder.clear_but(_RESULTS, "run.json")
@@ -316,7 +316,7 @@ class _Experiment:
             CriticalDifferenceDisplay,
             PenaltyMatrixDisplay,
         )
-        from dalmax_sk.reports.displays.drawing import write_pdf
+        from dalmax_sk.reports.displays.figure_files import write_pdf
 
         path, baseline = self._folder.path, self._settings.baseline
         comparison = compare(curves, baseline, target=self._settings.target)

@@ -36,7 +36,7 @@ __all__ = ["READING", "Console"]
 READING = "reading the images"
 
 _STAGES = {
-    "cell": "Runs",
+    "run": "Runs",
     "round": "Rounds",
     "epoch": "Training: epochs",
     "pool": "Model: images seen",
@@ -292,7 +292,7 @@ class _Listener:
         is_new_round = stage == "round" and not info.get("restored", False)
         if is_new_round and self._n_rounds is not None:
             self._screen.say_round(info["record"], self._n_rounds)
-        if stage == "cell" and total is not None and "records" in info:
+        if stage == "run" and total is not None and "records" in info:
             self._screen.say_cell(done, total, info)
         if self._bars.disable:
             return

@@ -1,4 +1,4 @@
-"""Is a strategy better than the baseline, by how much, and how sure is that?"""
+"""Comparison of strategies with a baseline: differences, tests, labels saved, ranks."""
 
 import os
 from dataclasses import dataclass
@@ -17,28 +17,26 @@ from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.metrics import area_under_budget_curve
 from dalmax_sk.evaluation.statistics.comparison_columns import (
     area_columns,
-    cost_columns,
     difference_columns,
     label_columns,
-    ordered,
 )
 from dalmax_sk.evaluation.statistics.pairing import paired_scores
-from dalmax_sk.evaluation.statistics.penalty import pairwise_wins
 from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
     friedman_p_value,
+    pairwise_wins,
     rank_groups,
     rank_rows,
 )
 from dalmax_sk.evaluation.statistics.resampling import resample_weights
 from dalmax_sk.evaluation.statistics.verdicts import Wording
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "comparison_files"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Comparison:
-    """What :func:`compare` found.
+    """Result of :func:`compare`.
 
     Attributes
     ----------
@@ -86,13 +84,13 @@ class Comparison:
     verdicts : dict of str to str
         Plain sentences about each strategy, in the order of the table.
     baseline, metric : str
-        What was compared with, and the score used.
+        Name of the baseline, and of the score.
     target : float
         The score of ``labels_to_target``.
     curves : BudgetCurves
         The results that were compared.
     wording : Wording
-        How numbers are put into words; for reports.
+        Turns numbers into words; for reports.
     """
 
     table: pd.DataFrame
@@ -117,7 +115,7 @@ class Comparison:
 
     @property
     def penalty(self) -> pd.Series:
-        """How often each strategy is beaten, on average over the others."""
+        """Mean share of the budgets at which the others beat each strategy."""
         return self.penalty_matrix.sum() / (len(self.penalty_matrix) - 1)
 
     def summary(self) -> str:
@@ -160,13 +158,10 @@ class Comparison:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "comparison.csv": self.table.to_csv(index=False, lineterminator="\n"),
-            "penalty_matrix.csv": self.penalty_matrix.to_csv(lineterminator="\n"),
-            "ranks.csv": self.ranks.to_csv(lineterminator="\n"),
-            "verdicts.txt": self.summary() + "\n",
-        }
-        return [write_text(directory / name, text) for name, text in texts.items()]
+        return [
+            write_text(directory / name, text)
+            for name, text in comparison_files(self).items()
+        ]
 
     def _friedman(self) -> str:
         if np.isnan(self.friedman_p):
@@ -187,6 +182,16 @@ class Comparison:
         items = "".join(f"<li>{escape(text)}</li>" for text in self.verdicts.values())
         table = self.table.to_html(index=False, float_format="%.4g", escape=True)
         return f"<p>{escape(repr(self))}</p><ul>{items}</ul>{table}"
+
+
+def comparison_files(comparison: Comparison) -> dict[str, str]:
+    """Return the texts of the files of a comparison by their names."""
+    return {
+        "comparison.csv": comparison.table.to_csv(index=False, lineterminator="\n"),
+        "penalty_matrix.csv": comparison.penalty_matrix.to_csv(lineterminator="\n"),
+        "ranks.csv": comparison.ranks.to_csv(lineterminator="\n"),
+        "verdicts.txt": comparison.summary() + "\n",
+    }
 
 
 @validate_params(
@@ -221,7 +226,7 @@ def compare(
 ) -> Comparison:
     """Compare strategies with a baseline over several seeds.
 
-    What is compared is the area under each seed's curve (the score averaged over the
+    The areas under each seed's curve are compared (the score averaged over the
     budgets). The unit is the seed: splits of one seed share their data and are averaged
     first, and strategies are paired by seed, for they share its initial set.
 
@@ -254,7 +259,7 @@ def compare(
         than 14 seeds. All ``n**n`` resamples are taken if they are no more than that
         (five seeds: 3,125).
     on_unequal : {"raise", "intersect"}, default="raise"
-        What to do if strategies do not have the same runs or budgets: raise, or take
+        Behaviour if strategies do not have the same runs or budgets: raise, or take
         the runs (split and seed) that all strategies have, without the seeds that then
         lack a split which another seed has, and the budgets that all these runs have.
     random_state : int, RandomState instance or None, default=0
@@ -359,6 +364,7 @@ def compare(
     n_shared = int((first["round"] == 0).all())  # budgets at which all are equal
     ranks = rank_rows(areas.T)  # (S, k)
     difference = critical_difference(len(names), len(seeds), 1 - confidence_level)
+    costs = curves.frame.groupby("strategy")[["fit_seconds", "query_seconds"]].mean()
     columns: dict[str, Any] = {
         "strategy": names,
         "n_seeds": len(seeds),
@@ -366,11 +372,12 @@ def compare(
         **difference_columns(areas, base, weights, wording, n_bootstrap, random_state),
         **label_columns(budgets, scores, base, weights, wording),
         "mean_rank": ranks.mean(axis=0),
-        **cost_columns(curves, names),
+        **{name: costs.loc[names, name].to_numpy() for name in costs.columns},
     }
+    by_area = np.argsort(-columns["aubc"], kind="stable")
     by_rank = np.argsort(ranks.mean(axis=0), kind="stable")
     return Comparison(
-        table=ordered(pd.DataFrame(columns)),
+        table=pd.DataFrame(columns).iloc[by_area].reset_index(drop=True),
         penalty_matrix=pd.DataFrame(
             pairwise_wins(scores[:, :, n_shared:], confidence_level), names, names
         ),

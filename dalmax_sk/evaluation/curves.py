@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from dalmax_sk._base.files import replacing
-from dalmax_sk.evaluation.runs.frames import (
+from dalmax_sk._base.words import counted, listed
+from dalmax_sk.evaluation.runs.curves_table import (
     KEY,
     PREFIX,
     check_known,
     checked,
-    counted,
-    listed,
     metric_names,
 )
 from dalmax_sk.evaluation.runs.run_folders import read_runs
@@ -94,7 +93,7 @@ class BudgetCurves:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`to_csv` wrote.
+        """Read a file of :meth:`to_csv`.
 
         Parameters
         ----------
@@ -119,10 +118,9 @@ class BudgetCurves:
                 na_values=[""],
                 encoding="utf-8",
             )
+            return cls(frame)
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise ValueError(f"{path} is not a table of curves: {error}") from error
-        try:
-            return cls(frame)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -347,13 +345,11 @@ class BudgetCurves:
         frame = self.frame
         if strategies is not None:
             names = [strategies] if isinstance(strategies, str) else list(strategies)
-            _check_some("strategies", names, self.strategies)
-            check_known("strategies", names, self.strategies)
+            _check_part("strategies", names, self.strategies)
             frame = pd.concat([self._of(name) for name in dict.fromkeys(names)])
         if seeds is not None:
             wanted = list(seeds)
-            _check_some("seeds", wanted, self.seeds)
-            check_known("seeds", wanted, self.seeds)
+            _check_part("seeds", wanted, self.seeds)
             frame = frame[frame["seed"].isin(wanted)]
         if max_labels is not None:
             frame = frame[frame["n_labeled"] <= max_labels]
@@ -447,9 +443,10 @@ class BudgetCurves:
         return PREFIX + metric
 
 
-def _check_some(what: str, wanted: Sequence[object], known: Sequence[object]) -> None:
+def _check_part(what: str, wanted: Sequence[object], known: Sequence[object]) -> None:
     if not wanted:
         raise ValueError(
             f"{what} is empty, which leaves nothing; give at least one of "
             f"{listed([repr(name) for name in known], 30)}, or None to keep all."
         )
+    check_known(what, wanted, known)

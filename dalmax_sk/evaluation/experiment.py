@@ -21,26 +21,21 @@ from dalmax_sk._base.sklearn_compat import (
     RealNotInt,
     validate_parameter_constraints,
 )
+from dalmax_sk._base.words import listed
 from dalmax_sk.evaluation.curves import BudgetCurves
-from dalmax_sk.evaluation.runs.cells import (
-    Cell,
-    Fold,
-    describe_strategy,
-    name_strategies,
-    run_cell,
-    short_hash,
-)
-from dalmax_sk.evaluation.runs.frames import listed
-from dalmax_sk.evaluation.runs.preparation import (
+from dalmax_sk.evaluation.runs.experiment_setup import (
     as_rows,
     check_seeds,
     describe_experiment,
+    describe_strategy,
     find_folds,
     make_learner,
+    name_strategies,
     split_steps,
     transform_parts,
 )
 from dalmax_sk.evaluation.runs.results_file import ResultsFile, records_frame
+from dalmax_sk.evaluation.runs.run import Fold, Run, execute_run, short_hash
 
 __all__ = ["budget_curve"]
 
@@ -50,8 +45,6 @@ _SIZES = [
     Interval(Integral, 1, None, closed="left"),
     Interval(RealNotInt, 0, 1, closed="right"),
 ]
-
-
 _CONSTRAINTS: dict[str, Any] = {
     "estimator": [HasMethods(["fit", "predict"]), None],
     "cv": ["cv_object"],
@@ -101,13 +94,14 @@ def budget_curve(
     Parameters
     ----------
     estimator : classifier, Pipeline, ActiveLearningClassifier or None
-        What to train. A classifier, a pipeline that ends in one, or None (the learner's
+        The model. A classifier, a pipeline that ends in one, or None (the learner's
         default) is fitted on the labelled rows of each round. An
         :class:`~dalmax_sk.ActiveLearningClassifier` brings its own settings; its
         `strategy` and `random_state` are replaced, and stopping rules that read scores
         (:class:`~dalmax_sk.stopping.TargetScore`,
         :class:`~dalmax_sk.stopping.PerformancePlateau`,
-        :class:`~dalmax_sk.stopping.ForecastRule`) are refused. The steps of a pipeline
+        :class:`~dalmax_sk.stopping.ForecastRule`; all with ``reads_scores``) are
+        refused. The steps of a pipeline
         that ends in such a learner are fitted once for each split, on the rows of the
         training fold **without their labels**.
     X : array-like of shape (n_samples, ...)
@@ -115,7 +109,7 @@ def budget_curve(
     y : array-like of shape (n_samples,)
         The labels of all rows.
     strategies : list of str or QueryStrategy, or dict of str to these
-        What to compare: names of :func:`~dalmax_sk.strategies.strategy_names`, or
+        Names of :func:`~dalmax_sk.strategies.strategy_names`, or
         objects. The keys of a dict are the names in the results; otherwise an object
         has the registry's name, or if its parameters are its own, the text of them.
     cv : int, cross-validation generator or iterable, default=None
@@ -143,9 +137,9 @@ def budget_curve(
         row of X are cut to the labelled rows.
     results : str or path-like, default=None
         A file that keeps the results, one line a round. Called again with the same data
-        and settings, ``budget_curve`` skips runs that are in the file, goes on with
+        and settings, ``budget_curve`` skips runs that are in the file, continues
         those that were interrupted, and adds further strategies and seeds. States of
-        interrupted runs lie in a folder ``<results>.cells`` beside it.
+        interrupted runs lie in a folder ``<results>.runs`` next to it.
     n_jobs : int, default=None
         Runs at a time. None means 1 unless in a :func:`joblib.parallel_config` context,
         -1 all processors.
@@ -176,7 +170,7 @@ def budget_curve(
 
     Notes
     -----
-    The run of one cell can be repeated by itself with
+    A single run can be repeated with
     ``learner.set_params(strategy=..., random_state=seed).fit(X[train], y[train])``.
 
     Strategies of one split and seed come together and splits of one seed, so that
@@ -219,8 +213,8 @@ def budget_curve(
     learner.set_params(verbose=max(learner.verbose, verbose - 1))
     folds = find_folds(cv, X, y, groups, params or {})
     described = {name: describe_strategy(strategy) for name, strategy in named.items()}
-    cells = [
-        Cell(name, split, seed, short_hash(described[name]))
+    runs = [
+        Run(name, split, seed, short_hash(described[name]))
         for seed in all_seeds
         for split in range(len(folds))
         for name in named
@@ -230,10 +224,10 @@ def budget_curve(
         file = ResultsFile(results, describe_experiment(steps, learner, X, y, folds))
         file.open(described)
     with progress.logged(verbose), nullcontext() if file is None else closing(file):
-        done = {} if file is None else file.finished(cells)
-        left = [cell for cell in cells if cell not in done]
+        done = {} if file is None else file.finished(runs)
+        left = [run for run in runs if run not in done]
         if steps is not None:
-            needed = {cell.split for cell in left}
+            needed = {run.split for run in left}
             folds = [
                 transform_parts(steps, fold, number) if number in needed else fold
                 for number, fold in enumerate(folds)
@@ -241,82 +235,37 @@ def budget_curve(
         if file is not None and left:
             file.begin_session(described, all_seeds)
         if done:
-            logger.info("%d of %d runs are done already", len(done), len(cells))
-        progress.report("cell", len(done), len(cells))
+            logger.info("%d of %d runs are done already", len(done), len(runs))
+        progress.report("run", len(done), len(runs))
         tasks = _tasks(left, learner, named, folds, file)
         # closed at once when something is raised, which stops the workers
         with closing(_run_all(tasks, n_jobs, pre_dispatch)) as outcomes:
-            for cell, records in _telling(outcomes, done, cells, file):
-                if file is not None:
-                    file.add(cell, records)
-                done[cell] = records
-                logger.info("run %d of %d ended: %s", len(done), len(cells), cell)
-                _report(cell, records, len(done), len(cells))
+            _collect(outcomes, done, runs, file)
     order = list(named)
-    cells.sort(key=lambda cell: order.index(cell.strategy))
-    return BudgetCurves(records_frame([row for cell in cells for row in done[cell]]))
-
-
-def _telling(
-    outcomes: Iterator[tuple[Cell, list[dict[str, Any]]]],
-    done: Mapping[Cell, Any],
-    cells: Sequence[Cell],
-    file: ResultsFile | None,
-) -> Iterator[tuple[Cell, list[dict[str, Any]]]]:
-    """Pass outcomes on; if a worker dies, say where the experiment was."""
-    while True:
-        left = [str(cell) for cell in cells if cell not in done]
-        doing = (
-            f"budget_curve, {len(done)} of {len(cells)} runs done, at the first of "
-            f"{listed(left)}"
-        )
-        kept = "Nothing is kept without results=."
-        if file is not None:
-            kept = (
-                f"Finished runs are in {file.path}, and the others go on from their "
-                "last round when the same call is made again."
-            )
-        with explain_worker_death(doing, kept):
-            found = next(outcomes, None)
-        if found is None:
-            return
-        yield found
-
-
-def _report(
-    cell: Cell, records: Sequence[Mapping[str, Any]], n_done: int, n_cells: int
-) -> None:
-    progress.report(
-        "cell",
-        n_done,
-        n_cells,
-        strategy=cell.strategy,
-        split=cell.split,
-        seed=cell.seed,
-        records=records,
-    )
+    runs.sort(key=lambda run: order.index(run.strategy))
+    return BudgetCurves(records_frame([row for run in runs for row in done[run]]))
 
 
 def _tasks(
-    cells: Sequence[Cell],
+    runs: Sequence[Run],
     learner: Any,
     strategies: Mapping[str, Any],
     folds: Sequence[Fold],
     file: ResultsFile | None,
 ) -> Iterator[Any]:
-    """Yield what the workers are to run."""
-    for cell in cells:
+    """Yield the workers' tasks, one a run."""
+    for run in runs:
         own = clone(learner).set_params(
-            strategy=strategies[cell.strategy], random_state=cell.seed
+            strategy=strategies[run.strategy], random_state=run.seed
         )
-        folder = None if file is None else file.state_folder(cell)
-        yield delayed(run_cell)(cell, own, folds[cell.split], folder)
+        folder = None if file is None else file.state_folder(run)
+        yield delayed(execute_run)(run, own, folds[run.split], folder)
 
 
 def _run_all(
     tasks: Iterator[Any], n_jobs: int | None, pre_dispatch: int | str
-) -> Generator[tuple[Cell, list[dict[str, Any]]], None, None]:
-    """Yield what the workers return, as soon as it is there."""
+) -> Generator[tuple[Run, list[dict[str, Any]]], None, None]:
+    """Yield runs and their records, as soon as they are there."""
     backend, _ = get_active_backend()
     if backend.supports_return_generator:
         yield from Parallel(
@@ -326,3 +275,42 @@ def _run_all(
     # a backend that returns everything at the end is given as much as it runs at once
     while batch := list(itertools.islice(tasks, effective_n_jobs(n_jobs))):
         yield from Parallel(n_jobs=n_jobs)(batch)
+
+
+def _collect(
+    outcomes: Iterator[tuple[Run, list[dict[str, Any]]]],
+    done: dict[Run, list[dict[str, Any]]],
+    runs: Sequence[Run],
+    file: ResultsFile | None,
+) -> None:
+    """Add each run that ends to `done` and to the file, and report it."""
+    kept = "Nothing is kept without results=."
+    if file is not None:
+        kept = (
+            f"Finished runs are in {file.path}, and the others go on from their "
+            "last round when the same call is made again."
+        )
+    while True:
+        left = [str(run) for run in runs if run not in done]
+        doing = (
+            f"budget_curve, {len(done)} of {len(runs)} runs done, at the first of "
+            f"{listed(left)}"
+        )
+        with explain_worker_death(doing, kept):
+            outcome = next(outcomes, None)
+        if outcome is None:
+            return
+        run, records = outcome
+        if file is not None:
+            file.add(run, records)
+        done[run] = records
+        logger.info("run %d of %d ended: %s", len(done), len(runs), run)
+        progress.report(
+            "run",
+            len(done),
+            len(runs),
+            strategy=run.strategy,
+            split=run.split,
+            seed=run.seed,
+            records=records,
+        )

@@ -1,4 +1,4 @@
-"""How many labels a target will need: learning curves, fitted and extrapolated."""
+"""Forecasts of the labels that a target needs: learning curves, extrapolated."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from dalmax_sk._base.history import scores_of
 from dalmax_sk._base.sklearn_compat import Interval, validate_params
 from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.extrapolation.curve_draws import Draws, fit_all, labels_alone
@@ -21,7 +22,7 @@ MIN_POINTS = 4
 
 
 class Forecast:
-    """How many labels a target will need, as far as a curve tells.
+    """Forecast of the number of labels that a target needs.
 
     Made by :func:`forecast`.
 
@@ -30,7 +31,7 @@ class Forecast:
     target : float
         Score to reach.
     metric : str
-        What the score is.
+        Name of the score.
     n_labels : float
         Labels needed in all: the median of the forecast. ``inf`` if the target is more
         likely never reached.
@@ -274,7 +275,7 @@ def forecast(
 
     A curve whose next point is a surprise cannot be forecast: a class found late, a
     change of the training schedule, labels from another annotator. The forecast also
-    supposes that the same strategy goes on with batches of the same kind.
+    supposes that the same strategy continues with batches of the same kind.
 
     References
     ----------
@@ -392,7 +393,10 @@ def _read(curve: Any, metric: str | None) -> tuple[Floats, Floats, str]:
         _, n, values = curve.by_seed(curve.strategies[0], metric)
     elif isinstance(curve, list) and curve and isinstance(curve[0], Mapping):
         metric = "accuracy" if metric is None else metric
-        n, values = _read_history(curve, metric)
+        every = scores_of(curve, metric, "forecast")
+        # a correction of labels fits again without new ones: the last score counts
+        scores = {r["n_labeled"]: score for r, score in zip(curve, every, strict=True)}
+        n, values = np.array(list(scores.items()), dtype=np.float64).T
     elif isinstance(curve, tuple | list) and len(curve) == 2:
         metric = "accuracy" if metric is None else metric
         n, values = (np.asarray(part, dtype=np.float64) for part in curve)
@@ -402,23 +406,6 @@ def _read(curve: Any, metric: str | None) -> tuple[Floats, Floats, str]:
             f"BudgetCurves, got {type(curve).__name__}."
         )
     return *_checked(np.asarray(n, dtype=np.float64), np.atleast_2d(values)), metric
-
-
-def _read_history(
-    history: Sequence[Mapping[str, Any]], metric: str
-) -> tuple[Floats, Floats]:
-    key = f"eval_{metric}"
-    lacking = [number for number, record in enumerate(history) if key not in record]
-    if lacking:
-        known = [k[5:] for k in history[lacking[0]] if k.startswith("eval_")]
-        raise ValueError(
-            f"forecast needs the score {metric!r} in every round; round {lacking[0]} "
-            f"has {[name for name in known if name != 'seconds'] or 'none'}. Pass "
-            "eval_set=(X, y) to fit, and scoring= for other scores."
-        )
-    # a correction of labels fits again without new ones: the last score counts
-    scores = {record["n_labeled"]: record[key] for record in history}
-    return np.array(list(scores), dtype=float), np.array(list(scores.values()))
 
 
 def _checked(n: Floats, values: Floats) -> tuple[Floats, Floats]:

@@ -138,7 +138,7 @@ def area_under_budget_curve_scorer(
 
 
 class _Scorer:
-    """A class, not a closure: workers get it pickled, and its repr tells what it is."""
+    """A class, not a closure: workers get it pickled, and its repr names it."""
 
     def __init__(
         self, scoring: str | Callable[..., float] | None, normalize: bool

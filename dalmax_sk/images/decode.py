@@ -358,7 +358,7 @@ def _from_floats(image: Image.Image) -> Image.Image:
 
 
 def _reason(name: str, error: BaseException) -> str:
-    """Fault of the file, in a few words."""
+    """Return the fault of the file in a few words."""
     if isinstance(error, UnidentifiedImageError):
         if os.path.getsize(name) == 0:
             return "empty file (0 bytes)"

@@ -1,4 +1,4 @@
-"""The interface of the nets, and a wrapper that gives it to any other module."""
+"""The interface of every net in the package, and a wrapper that adds it to others."""
 
 import inspect
 from typing import Any

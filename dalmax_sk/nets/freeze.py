@@ -88,7 +88,7 @@ class FrozenPart:
             return self.run(x)
 
     def body_features(self, features: Tensor) -> Tensor:
-        """Output of the whole body, from features."""
+        """Return the output of the whole body, from features."""
         if self.layer is None:
             return features
         return self.rest.forward_features(features)  # type: ignore[operator]

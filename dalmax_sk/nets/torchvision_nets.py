@@ -113,7 +113,7 @@ class TorchvisionNet(Net):
             layer.p = dropout
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Input of the model's head: (n, in_channels, H, W) to (n, ...)."""
+        """Return the input of the head: (n, in_channels, H, W) to (n, ...)."""
         return self.body(x.expand(-1, 3, -1, -1) if self.in_channels == 1 else x)
 
     def pre_logits(self, features: Tensor) -> Tensor:

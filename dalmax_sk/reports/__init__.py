@@ -1,6 +1,6 @@
-"""What a run leaves behind: figures, tables, records, copies of the picked images.
+"""Figures, tables, records and pages of runs, and copies of the picked images.
 
-Everything here is given a history or arrays and draws or writes what they hold.
+Everything here draws or writes the content of a history or of arrays.
 """
 
 from dalmax_sk._base.lazy import lazy_names
@@ -73,17 +73,17 @@ _HOMES = {
             "write_history_csv",
             "write_infos",
             "write_learning_curve",
-            "write_run_json",
             "write_training_plots",
         ),
-        "dalmax_sk.reports.record.files",
+        "dalmax_sk.reports.record.run_files",
     ),
-    "describe_query": "dalmax_sk.reports.record.picks",
+    "write_adversarial_images": "dalmax_sk.reports.record.adversarial_images",
+    "describe_query": "dalmax_sk.reports.record.pick_predictions",
     **dict.fromkeys(
-        ("describe_picks", "describe_round"),
-        "dalmax_sk.reports.record.run_record",
+        ("describe_picks", "describe_round", "write_run_json"),
+        "dalmax_sk.reports.record.run_json",
     ),
-    "describe_test": "dalmax_sk.reports.record.scores",
+    "describe_test": "dalmax_sk.reports.record.class_scores",
     **dict.fromkeys(
         ("copy_names", "write_selected_images"),
         "dalmax_sk.reports.record.selected_images",

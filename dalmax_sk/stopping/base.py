@@ -1,8 +1,8 @@
-"""What stopping rules have in common, and how they combine."""
+"""The base class of stopping rules, and their combination."""
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["AllOf", "StoppingRule", "scores_of"]
+__all__ = ["AllOf", "StoppingRule"]
 
 
 class StoppingRule(BaseEstimator):
@@ -11,7 +11,14 @@ class StoppingRule(BaseEstimator):
     A rule decides from the history so far and from nothing else, so that a resumed run
     decides as one that was never stopped. Subclasses override :meth:`should_stop`;
     :meth:`limit` if they bound the size of a query; and :meth:`observe` if they need
-    to look at the pool, whose outcome then stands in the history.
+    to look at the pool, whose outcome is then kept in the history.
+
+    Attributes
+    ----------
+    reads_scores : bool, class attribute
+        Whether the rule decides by scores on the evaluation set; False unless a
+        subclass sets it. :func:`~dalmax_sk.evaluation.budget_curve` refuses such rules,
+        for its evaluation set is the test fold.
 
     See Also
     --------
@@ -26,6 +33,8 @@ class StoppingRule(BaseEstimator):
     >>> FewRounds().should_stop([{}, {}, {}, {}])
     'three rounds are enough'
     """
+
+    reads_scores = False
 
     _parameter_constraints: dict = {}
 
@@ -60,11 +69,11 @@ class StoppingRule(BaseEstimator):
         return n
 
     def observe(self, pool):
-        """Return what the rule wants to remember of the pool after a fit.
+        """Return the numbers of the pool that the rule needs in later rounds.
 
         The learner calls this once a round, after the fit and before the query, and
-        merges the answer into the round's record in ``history_``. What is computed of
-        the pool is not computed again for the query.
+        merges the answer into the round's record in ``history_``. Quantities of the
+        pool computed here are not computed again for the query.
 
         Parameters
         ----------
@@ -108,6 +117,11 @@ class AllOf(StoppingRule):
     def __init__(self, rules):
         self.rules = rules
 
+    @property
+    def reads_scores(self):
+        """Whether one of the rules decides by scores on the evaluation set."""
+        return any(getattr(rule, "reads_scores", False) for rule in self.rules)
+
     def _validate_params(self):
         super()._validate_params()
         if not self.rules:
@@ -132,53 +146,16 @@ class AllOf(StoppingRule):
         return "; ".join(reasons)
 
     def limit(self, history, n):
-        """Return what the most generous of the rules still allows."""
+        """Return the largest number that one of the rules allows."""
         return max(
             rule.limit(history, n) if hasattr(rule, "limit") else n
             for rule in self.rules
         )
 
     def observe(self, pool):
-        """Return what all the rules want to remember."""
+        """Return the observations of all rules."""
         observed = {}
         for rule in self.rules:
             if hasattr(rule, "observe"):
                 observed |= rule.observe(pool)
         return observed
-
-
-def scores_of(history, metric, owner):
-    """Return the scores on the evaluation set of all rounds.
-
-    Parameters
-    ----------
-    history : list of dict
-        ``history_`` of a learner.
-    metric : str
-        Name of the score, without the leading ``eval_``.
-    owner : object
-        The rule that asks, for the error message.
-
-    Returns
-    -------
-    list of float
-
-    Raises
-    ------
-    ValueError
-        If a round holds no such score.
-    """
-    key = f"eval_{metric}"
-    for record in history:
-        if key not in record:
-            scores = [
-                name[5:]
-                for name in record
-                if name.startswith("eval_") and name != "eval_seconds"
-            ]
-            raise ValueError(
-                f"{type(owner).__name__} needs the score {metric!r} in every round; "
-                f"this run records {scores or 'none'}. Pass eval_set=(X, y) to fit, "
-                "and scoring= for other scores."
-            )
-    return [record[key] for record in history]

@@ -3,8 +3,9 @@
 import math
 from numbers import Integral, Real
 
+from dalmax_sk._base.history import scores_of
 from dalmax_sk._base.sklearn_compat import Interval
-from dalmax_sk.stopping.base import StoppingRule, scores_of
+from dalmax_sk.stopping.base import StoppingRule
 
 __all__ = ["ForecastRule"]
 
@@ -56,6 +57,8 @@ class ForecastRule(StoppingRule):
     >>> ForecastRule(0.81, max_labels=400).should_stop(history)
     """
 
+    reads_scores = True
+
     _parameter_constraints = {
         "target": [Interval(Real, None, None, closed="neither")],
         "max_labels": [Interval(Integral, 1, None, closed="left"), None],
@@ -90,7 +93,7 @@ class ForecastRule(StoppingRule):
         ValueError
             If a round holds no such score, or one above `max_score`.
         """
-        scores = scores_of(history, self.metric, self)
+        scores = scores_of(history, self.metric, type(self).__name__)
         if scores[-1] >= self.target:
             return f"{self.metric} {scores[-1]:.4g} reached the target {self.target:g}"
         highest = max(filter(math.isfinite, scores), default=-math.inf)

@@ -4,8 +4,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from dalmax_sk._base.history import scores_of
 from dalmax_sk._base.sklearn_compat import Interval
-from dalmax_sk.stopping.base import StoppingRule, scores_of
+from dalmax_sk.stopping.base import StoppingRule
 
 __all__ = ["PerformancePlateau", "TargetScore"]
 
@@ -34,6 +35,8 @@ class TargetScore(StoppingRule):
     'accuracy 0.93 reached the target 0.9'
     """
 
+    reads_scores = True
+
     _parameter_constraints = {
         "target": [Interval(Real, None, None, closed="neither")],
         "metric": [str],
@@ -51,7 +54,7 @@ class TargetScore(StoppingRule):
         ValueError
             If the last round holds no such score.
         """
-        (score,) = scores_of(history[-1:], self.metric, self)
+        (score,) = scores_of(history[-1:], self.metric, type(self).__name__)
         if score >= self.target:
             return f"{self.metric} {score:.4g} reached the target {self.target:g}"
         return None
@@ -88,6 +91,8 @@ class PerformancePlateau(StoppingRule):
     >>> PerformancePlateau(patience=4).should_stop(history)
     """
 
+    reads_scores = True
+
     _parameter_constraints = {
         "metric": [str],
         "patience": [Interval(Integral, 1, None, closed="left")],
@@ -107,7 +112,7 @@ class PerformancePlateau(StoppingRule):
         ValueError
             If a round holds no such score.
         """
-        scores = scores_of(history, self.metric, self)
+        scores = scores_of(history, self.metric, type(self).__name__)
         if len(scores) <= self.patience:
             return None
         # a score that is not a number says nothing: no rise, and no lack of one

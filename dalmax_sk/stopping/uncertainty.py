@@ -1,4 +1,4 @@
-"""Rules that ask how sure the model is of the pool."""
+"""Rules that stop when the model is sure of the pool."""
 
 from numbers import Real
 
@@ -12,13 +12,27 @@ __all__ = ["ExpectedError", "MaxUncertainty", "OverallUncertainty"]
 
 
 class _PoolThreshold(StoppingRule):
-    """Stops when a number that is computed of the pool falls to a threshold."""
+    """Stops when a number computed from the pool falls to a threshold."""
 
     _key: str  # of the number in history_
 
     _parameter_constraints = {
         "threshold": [Interval(Real, 0, 1, closed="left")],
     }
+
+    def __init__(self, threshold=0.05):
+        self.threshold = threshold
+
+    def observe(self, pool):
+        """Return the number that is compared with the threshold.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If the estimator has no probabilities.
+        """
+        pool.prepare(["proba"], type(self).__name__)
+        return {self._key: float(self._measure(pool.proba))}
 
     def should_stop(self, history):
         """Return the reason to stop once the threshold is met, else None.
@@ -34,10 +48,9 @@ class _PoolThreshold(StoppingRule):
             f"the pool has {name} {value:.3g}, at most the threshold {self.threshold:g}"
         )
 
-    def _proba(self, pool):
-        """Return the probabilities (n, C) of the candidates."""
-        pool.prepare(["proba"], type(self).__name__)
-        return pool.proba
+    def _measure(self, proba):
+        """Return the number, from the probabilities (n, C) of the candidates."""
+        raise NotImplementedError
 
 
 def _normalized_entropy(proba):
@@ -93,18 +106,8 @@ class OverallUncertainty(_PoolThreshold):
 
     _key = "overall_uncertainty"
 
-    def __init__(self, threshold=0.05):
-        self.threshold = threshold
-
-    def observe(self, pool):
-        """Return the mean normalized entropy of the candidates.
-
-        Raises
-        ------
-        MissingCapabilityError
-            If the estimator has no probabilities.
-        """
-        return {self._key: float(_normalized_entropy(self._proba(pool)).mean())}
+    def _measure(self, proba):
+        return _normalized_entropy(proba).mean()
 
 
 class MaxUncertainty(_PoolThreshold):
@@ -136,18 +139,8 @@ class MaxUncertainty(_PoolThreshold):
 
     _key = "max_uncertainty"
 
-    def __init__(self, threshold=0.05):
-        self.threshold = threshold
-
-    def observe(self, pool):
-        """Return the largest normalized entropy of the candidates.
-
-        Raises
-        ------
-        MissingCapabilityError
-            If the estimator has no probabilities.
-        """
-        return {self._key: float(_normalized_entropy(self._proba(pool)).max())}
+    def _measure(self, proba):
+        return _normalized_entropy(proba).max()
 
 
 class ExpectedError(_PoolThreshold):
@@ -180,16 +173,5 @@ class ExpectedError(_PoolThreshold):
 
     _key = "expected_error"
 
-    def __init__(self, threshold=0.05):
-        self.threshold = threshold
-
-    def observe(self, pool):
-        """Return the mean probability of an error on the candidates.
-
-        Raises
-        ------
-        MissingCapabilityError
-            If the estimator has no probabilities.
-        """
-        scores = uncertainty_scores(self._proba(pool), "least_confidence")
-        return {self._key: float(scores.mean())}
+    def _measure(self, proba):
+        return uncertainty_scores(proba, "least_confidence").mean()

@@ -1,4 +1,4 @@
-"""Helpers of the checks of strategies: pools, picks, errors and peaks of memory."""
+"""Shared parts of the checks of strategies."""
 
 import ctypes
 import gc

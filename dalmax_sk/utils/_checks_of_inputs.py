@@ -28,7 +28,7 @@ from dalmax_sk.utils._check_pools import (
 
 
 def check_label_names(strategy):
-    """Names of classes make no difference."""
+    """The names of the classes make no difference."""
     picks = [
         picks_of(strategy, pool_for(strategy, Problem(names=names)), 7)
         for names in (False, True)
@@ -57,7 +57,7 @@ def check_few_labels(strategy):
 
 
 def check_missing_capability(strategy):
-    """A quantity that cannot be had is one error that says what would work."""
+    """A requirement that is not met is one error that names what would meet it."""
     full = make_pool("arrays")
     bare = {
         "probabilities": TracingPool.from_arrays(proba=full.proba),

@@ -1,4 +1,4 @@
-"""Checks of the promises of every query strategy, also for strategies of your own.
+"""Checks of the promises of every query strategy, also of strategies of your own.
 
 They are to strategies what :mod:`sklearn.utils.estimator_checks` is to estimators. Each
 check takes a strategy, never changes it, and raises an AssertionError that says which

@@ -121,7 +121,7 @@ def test_stopped_and_gone_on_with(compare, folder, monkeypatch):
     folder.rename(folder.with_name("uninterrupted"))
 
     def stop(stage, done, total, info):
-        if stage == "cell" and done == 3:
+        if stage == "run" and done == 3:
             raise KeyboardInterrupt
 
     with progress.listen(stop):

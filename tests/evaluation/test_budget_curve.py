@@ -26,6 +26,7 @@ from dalmax_sk.stopping import (
     Budget,
     ForecastRule,
     PerformancePlateau,
+    StoppingRule,
     TargetScore,
 )
 from dalmax_sk.strategies import CoreSet, QueryStrategy, UncertaintySampling
@@ -57,7 +58,7 @@ def records_of(**kwargs):
     found = {}
 
     def listener(stage, done, total, info):
-        if stage == "cell" and "records" in info:
+        if stage == "run" and "records" in info:
             found[info["strategy"], info["split"], info["seed"]] = info["records"]
 
     with progress.listen(listener):
@@ -127,18 +128,16 @@ def test_hidden_labels_have_no_influence(table):
         assert records[0]["scores"] != after[key][0]["scores"]
 
 
-def test_cells_come_paired(table):
+def test_runs_come_paired(table):
     X, y = table
     seen = []
     with progress.listen(
         lambda stage, done, total, info: seen.append((stage, done, total, info))
     ):
         budget_curve(X=X, y=y, **small())
-    cells = [
-        (done, total, info) for stage, done, total, info in seen if stage == "cell"
-    ]
-    assert [(done, total) for done, total, _ in cells] == [(i, 8) for i in range(9)]
-    keys = [(i["seed"], i["split"], i["strategy"]) for _, _, i in cells[1:]]
+    runs = [(done, total, info) for stage, done, total, info in seen if stage == "run"]
+    assert [(done, total) for done, total, _ in runs] == [(i, 8) for i in range(9)]
+    keys = [(i["seed"], i["split"], i["strategy"]) for _, _, i in runs[1:]]
     assert [key[:2] for key in keys] == sorted(key[:2] for key in keys)
     assert {key[2] for key in keys[:2]} == {"random_sampling", "margin_sampling"}
 
@@ -314,6 +313,18 @@ def test_rules_that_read_the_test_fold_are_refused(table, make_rule, name, metri
         budget_curve(
             learner, *table, strategies=["random_sampling"], scoring=["accuracy"]
         )
+
+
+class OwnScoreRule(StoppingRule):
+    reads_scores = True
+
+
+def test_rules_of_users_that_read_scores_are_refused(table):
+    learner = ActiveLearningClassifier(
+        LogisticRegression(), stopping=[OwnScoreRule()], **SIZES
+    )
+    with pytest.raises(ValueError, match=r"stopping holds OwnScoreRule\(\), which"):
+        budget_curve(learner, *table, strategies=["random_sampling"])
 
 
 def test_other_rules_stop_runs(table):

@@ -213,6 +213,8 @@ def write_run(folder, strategy, seed, **config):
     path = folder / "active_learning" / strategy
     path.mkdir(parents=True)
     run = {
+        "kind": "active learning on image folders",
+        "format": 1,
         "seed": seed,
         "config": {"type": strategy, "seed": seed, "epochs": 5, **config},
         "data": {"train": {"sha256": "a"}, "test": {"sha256": "b"}},
@@ -249,7 +251,7 @@ def test_from_runs_refuses_what_does_not_compare(tmp_path):
     with pytest.raises(ValueError, match=r"holds no run of `dalmax train-al`"):
         BudgetCurves.from_runs([tmp_path])
     (other / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"is not the run\.json of a run"):
+    with pytest.raises(ValueError, match=r"run\.json is not valid JSON"):
         BudgetCurves.from_runs([other])
     with pytest.raises(ValueError, match="directories is empty"):
         BudgetCurves.from_runs([])

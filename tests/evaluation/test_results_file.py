@@ -60,7 +60,7 @@ def count_runs(function, *args, **kwargs):
     done = []
 
     def listener(stage, n, total, info):
-        if stage == "cell" and "records" in info:
+        if stage == "run" and "records" in info:
             done.append(info)
 
     with progress.listen(listener):
@@ -188,9 +188,9 @@ import time
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from dalmax_sk.evaluation import budget_curve
-from dalmax_sk.evaluation.runs import cells as _cells
+from dalmax_sk._base.limits import limits
 
-_cells.SECONDS_BETWEEN_STATES = 0.0
+limits.seconds_between_states = 0.0
 
 class Slow(LogisticRegression):
     def fit(self, X, y):
@@ -209,7 +209,7 @@ budget_curve(
 
 def n_rounds_begun(folder):
     """Return how many rounds the run has that is under way, 0 if there is none."""
-    for state in folder.glob("results.jsonl.cells/*/state.json"):
+    for state in folder.glob("results.jsonl.runs/*/state.json"):
         with contextlib.suppress(FileNotFoundError):  # its run has just ended
             return len(json.loads(state.read_text())["history"])
     return 0
@@ -379,7 +379,7 @@ def test_another_version_is_worth_a_warning(finished):
 
 def test_a_second_process_is_kept_out(finished):
     X, y, path, _ = finished
-    lock = file_lock(path.with_name("results.jsonl.cells") / "lock")
+    lock = file_lock(path.with_name("results.jsonl.runs") / "lock")
     lock.acquire()
     with pytest.raises(
         ValueError, match=r"Another process is at work on .*results.jso"
@@ -430,7 +430,7 @@ def test_a_spoiled_state_begins_its_run_anew(table, tmp_path, monkeypatch, conte
     with pytest.raises(RuntimeError):
         experiment(*table, path, estimator=Stops())
     Stops.countdown = None
-    (state,) = tmp_path.glob("results.jsonl.cells/*/state.json")
+    (state,) = tmp_path.glob("results.jsonl.runs/*/state.json")
     state.write_bytes(content)
     with pytest.warns(UserWarning, match=r"state\.json is spoiled .* begins anew"):
         curves = experiment(*table, path, estimator=Stops())

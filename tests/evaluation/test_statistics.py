@@ -7,7 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from dalmax_sk.evaluation.statistics.label_counts import labels_to_reach, saved_labels
+from dalmax_sk.evaluation.statistics.comparison_columns import (
+    labels_to_reach,
+    saved_labels,
+)
 from dalmax_sk.evaluation.statistics.paired_tests import (
     adjust_p_values,
     paired_p_value,
@@ -15,10 +18,10 @@ from dalmax_sk.evaluation.statistics.paired_tests import (
     seeds_to_decide,
     significance_level,
 )
-from dalmax_sk.evaluation.statistics.penalty import pairwise_wins
 from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
     friedman_p_value,
+    pairwise_wins,
     rank_groups,
     rank_rows,
 )

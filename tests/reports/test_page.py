@@ -26,13 +26,11 @@ from dalmax_sk.reports import (
     write_run_page,
 )
 from dalmax_sk.reports.page.comparison_page import _interval
-from dalmax_sk.reports.page.data import gather_run, share_of_images
-from dalmax_sk.reports.page.formats import file_size, fraction, number, seconds
-from dalmax_sk.reports.page.images import MissingImage, thumbnail
+from dalmax_sk.reports.page.contact_sheets import share_of_images
 from dalmax_sk.reports.page.markup import element, legible
+from dalmax_sk.reports.page.number_format import file_size, fraction, number, seconds
 from dalmax_sk.reports.page.run_page import status_words
-
-LIMITS = {"max_images_per_round": 100, "max_images": 1000}
+from dalmax_sk.reports.page.thumbnails import MissingImage, RunImages, thumbnail
 
 
 def plain(text):
@@ -65,8 +63,17 @@ def read(path):
     return Reader(path.read_text("utf-8"))
 
 
-def sheets(folder, **limits):
-    return gather_run(folder, **(LIMITS | limits))["sheets"]
+def open_run(folder):
+    """Return the images of a run, and the picks of its first round with picks."""
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    return RunImages(folder, run), run["rounds"][1]["picked"]
+
+
+def n_cards(folder, **limits):
+    """Return the number of picks that the page shows in each round."""
+    page = write_run_page(folder, **limits).read_text("utf-8")
+    sheets = re.findall(r'<ul class="picks">(.*?)</ul>', page, re.DOTALL)
+    return [sheet.count("<li") for sheet in sheets]
 
 
 # ---------------------------------------------------------------------------- escaping
@@ -250,15 +257,16 @@ def test_the_confusions(make_run, n_classes):
 
 def test_thumbnails_hold_the_images(make_run):
     folder = make_run(side=20)
-    (first, *_), *_ = [sheet["picks"] for sheet in sheets(folder)]
-    assert first["image"].is_tiny
-    data = base64.b64decode(first["image"].uri.partition(",")[2])
+    images, (first, *_) = open_run(folder)
+    small = images.pick(first, 96)
+    assert small.is_tiny
+    data = base64.b64decode(small.uri.partition(",")[2])
     copy = folder / "selected_images" / "round_01" / first["file"]
     with Image.open(io.BytesIO(data)) as shown, Image.open(copy) as whole:
         assert np.array_equal(np.asarray(shown), np.asarray(whole))
     # the nearest one was in the initial set, so it comes from the training folder
     assert (
-        first["nearest"]["image"].uri
+        images.labelled(first["nearest"], 48).uri
         == thumbnail(folder.parents[2] / "train" / first["nearest"]["file"], 48).uri
     )
 
@@ -292,9 +300,10 @@ def test_names_do_not_lead_out_of_the_folders(make_run, tmp_path):
         run["rounds"][1]["picked"][1]["copy"] = str(tmp_path / "secret.png")
         run["rounds"][1]["picked"][2]["nearest"]["file"] = "../secret.png"
 
-    picks = sheets(make_run(change=outside))[0]["picks"]
-    images = [picks[0]["image"], picks[1]["image"], picks[2]["nearest"]["image"]]
-    assert all(isinstance(image, MissingImage) for image in images)
+    images, picks = open_run(make_run(change=outside))
+    found = [images.pick(pick, 96) for pick in picks[:2]]
+    found.append(images.labelled(picks[2]["nearest"], 48))
+    assert all(isinstance(image, MissingImage) for image in found)
 
 
 def test_the_number_of_images_is_bounded(make_run):
@@ -302,9 +311,9 @@ def test_the_number_of_images_is_bounded(make_run):
     page = write_run_page(folder, max_images_per_round=2)
     text = read(page).text
     assert text.count("The first 2 are shown; 3 more are in run.json") == 2
-    assert len(sheets(folder, max_images_per_round=2)[0]["picks"]) == 2
-    assert len(sheets(folder, max_images=6)[1]["picks"]) == 3
-    assert len(sheets(folder, max_images=0)[1]["picks"]) == 0
+    assert n_cards(folder, max_images_per_round=2) == [2, 2]
+    assert n_cards(folder, max_images=6) == [3, 3]
+    assert n_cards(folder, max_images=0) == [0, 0]
     assert "20 thumbnails take" in read(write_run_page(folder)).text
     with pytest.raises(ValueError, match=r"max_images must be at least 0.*got -1"):
         write_run_page(folder, max_images=-1)

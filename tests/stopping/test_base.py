@@ -96,3 +96,11 @@ def test_all_of_resumes(check_resume):
 def test_all_of_checks_its_rules(rules, message, table):
     with pytest.raises(ValueError, match=message):
         ActiveLearningClassifier(stopping=AllOf(rules)).fit(*table)
+
+
+def test_rules_say_whether_they_read_scores():
+    # property: a combination reads scores if and only if one of its rules does
+    assert TargetScore(0.9).reads_scores
+    assert not Budget(10).reads_scores
+    assert AllOf([Budget(10), AllOf([TargetScore(0.9)])]).reads_scores
+    assert not AllOf([Budget(10), lambda history: True]).reads_scores

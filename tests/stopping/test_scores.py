@@ -33,10 +33,10 @@ def test_scores_that_there_are_get_named(rule):
     history = [{"eval_accuracy": 0.9, "eval_seconds": 1.0}] * 5
     name = type(rule).__name__
     with pytest.raises(
-        ValueError, match=rf"{name} needs .*'recall'.*records \['accuracy'\]"
+        ValueError, match=rf"{name} needs .*'recall'.*round 0 has \['accuracy'\]"
     ):
         rule.should_stop(history)
-    with pytest.raises(ValueError, match="records none"):
+    with pytest.raises(ValueError, match="round 0 has none"):
         rule.should_stop([{"n_labeled": 3}])
 
 

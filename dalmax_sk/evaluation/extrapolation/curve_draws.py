@@ -27,10 +27,10 @@ __all__ = ["Draws", "fit_all", "labels_alone"]
 # benchmarks/backtest_forecast.py tests it on curves of neural networks as well, which
 # played no part in this choice.
 GAIN_SPREAD = 0.25
-# A curve that needs more than so many times the labels so far counts as one that never
-# gets there.
+# A curve that needs more than this multiple of the labels so far never reaches its
+# target.
 HORIZON = 1000.0
-# From so many seeds on, the curves of the seeds are resampled and not the residuals.
+# From this number of seeds on, the seeds' curves are resampled and not the residuals.
 MIN_SEEDS = 3
 
 

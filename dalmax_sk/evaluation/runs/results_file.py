@@ -1,7 +1,7 @@
 """The results file of ``budget_curve``: JSON lines, written by one process.
 
-The first line is the header: the format, and what tells this experiment from others. A
-line ``"kind": "session"`` stands before what one call added and lists its strategies
+The first line is the header: the format, and the description of the experiment. A line
+``"kind": "session"`` precedes the lines that one call added and lists its strategies
 and seeds. All other lines are rounds::
 
     {"strategy": "badge", "split": 0, "seed": 3, "round": 1, "n_labeled": 120,
@@ -27,22 +27,22 @@ import pandas as pd
 from filelock import Timeout
 
 from dalmax_sk._base.files import file_lock, release_and_remove, replacing
-from dalmax_sk.evaluation.runs.cells import Cell, short_hash
-from dalmax_sk.evaluation.runs.frames import listed
+from dalmax_sk._base.words import listed
+from dalmax_sk.evaluation.runs.curves_table import COSTS, KEY, PREFIX
+from dalmax_sk.evaluation.runs.run import Run, short_hash
 
 __all__ = ["ResultsFile", "Stored", "read_frame", "records_frame"]
 
 FORMAT = 1
 _KIND = "results of dalmax_sk.evaluation.budget_curve"
 _NUMBERS = ("n_labeled", "fit_seconds", "query_seconds", "score_seconds")
-_KEYS = ("strategy", "split", "seed", "round")
 _INTS = ("split", "seed", "round", "n_records")
 
 Key = tuple[str, int, int]  # strategy, split, seed
 
 
 class Stored:
-    """What a results file holds.
+    """The content of a results file.
 
     Attributes
     ----------
@@ -81,7 +81,11 @@ class Stored:
         }
         self.is_tidy = has_end and not broken and len(self.runs) == len(rounds)
         if broken:
-            lost = [_shown(key) for key in rounds if key not in self.runs]
+            lost = [
+                f"{key[0]} (split {key[1]}, seed {key[2]})"
+                for key in rounds
+                if key not in self.runs
+            ]
             warnings.warn(
                 f"{path}: lines {listed(sorted(broken))} are broken and left out; the "
                 f"other records are kept. Runs that are not complete: {listed(lost)}.",
@@ -124,23 +128,18 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         and all(type(entry.get(name)) is int for name in _INTS)
         and all(isinstance(entry.get(name), int | float) for name in _NUMBERS)
         and isinstance(entry.get("scores"), dict)
-        and all(_is_score(value) for value in entry["scores"].values())
+        and all(
+            value is None or isinstance(value, int | float)
+            for value in entry["scores"].values()
+        )
         and isinstance(entry.get("queried"), list)
     )
     return entry if good else None
 
 
-def _is_score(value: Any) -> bool:
-    return value is None or isinstance(value, int | float)
-
-
 def _is_whole(rounds: Mapping[int, Mapping[str, Any]]) -> bool:
     sizes = {record["n_records"] for record in rounds.values()}
     return sizes == {len(rounds)} and set(rounds) == set(range(len(rounds)))
-
-
-def _shown(key: Key) -> str:
-    return f"{key[0]} (split {key[1]}, seed {key[2]})"
 
 
 # ----------------------------------------------------------------------------- writing
@@ -164,13 +163,13 @@ class ResultsFile:
         self.path = Path(path)
         self._experiment = json.loads(json.dumps(experiment))
         # states of runs that have begun; and the lock
-        self._folder = self.path.with_name(f"{self.path.name}.cells")
+        self._folder = self.path.with_name(f"{self.path.name}.runs")
         self._lock = file_lock(self._folder / "lock")
         self._file: IO[bytes] | None = None
         self._runs: dict[Key, list[dict[str, Any]]] = {}
 
     def open(self, strategies: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep other processes out, check what is there, and make ready to write.
+        """Lock the file, check its content, and open it for writing.
 
         Parameters
         ----------
@@ -211,7 +210,7 @@ class ResultsFile:
             header, sessions, is_tidy = stored.header, stored.sessions, stored.is_tidy
             self._runs = stored.runs
         if not is_tidy:
-            records = [record for run in self._runs.values() for record in run]
+            records = [record for of_run in self._runs.values() for record in of_run]
             with replacing(self.path) as part:
                 part.write_bytes(_lines([header, *sessions, *records]))
         self._file = open(self.path, "ab")
@@ -232,9 +231,9 @@ class ResultsFile:
             k: v for part in stored.sessions for k, v in part["strategies"].items()
         }
         for name in dict.fromkeys(name for name, _, _ in stored.runs):
-            run = next(run for key, run in stored.runs.items() if key[0] == name)
+            records = next(of for key, of in stored.runs.items() if key[0] == name)
             wanted = strategies.get(name)
-            if wanted is not None and run[0]["settings"] != short_hash(wanted):
+            if wanted is not None and records[0]["settings"] != short_hash(wanted):
                 problems.append(
                     f"strategy {name!r} was {described.get(name)}, now {wanted}"
                 )
@@ -257,21 +256,17 @@ class ResultsFile:
                 stacklevel=5,
             )
 
-    def finished(self, cells: Iterable[Cell]) -> dict[Cell, list[dict[str, Any]]]:
-        """Return the records of those cells that are done; remove their states."""
-        done = {
-            cell: run
-            for cell in cells
-            if (run := self._runs.get((cell.strategy, cell.split, cell.seed)))
-        }
-        for cell in done:  # killed between the two, the state outlived its run
-            self._remove_state(cell)
+    def finished(self, runs: Iterable[Run]) -> dict[Run, list[dict[str, Any]]]:
+        """Return the records of those runs that are done; remove their states."""
+        done = {run: self._runs[run.key] for run in runs if run.key in self._runs}
+        for run in done:  # killed between the two, the state outlived its run
+            self._remove_state(run)
         return done
 
     def begin_session(
         self, strategies: Mapping[str, Mapping[str, str]], seeds: Sequence[int]
     ) -> None:
-        """Note what is going to be added."""
+        """Write the line of a session: strategies and seeds that will be added."""
         self._append(
             [
                 {
@@ -283,25 +278,20 @@ class ResultsFile:
             ]
         )
 
-    def add(self, cell: Cell, records: Sequence[Mapping[str, Any]]) -> None:
-        """Add the rounds of a cell that is done, and remove its state."""
+    def add(self, run: Run, records: Sequence[Mapping[str, Any]]) -> None:
+        """Add the rounds of a run that is done, and remove its state."""
         self._append(records)
-        self._remove_state(cell)
+        self._remove_state(run)
 
-    def _remove_state(self, cell: Cell) -> None:
-        if (folder := self.state_folder(cell)).exists():
+    def _remove_state(self, run: Run) -> None:
+        if (folder := self.state_folder(run)).exists():
             shutil.rmtree(folder)
 
-    def state_folder(self, cell: Cell) -> Path:
-        """Return where a cell keeps its state while it runs."""
-        key = [cell.strategy, cell.split, cell.seed, cell.settings, self._tag]
-        return self._folder / short_hash(key)
-
-    @property
-    def _tag(self) -> str:
+    def state_folder(self, run: Run) -> Path:
+        """Return the folder that holds a run's state until it ends."""
         # the state of another experiment is never looked at
-        told = {k: v for k, v in self._experiment.items() if k != "versions"}
-        return short_hash(told)
+        own = {k: v for k, v in self._experiment.items() if k != "versions"}
+        return self._folder / short_hash([*run.key, run.settings, short_hash(own)])
 
     def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         assert self._file is not None
@@ -338,20 +328,14 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return records as the table of curves; what was not measured is NaN."""
-    costs = ("fit_seconds", "query_seconds", "score_seconds", "peak_bytes")
+    """Return records as the table of curves; None where nothing was measured."""
     return pd.DataFrame(
         [
-            {name: record[name] for name in (*_KEYS, "n_labeled")}
-            | {name: _number(record[name]) for name in costs}
-            | {f"score_{name}": _number(v) for name, v in record["scores"].items()}
+            {name: record[name] for name in (*KEY, "n_labeled", *COSTS)}
+            | {f"{PREFIX}{name}": value for name, value in record["scores"].items()}
             for record in records
         ]
     )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _lines(entries: Sequence[Mapping[str, Any]]) -> bytes:

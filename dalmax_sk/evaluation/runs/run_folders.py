@@ -1,4 +1,4 @@
-"""Curves from the folders that ``dalmax train-al`` writes."""
+"""The folders of ``dalmax train-al``, read back: ``run.json`` and ``history.csv``."""
 
 import json
 import os
@@ -8,12 +8,52 @@ from typing import Any
 
 import pandas as pd
 
-from dalmax_sk.evaluation.runs.frames import PREFIX
+from dalmax_sk.evaluation.runs.curves_table import PREFIX
 
-__all__ = ["read_runs"]
+__all__ = ["RUN_FORMAT", "RUN_KIND", "read_run_json", "read_runs"]
 
-# What may differ between runs whose curves are put side by side.
+#: Kind of a run of active learning, and the format of its record, in ``run.json``.
+RUN_KIND = "active learning on image folders"
+RUN_FORMAT = 1
+# settings that may differ between runs whose curves are compared
 _FREE_SETTINGS = ("type", "seed", "dir_results", "device", "mult_gpu")
+
+
+def read_run_json(file: Path) -> dict[str, Any]:
+    """Read ``run.json`` of a run of active learning.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or of another kind or format.
+    """
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is not valid JSON ({error}); a run did not write it so."
+        ) from error
+    kind = run.get("kind") if isinstance(run, dict) else type(run).__name__
+    if kind != RUN_KIND:
+        raise ValueError(
+            f"{file} is of kind {kind!r}; a run of `dalmax train-al` is of kind "
+            f"{RUN_KIND!r}."
+        )
+    if run.get("format") != RUN_FORMAT:
+        raise ValueError(
+            f"{file} has format {run.get('format')!r}; this version of dalmax_sk reads "
+            f"format {RUN_FORMAT}."
+        )
+    return run
 
 
 def read_runs(directories: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -39,14 +79,14 @@ def _find_runs(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
         )
     runs = []
     for file in files:
+        run = read_run_json(file)
         try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            described = (run["seed"], run["config"]["type"], run["data"]["train"])
-        except (ValueError, KeyError, TypeError) as error:
+            _ = _described(run), run["config"]["type"]
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"{file} is not the run.json of a run of `dalmax train-al`: {error!r}."
+                f"{file} is not as a run writes it ({type(error).__name__}: {error})."
             ) from error
-        if described[0] is None:
+        if run.get("seed") is None:
             raise ValueError(f"{file} has no seed, so it cannot be paired.")
         runs.append((file.parent, run))
     return runs
@@ -93,7 +133,7 @@ def _run_frame(folder: Path, run: dict[str, Any]) -> pd.DataFrame:
     history = pd.read_csv(file, encoding="utf-8")
     history = history.rename(
         columns={
-            name: "score_" + name.removeprefix("eval_")
+            name: PREFIX + name.removeprefix("eval_")
             for name in history.columns
             if name.startswith("eval_")
         }

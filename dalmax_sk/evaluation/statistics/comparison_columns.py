@@ -5,14 +5,10 @@ Strategies are counted by k, seeds by S, budgets by B, bootstrap resamples by R;
 (R, S).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from dalmax_sk.evaluation.curves import BudgetCurves
-from dalmax_sk.evaluation.statistics.label_counts import labels_to_reach, saved_labels
 from dalmax_sk.evaluation.statistics.paired_tests import (
     adjust_p_values,
     paired_p_value,
@@ -25,10 +21,10 @@ from dalmax_sk.evaluation.statistics.verdicts import MAX_MORE_SEEDS, Wording
 
 __all__ = [
     "area_columns",
-    "cost_columns",
     "difference_columns",
     "label_columns",
-    "ordered",
+    "labels_to_reach",
+    "saved_labels",
 ]
 
 
@@ -55,7 +51,7 @@ def difference_columns(
     n_bootstrap: int,
     random_state: np.random.RandomState,
 ) -> dict[str, Any]:
-    """Return the paired differences to the baseline and what the tests say of them."""
+    """Return the paired differences to the baseline and the results of their tests."""
     alpha = 1 - wording.confidence_level
     differences = areas - areas[base]  # (k, S)
     others = [i for i in range(len(areas)) if i != base]
@@ -146,11 +142,55 @@ def label_columns(
     }
 
 
-def cost_columns(curves: BudgetCurves, names: Sequence[str]) -> dict[str, Any]:
-    costs = curves.frame.groupby("strategy")[["fit_seconds", "query_seconds"]].mean()
-    return {name: costs.loc[list(names), name].to_numpy() for name in costs.columns}
+def labels_to_reach(
+    n_labeled: np.ndarray, scores: np.ndarray, target: float | np.ndarray
+) -> np.ndarray:
+    """Return the number of labels at which curves first reach a target.
+
+    Between two rounds a curve is taken as straight. Its course after it has first
+    reached the target does not matter.
+
+    Parameters
+    ----------
+    n_labeled : ndarray of shape (n_budgets,)
+        Increasing.
+    scores : ndarray of float of shape (n_curves, n_budgets)
+        Higher is better.
+    target : float or ndarray of shape (n_curves,)
+        The score to reach.
+
+    Returns
+    -------
+    ndarray of float of shape (n_curves,)
+        The first of `n_labeled` where the curve begins at or above the target, ``inf``
+        where it never gets there.
+    """
+    target = np.broadcast_to(np.asarray(target, dtype=float), len(scores))
+    reached = scores >= target[:, None]  # (R, B)
+    first = reached.argmax(axis=1)
+    rows = np.arange(len(scores))
+    before = np.maximum(first - 1, 0)
+    low, high = scores[rows, before], scores[rows, first]
+    # low < target <= high wherever first > 0 and the target is reached
+    rise = np.where(high > low, high - low, 1.0)
+    share = np.where(first > 0, (target - low) / rise, 0.0)
+    labels = n_labeled[before] + share * (n_labeled[first] - n_labeled[before])
+    return np.where(reached.any(axis=1), labels, np.inf)
 
 
-def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    order = np.argsort(-table["aubc"].to_numpy(), kind="stable")
-    return table.iloc[order].reset_index(drop=True)
+def saved_labels(labels: np.ndarray, baseline_labels: np.ndarray) -> np.ndarray:
+    """Return by how many labels a strategy reaches a target earlier than the baseline.
+
+    Parameters
+    ----------
+    labels, baseline_labels : ndarray of float of shape (n,)
+        Results of :func:`labels_to_reach` for both.
+
+    Returns
+    -------
+    ndarray of float of shape (n,)
+        ``inf`` where only the strategy reaches the target, ``-inf`` where only the
+        baseline does, NaN where neither does.
+    """
+    neither = np.isinf(labels) & np.isinf(baseline_labels)
+    return np.where(neither, np.nan, baseline_labels - np.where(neither, 0.0, labels))

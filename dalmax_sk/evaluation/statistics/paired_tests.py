@@ -133,7 +133,7 @@ def significance_level(
 
 
 def _factors(m: int, correction: str | None) -> np.ndarray:
-    """By what the smallest, second smallest, ... of m p-values is multiplied."""
+    """Return the factors of the smallest, second smallest, ... of m p-values."""
     if correction == "holm":
         return np.arange(m, 0, -1.0)
     return np.full(m, float(m) if correction == "bonferroni" else 1.0)
@@ -201,7 +201,7 @@ def seeds_after_step_down(
     Parameters
     ----------
     more_seeds : ndarray of float of shape (m,)
-        What :func:`seeds_to_decide` returned for each undecided one; NaN elsewhere.
+        Result of :func:`seeds_to_decide` for each undecided one; NaN elsewhere.
     p_values : ndarray of float of shape (m,)
         As in :func:`adjust_p_values`.
     correction : {"holm", "bonferroni"} or None

@@ -1,10 +1,11 @@
-"""Scores of strategies that are paired by seed, or an error that says what is not."""
+"""Scores of strategies, paired by seed, or an error that names the missing runs."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from dalmax_sk._base.words import listed
 from dalmax_sk.evaluation.curves import BudgetCurves
 
 __all__ = ["paired_scores"]
@@ -26,11 +27,6 @@ def paired_scores(
     if len(names) == 1:
         raise ValueError(
             f"The results hold {baseline!r} only; there is nothing to compare it with."
-        )
-    if metric is not None and metric not in curves.metrics:
-        raise ValueError(
-            f"The metric {metric!r} is not among the results, which have "
-            f"{', '.join(map(repr, curves.metrics))}."
         )
     if on_unequal == "intersect":
         curves = _common_part(curves)
@@ -82,8 +78,8 @@ def _common_part(curves: BudgetCurves) -> BudgetCurves:
     }
     if common and not whole:
         raise ValueError(
-            f"No seed has all the splits {_join(sorted(splits))}: the strategies have "
-            f"only (split, seed) {_join(sorted(common))} in common. Run what is "
+            f"No seed has all the splits {listed(sorted(splits))}: the strategies have "
+            f"only (split, seed) {listed(sorted(common))} in common. Run what is "
             "missing."
         )
     common = {run for run in common if run[1] in whole}
@@ -110,11 +106,11 @@ def _check_same_runs(curves: BudgetCurves) -> None:
         seeds = sorted(every_seed - {seed for _, seed in own})
         if seeds:
             word = "seed" if len(seeds) == 1 else "seeds"
-            lacking.append(f"{name!r} lacks {word} {_join(seeds)}")
+            lacking.append(f"{name!r} lacks {word} {listed(seeds)}")
         # splits lacking of a seed that is there
         rest = sorted(run for run in every - own if run[1] not in seeds)
         if rest:
-            lacking.append(f"{name!r} lacks (split, seed) {_join(rest)}")
+            lacking.append(f"{name!r} lacks (split, seed) {listed(rest)}")
     if lacking:
         raise ValueError(
             "The strategies do not have the same seeds and splits, so they cannot be "
@@ -129,11 +125,6 @@ def _check_same_budgets(budgets: Mapping[str, np.ndarray]) -> None:
     if any(lacking.values()):
         raise ValueError(
             "The strategies do not have the same numbers of labels: "
-            + "; ".join(f"{n!r} lacks {_join(of)}" for n, of in lacking.items() if of)
+            + "; ".join(f"{n!r} lacks {listed(of)}" for n, of in lacking.items() if of)
             + '. Pass on_unequal="intersect" to compare at those that all have.'
         )
-
-
-def _join(items: Sequence[object]) -> str:
-    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(map(str, items[:10])) + more

@@ -3,8 +3,8 @@
 Experiments have three to ten seeds. There the usual percentile interval is far too
 narrow (measured with 5 normal values and a nominal 95 %: 84 %, and BCa 84 % as well),
 for two reasons that Hesterberg [1]_ explains: the bootstrap's variance is that of n
-where n - 1 is due, and normal quantiles stand where Student's are due. Both intervals
-here correct both.
+where n - 1 is due, and normal quantiles are used where Student's are due. Both
+intervals here correct both.
 
 References
 ----------
@@ -73,7 +73,7 @@ def mean_interval(
     values : ndarray of float of shape (n_seeds,) or (n_seeds, n_budgets)
         One value, or one row, a seed.
     weights : ndarray of shape (n_resamples, n_seeds)
-        What :func:`resample_weights` returned.
+        Result of :func:`resample_weights`.
     confidence_level : float in (0, 1)
         Nominal coverage.
 

@@ -1,4 +1,4 @@
-"""What a comparison found, in plain sentences."""
+"""The verdicts of a comparison in plain sentences."""
 
 import math
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ class Wording:
 
     @property
     def unit(self) -> str:
-        """What a difference is counted in."""
+        """Unit of a difference."""
         name = self.metric.replace("_", " ")
         return f"points of {name}" if self.is_fraction else f"of {name}"
 

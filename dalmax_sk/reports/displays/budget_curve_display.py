@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
@@ -17,6 +16,7 @@ from dalmax_sk.evaluation.statistics.resampling import mean_interval, resample_w
 from dalmax_sk.reports.displays.display_base import (
     BASELINE_STYLE,
     FigureDisplay,
+    label_axes,
     line_style,
     literal,
     shorten,
@@ -53,14 +53,14 @@ class BudgetCurveDisplay(FigureDisplay):
 
     Up to thirty curves differ in colour or dashes, neighbours also in their markers, so
     that they are told apart in grey print and by colour-blind readers. The legend
-    stands beside the plot, in the order in which the curves end.
+    is next to the plot, in the order in which the curves end.
 
     Parameters
     ----------
     curves : mapping of str to BudgetCurve
         The curve of each strategy.
     score_name : str, default="accuracy"
-        What the score is; stands on the axis.
+        Name of the score on the axis.
     percent : bool, default=True
         Draw 100 times the values, as percent (points if they are differences).
     baseline : str, default=None
@@ -70,7 +70,7 @@ class BudgetCurveDisplay(FigureDisplay):
     highlight : sequence of str, default=None
         Draw the others thin and grey, in one entry of the legend.
     band_name : str, default=None
-        What the shaded bands show; stands below the legend.
+        Meaning of the shaded bands, shown below the legend.
     limits_of_curves : bool, default=False
         Let the curves alone set the range of the axis: bands of two seeds are so wide
         that the curves would be flat lines between them. The bands are cut off.
@@ -201,7 +201,7 @@ class BudgetCurveDisplay(FigureDisplay):
         strategies : sequence of str, default=None
             The strategies to draw, in this order; None draws all.
         band : {"auto", "ci", "std"} or None, default="auto"
-            What to shade: the bootstrap interval of the mean over the seeds at each
+            The shaded bands: the bootstrap interval of the mean over the seeds at each
             number of labels, the standard deviation over the seeds, or nothing.
             ``"auto"`` shades the interval if at most five curves are drawn in colour
             and there are at least two seeds.
@@ -278,7 +278,7 @@ class BudgetCurveDisplay(FigureDisplay):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure if None. The legend stands to its right.
+            Where to draw; a new figure if None. The legend is to its right.
 
         Returns
         -------
@@ -318,7 +318,7 @@ class BudgetCurveDisplay(FigureDisplay):
         return self
 
     def _styles(self) -> dict[str, dict[str, Any]]:
-        """Return what each curve looks like."""
+        """Return the style of each curve."""
         longest = max(len(np.asarray(c.n_labeled)) for c in self.curves.values())
         styles = {}
         number = 0
@@ -341,18 +341,17 @@ class BudgetCurveDisplay(FigureDisplay):
         return styles
 
     def _label(self, ax: Axes) -> None:
-        ax.set_xlabel("Labels (number)")
         if self.relative:
             unit = "points" if self.percent else "difference"
             text = f"Test {self.score_name} minus {self.baseline}'s ({unit})"
         else:
             text = f"Test {self.score_name}" + (" (%)" if self.percent else "")
-        literal([ax.set_ylabel(text)])
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(ax, "Labels (number)", text)
+        literal([ax.yaxis.label])
         ax.grid(alpha=0.3)
 
     def _add_legend(self, ax: Axes) -> None:
-        """Name the curves beside the plot, the one that ends highest first."""
+        """Name the curves next to the plot, the one that ends highest first."""
 
         def ends_at(line: Line2D) -> float:
             return float(np.asarray(line.get_ydata())[-1])

@@ -1,17 +1,15 @@
 """Figures of a comparison: who beats whom, and which ranks are not told apart."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
+from dalmax_sk.evaluation.comparison import Comparison
 from dalmax_sk.reports.displays.display_base import FigureDisplay, literal, shorten
-
-if TYPE_CHECKING:
-    from dalmax_sk.evaluation.comparison import Comparison
 
 __all__ = ["CriticalDifferenceDisplay", "PenaltyMatrixDisplay"]
 
@@ -22,7 +20,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
     """At how many budgets each strategy beats each other one.
 
     A dark row beats many, a dark column is beaten often. The row below the matrix holds
-    the columns' means: the lower, the better. Strategies stand in its order.
+    the columns' means: the lower, the better. Strategies are in its order.
 
     Parameters
     ----------
@@ -60,13 +58,13 @@ class PenaltyMatrixDisplay(FigureDisplay):
         self.strategies = strategies
 
     @classmethod
-    def from_comparison(cls, comparison: "Comparison") -> Self:
+    def from_comparison(cls, comparison: Comparison) -> Self:
         """Take the matrix of a comparison.
 
         Parameters
         ----------
         comparison : Comparison
-            What :func:`~dalmax_sk.evaluation.compare` returned.
+            Result of :func:`~dalmax_sk.evaluation.compare`.
 
         Returns
         -------
@@ -174,7 +172,7 @@ class PenaltyMatrixDisplay(FigureDisplay):
 class CriticalDifferenceDisplay(FigureDisplay):
     """Mean ranks on a line; strategies that share a bar are not told apart.
 
-    Best ranks stand on the left. The bar above the scale shows the critical difference
+    Best ranks are on the left. The bar above the scale shows the critical difference
     of Nemenyi's test [1]_.
 
     Parameters
@@ -232,13 +230,13 @@ class CriticalDifferenceDisplay(FigureDisplay):
         self.note = note
 
     @classmethod
-    def from_comparison(cls, comparison: "Comparison") -> Self:
+    def from_comparison(cls, comparison: Comparison) -> Self:
         """Take the ranks of a comparison.
 
         Parameters
         ----------
         comparison : Comparison
-            What :func:`~dalmax_sk.evaluation.compare` returned.
+            Result of :func:`~dalmax_sk.evaluation.compare`.
 
         Returns
         -------
@@ -346,7 +344,7 @@ class CriticalDifferenceDisplay(FigureDisplay):
         end = 1 + difference
         ax.plot([1, end], [-2.0, -2.0], color="black", linewidth=1.5, marker="|")
         words = f"critical difference {difference:.2f}"
-        # Longer than the scale with few seeds: the words stand over its middle then.
+        # Longer than the scale with few seeds: the words are over its middle then.
         middle = (1 + min(end, k)) / 2
         ax.text(middle, -2.3, words, ha="center", va="bottom", fontsize=9)
 

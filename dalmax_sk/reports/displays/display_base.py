@@ -1,4 +1,4 @@
-"""What all displays share: axes to draw on, showing in a notebook, colours, styles.
+"""The base of all displays: axes to draw on, showing in a notebook, colours, styles.
 
 The displays follow scikit-learn's: build one with ``from_...``, then ``plot(ax=None)``;
 ``ax_`` and ``figure_`` hold what was drawn. Figures are made without pyplot, so drawing
@@ -13,12 +13,14 @@ from typing import Any, Self
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "BASELINE_STYLE",
     "BLUE",
     "ORANGE",
     "FigureDisplay",
+    "label_axes",
     "line_style",
     "literal",
     "shorten",
@@ -59,7 +61,7 @@ class FigureDisplay:
         return ax
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw; every display says what."""
+        """Draw the display."""
         raise NotImplementedError
 
     def _repr_png_(self) -> bytes:
@@ -98,6 +100,21 @@ def line_style(number: int) -> dict[str, Any]:
         "linestyle": _DASHES[number % len(_DASHES)],
         "marker": _MARKERS[number % len(_MARKERS)],
     }
+
+
+def label_axes(ax: Axes, x_label: str, y_label: str) -> None:
+    """Name both axes; the x axis has whole numbers.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        The axes.
+    x_label, y_label : str
+        The names.
+    """
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def literal(texts: Iterable[Text]) -> None:

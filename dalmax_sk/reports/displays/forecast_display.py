@@ -1,4 +1,4 @@
-"""Figure of a forecast: the scores so far, how they may go on, and the target."""
+"""Figure of a forecast: the scores so far, their forecast, and the target."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,24 @@ from dalmax_sk.reports.displays.display_base import BLUE, ORANGE, FigureDisplay,
 
 __all__ = ["ForecastDisplay"]
 
-# The figure goes no further than so many times the labels so far: beyond, the points
+# The figure goes no further than this multiple of the labels so far: beyond, the points
 # that were measured would shrink to a corner.
 _FURTHEST = 6.0
 _N_POINTS = 200
 
 
 class ForecastDisplay(FigureDisplay):
-    """The scores so far, how they may go on, and where the target is reached.
+    """The scores so far, their forecast, and where the target is reached.
 
     The line is the median of the forecast, the band its interval for a score measured
-    there. A horizontal line stands at the target; the bar on it is the interval of the
-    labels needed, the diamond its median. An arrow says that the bar goes on beyond the
-    figure, or for ever.
+    there. A horizontal line marks the target; the bar on it is the interval of the
+    labels needed, the diamond its median. An arrow says that the bar continues beyond
+    the figure, or for ever.
 
     Parameters
     ----------
     forecast : Forecast
-        What :func:`~dalmax_sk.evaluation.forecast` returned.
+        Result of :func:`~dalmax_sk.evaluation.forecast`.
     name : str, default=None
         Name of the curve, usually the strategy.
 
@@ -65,7 +65,7 @@ class ForecastDisplay(FigureDisplay):
         Parameters
         ----------
         forecast : Forecast
-            What :func:`~dalmax_sk.evaluation.forecast` returned.
+            Result of :func:`~dalmax_sk.evaluation.forecast`.
         name : str, default=None
             Name of the curve.
 

@@ -1,6 +1,6 @@
 """Figures of a run: learning curve, training history, confusion matrix.
 
-They draw what they are given and compute nothing but the confusions.
+They draw given values and compute nothing but the confusions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 from sklearn.utils.multiclass import unique_labels
@@ -18,6 +17,7 @@ from dalmax_sk.reports.displays.display_base import (
     BLUE,
     ORANGE,
     FigureDisplay,
+    label_axes,
     literal,
     shorten,
 )
@@ -42,7 +42,7 @@ class ActiveLearningCurveDisplay(FigureDisplay):
     scores : array-like of float of shape (n_rounds + 1,)
         The score after each round, as a fraction.
     score_name : str, default="accuracy"
-        What the score is; stands on the axis.
+        Name of the score on the axis.
     name : str, default=None
         Name of the curve, usually the strategy; shown in a legend if given.
 
@@ -134,9 +134,9 @@ class ActiveLearningCurveDisplay(FigureDisplay):
         (self.line_,) = ax.plot(
             self.n_labeled, percent, marker="o", color=BLUE, label=self.name
         )
-        ax.set_xlabel("Labelled training images (number)")
-        ax.set_ylabel(f"Test {self.score_name} (%)")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(
+            ax, "Labelled training images (number)", f"Test {self.score_name} (%)"
+        )
         ax.grid(alpha=0.3)
         if self.name is not None:
             ax.legend(loc="lower right")
@@ -146,8 +146,8 @@ class ActiveLearningCurveDisplay(FigureDisplay):
 class TrainingHistoryDisplay(FigureDisplay):
     """Loss or accuracy on the training images over the epochs of all rounds.
 
-    The epochs of all rounds are joined on one axis; a dashed line stands where a new
-    round begins, and the curve is broken there, for each round starts training anew.
+    The epochs of all rounds are joined on one axis; a dashed line marks the
+    beginning of a round, and the curve is broken there, for each round trains anew.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class TrainingHistoryDisplay(FigureDisplay):
     rounds : sequence of int, default=None
         The rounds' numbers; counted from 0 if None.
     quantity : {"loss", "accuracy"}, default="loss"
-        What the values are; accuracies are fractions.
+        Kind of the values; accuracies are fractions.
 
     Attributes
     ----------
@@ -278,9 +278,11 @@ class TrainingHistoryDisplay(FigureDisplay):
         if several:
             self._mark_rounds(ax, ends)
         unit = "%" if self.quantity == "accuracy" else "cross-entropy, nats"
-        ax.set_xlabel(f"Epoch (number{', all rounds joined' * several})")
-        ax.set_ylabel(f"Training {self.quantity} ({unit})")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_axes(
+            ax,
+            f"Epoch (number{', all rounds joined' * several})",
+            f"Training {self.quantity} ({unit})",
+        )
         ax.set_xlim(0.5, ends[-1] + 0.5)
         ax.grid(alpha=0.3)
         if self.valid is not None:
@@ -359,7 +361,7 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         estimator : classifier
             Fitted, for instance an ``ActiveLearningClassifier``.
         X : array-like of shape (n, ...)
-            What it predicts from.
+            Samples to predict.
         y : array-like of shape (n,)
             True labels.
         labels : sequence of length n_classes, default=None

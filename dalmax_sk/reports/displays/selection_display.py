@@ -1,4 +1,4 @@
-"""Where the picks of each round lie among the embeddings."""
+"""Figure of the picks of each round among the embeddings."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -26,7 +26,7 @@ __all__ = ["SelectionDisplay"]
 
 # More classes cannot be told apart by colour and marker.
 _MAX_CLASSES = 30
-# The picks of up to so many rounds have an entry each in the legend; of more, a bar.
+# Up to this number of rounds have an entry each in the legend; more get a bar.
 _MAX_IN_LEGEND = 8
 
 _Projection = str | Callable[[NDArray[Any]], ArrayLike] | Any
@@ -51,7 +51,7 @@ class SelectionDisplay(FigureDisplay):
     rounds : sequence of int, default=None
         The rounds' numbers; counted from 1 if None.
     axis_names : (str, str), default=("Coordinate 1", "Coordinate 2")
-        What the coordinates are.
+        Names of the coordinates.
     n_left_out : int, default=0
         Candidates that are not among `points`, to keep the figure light; the legend
         says so.
@@ -134,7 +134,7 @@ class SelectionDisplay(FigureDisplay):
         y : array-like of shape (n,), default=None
             Class of each row.
         axis_names : (str, str), default=("Coordinate 1", "Coordinate 2")
-            What the coordinates are.
+            Names of the coordinates.
 
         Returns
         -------
@@ -183,7 +183,7 @@ class SelectionDisplay(FigureDisplay):
         learner : ActiveLearningClassifier
             Fitted.
         X : array-like of shape (n, ...), default=None
-            What the learner was fitted on; None takes what it has kept.
+            The data that the learner was fitted on; None takes the learner's own.
         y : array-like of shape (n,), default=None
             Class of each row, for ``plot(color_by="class")``.
         embeddings : array-like of shape (n, d), default=None
@@ -287,7 +287,7 @@ class SelectionDisplay(FigureDisplay):
             )
         ax.set_xlabel(self.axis_names[0])
         ax.set_ylabel(self.axis_names[1])
-        # beside the plot, or below it where the bar of rounds stands beside
+        # next to the plot, or below it where the bar of rounds is next to it
         if color_by == "round" and len(rows) > _MAX_IN_LEGEND:
             place: dict[str, Any] = {
                 "loc": "upper center",

@@ -1,6 +1,5 @@
-"""The page of a comparison: the answer in sentences, then what it rests on."""
+"""The page of a comparison: the verdicts in sentences, then the numbers behind them."""
 
-import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dalmax_sk._base.files import write_text
-from dalmax_sk.evaluation.comparison import Comparison
+from dalmax_sk._base.words import counted
+from dalmax_sk.evaluation.comparison import Comparison, comparison_files
 from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.metrics import area_under_budget_curve
 from dalmax_sk.reports.displays.budget_curve_display import BudgetCurveDisplay
@@ -25,16 +25,15 @@ from dalmax_sk.reports.page.document import (
     section,
     table,
 )
-from dalmax_sk.reports.page.figures import display_figure
-from dalmax_sk.reports.page.formats import (
-    counted,
+from dalmax_sk.reports.page.markup import Content, Markup, data_uri, element
+from dalmax_sk.reports.page.number_format import (
     metric_name,
     number,
     score_words,
     seconds,
 )
-from dalmax_sk.reports.page.markup import Content, Markup, element
 from dalmax_sk.reports.page.provenance import settings_table
+from dalmax_sk.reports.page.svg_figures import display_figure
 from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
 
 __all__ = ["write_comparison_page"]
@@ -54,7 +53,7 @@ def write_comparison_page(
     Parameters
     ----------
     comparison : Comparison or BudgetCurves
-        What :func:`~dalmax_sk.evaluation.compare` found. Of curves alone, as with a
+        The result of :func:`~dalmax_sk.evaluation.compare`. Of curves alone, as with a
         single seed, the page shows means and says why nothing is tested.
     path : path-like
         The file to write; its folder must exist.
@@ -96,11 +95,11 @@ def write_comparison_page(
     if isinstance(comparison, Comparison):
         parts = _compared(comparison)
         curves, metric = comparison.curves, comparison.metric
-        title = f"{counted(len(comparison.table), 'strategy', 'strategies')} compared"
+        title = f"{counted(len(comparison.table), 'strategy')} compared"
     elif isinstance(comparison, BudgetCurves):
         curves, metric = comparison, comparison.metrics[0]
         parts = _curves_only(curves)
-        title = f"{counted(len(curves.strategies), 'strategy', 'strategies')}"
+        title = counted(len(curves.strategies), "strategy")
     else:
         raise TypeError(
             "comparison must be a Comparison, as compare() returns it, or "
@@ -367,27 +366,22 @@ def _costs(curves: BudgetCurves) -> list[Content]:
 
 def _downloads(comparison: Comparison | BudgetCurves) -> list[Content]:
     """Return the tables as files inside the page."""
-    curves = comparison
     files: dict[str, str] = {}
     if isinstance(comparison, Comparison):
-        curves = comparison.curves
-        files["comparison.csv"] = comparison.table.to_csv(index=False)
-        files["penalty_matrix.csv"] = comparison.penalty_matrix.to_csv()
-        files["ranks.csv"] = comparison.ranks.to_csv()
-        files["verdicts.txt"] = comparison.summary() + "\n"
-    assert isinstance(curves, BudgetCurves)
-    files["curves.csv"] = curves.frame.to_csv(index=False)
-    items = [
-        element("li", element("a", name, href=_data_address(text), download=name))
+        files, curves = comparison_files(comparison), comparison.curves
+    else:
+        curves = comparison
+    files["curves.csv"] = curves.frame.to_csv(index=False, lineterminator="\n")
+    addresses = {
+        name: data_uri("text/csv;charset=utf-8", text.encode("utf-8"))
         for name, text in files.items()
+    }
+    items = [
+        element("li", element("a", name, href=uri, download=name))
+        for name, uri in addresses.items()
     ]
     words = "The numbers of this page; they travel inside it."
     return [element("p", words), element("ul", items)]
-
-
-def _data_address(text: str) -> str:
-    coded = base64.b64encode(text.encode("utf-8")).decode("ascii")
-    return f"data:text/csv;charset=utf-8;base64,{coded}"
 
 
 def _settings(config: Mapping[str, Any] | None) -> list[Content]:

@@ -5,40 +5,35 @@ from typing import Any
 
 import numpy as np
 
+from dalmax_sk._base.words import counted
 from dalmax_sk.reports.displays.run_displays import ConfusionHeatmapDisplay
-from dalmax_sk.reports.page.document import Cell, section, table
-from dalmax_sk.reports.page.figures import display_figure
-from dalmax_sk.reports.page.formats import counted, fraction, number
+from dalmax_sk.reports.page.document import Cell, table
 from dalmax_sk.reports.page.markup import BREAK, Content, Markup, element
+from dalmax_sk.reports.page.number_format import fraction, number
+from dalmax_sk.reports.page.svg_figures import display_figure
 
-__all__ = ["class_section", "confusion_section"]
+__all__ = ["class_content", "confusion_content"]
 
-# Up to so many classes every count can be read in a table; beyond, colours speak.
+# Up to this number of classes the counts are a table; beyond, a picture.
 _MOST_IN_TABLE = 30
 _LARGEST = 20
 _N_SHADES = 10
 
 
-def confusion_section(
-    test: Mapping[str, Any] | None, names: Sequence[str], anchor: str, title: str
-) -> Markup:
+def confusion_content(test: Mapping[str, Any], names: Sequence[str]) -> list[Content]:
     """Return the confusion matrix and its largest entries off the diagonal.
 
     Parameters
     ----------
-    test : dict or None
-        What :func:`~dalmax_sk.reports.describe_test` counted.
+    test : dict
+        The counts, as :func:`~dalmax_sk.reports.describe_test` returns them.
     names : sequence of str of length n_classes
         The classes in the order of rows and columns.
-    anchor, title : str
-        Of the section.
 
     Returns
     -------
-    Markup
+    list of content
     """
-    if test is None:
-        return section(anchor, title, element("p", _NOT_YET))
     counts = np.array(test["confusion"], dtype=int)  # (C, C)
     lead = (
         f"{counted(test['n_images'], 'test image')} after the last round: "
@@ -55,31 +50,28 @@ def confusion_section(
             alt=f"Confusion matrix of {len(names)} classes",
             wide=True,
         )
-    return section(
-        anchor, title, element("p", lead, shade), matrix, _largest(counts, names)
-    )
+    return [element("p", lead, shade), matrix, _largest(counts, names)]
 
 
-def class_section(test: Mapping[str, Any] | None, anchor: str, title: str) -> Markup:
+def class_content(test: Mapping[str, Any]) -> list[Content]:
     """Return precision, recall and F1 of every class.
 
     Parameters
     ----------
-    test : dict or None
-        What :func:`~dalmax_sk.reports.describe_test` counted.
-    anchor, title : str
-        Of the section.
+    test : dict
+        As in :func:`confusion_content`.
 
     Returns
     -------
-    Markup
+    list of content
     """
-    if test is None:
-        return section(anchor, title, element("p", _NOT_YET))
     rows: list[list[Cell]] = [
         [
             element("bdi", entry["class"]),
-            *((entry[key], fraction(entry[key])) for key in _SCORES),
+            *(
+                (entry[key], fraction(entry[key]))
+                for key in ("precision", "recall", "f1")
+            ),
             (entry["support"], number(entry["support"])),
         ]
         for entry in test["per_class"]
@@ -92,11 +84,7 @@ def class_section(test: Mapping[str, Any] | None, anchor: str, title: str) -> Ma
         class_="note",
     )
     columns = ["class", "precision", "recall", "F1", "test images"]
-    return section(anchor, title, table(columns, rows, sortable=True), note)
-
-
-_SCORES = ("precision", "recall", "f1")
-_NOT_YET = "Not recorded: it is counted at the end of a run, after the last round."
+    return [table(columns, rows, sortable=True), note]
 
 
 def _matrix(counts: np.ndarray, names: Sequence[str]) -> Markup:
@@ -152,8 +140,8 @@ def _largest(counts: np.ndarray, names: Sequence[str]) -> list[Content]:
             element("bdi", names[predicted]),
             (int(off[true, predicted]), number(int(off[true, predicted]))),
             (
-                float(off[true, predicted] / totals[true]),
-                fraction(float(off[true, predicted] / totals[true])),
+                share := float(off[true, predicted] / totals[true]),
+                fraction(share),
             ),
         ]
         for true, predicted in pairs

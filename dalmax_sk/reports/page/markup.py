@@ -1,15 +1,16 @@
 """HTML in which plain text is always escaped, because there is no other way in.
 
 Pages are built of :func:`element` only. It escapes every string, in content and in
-attributes; finished HTML is of another type, :class:`Markup`, which only this module's
-functions and the package's own constants make.
+attributes. Finished HTML is of another type, :class:`Markup`, which only this module's
+functions make, and the package's own style and script are.
 """
 
+import base64
 from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
-__all__ = ["BREAK", "Content", "Markup", "element", "legible", "trusted"]
+__all__ = ["BREAK", "Content", "Markup", "data_uri", "element", "legible"]
 
 # Elements that have no content and no closing tag.
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
@@ -75,19 +76,27 @@ def element(name: str, /, *children: Content, **attributes: str | int | bool) ->
     return Markup(f"{opening}{_joined(children)}</{name}>")
 
 
-def trusted(html: str) -> Markup:
-    """Return a constant of this package as finished HTML.
+def data_uri(media_type: str, content: bytes) -> str:
+    """Return the ``data:`` address of a file inside the page.
 
     Parameters
     ----------
-    html : str
-        HTML, style or script that stands in the code.
+    media_type : str
+        Type of the file, such as ``"image/png"``.
+    content : bytes
+        The file.
 
     Returns
     -------
-    Markup
+    str
+
+    Examples
+    --------
+    >>> from dalmax_sk.reports.page.markup import data_uri
+    >>> data_uri("text/csv", b"a,b")
+    'data:text/csv;base64,YSxi'
     """
-    return Markup(html)
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def legible(text: str) -> str:

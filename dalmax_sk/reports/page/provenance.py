@@ -1,12 +1,13 @@
-"""Where a page's numbers come from: command, settings, data, versions, hardware."""
+"""Origin of a page's numbers: command, settings, data, versions, hardware."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from dalmax_sk._base.words import counted
 from dalmax_sk.reports.page.document import Cell, table
-from dalmax_sk.reports.page.formats import counted, file_size, number, seconds
 from dalmax_sk.reports.page.markup import Content, element
+from dalmax_sk.reports.page.number_format import file_size, number, seconds
 
 __all__ = ["data_words", "described", "sessions_table", "settings_table"]
 
@@ -86,7 +87,7 @@ def sessions_table(run: Mapping[str, Any]) -> Content:
 
 
 def data_words(run: Mapping[str, Any]) -> Content:
-    """Return what is known of the image folders.
+    """Return the facts about the image folders.
 
     Parameters
     ----------

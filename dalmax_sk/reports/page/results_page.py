@@ -9,19 +9,20 @@ from typing import Any
 from urllib.parse import quote
 
 from dalmax_sk._base.files import write_text
-from dalmax_sk.reports.page.data import as_written, read_run_record
+from dalmax_sk._base.words import counted
 from dalmax_sk.reports.page.document import Cell, document, section, table
-from dalmax_sk.reports.page.figures import curves_figure
-from dalmax_sk.reports.page.formats import counted, metric_name, number, score_words
-from dalmax_sk.reports.page.formats import seconds as time_words
 from dalmax_sk.reports.page.markup import Content, element
+from dalmax_sk.reports.page.number_format import metric_name, number, score_words
+from dalmax_sk.reports.page.number_format import seconds as time_words
+from dalmax_sk.reports.page.read_run import as_written, read_run_record
 from dalmax_sk.reports.page.run_page import status_words, write_run_page
+from dalmax_sk.reports.page.svg_figures import curves_figure
 
 __all__ = ["write_results_page"]
 
 logger = logging.getLogger("dalmax_sk")
 
-# What runs keep beside run.json; no run lies below.
+# folders of a run; no other run lies below
 _NOT_SEARCHED = frozenset({"selected_images", "checkpoint"})
 
 
@@ -95,7 +96,7 @@ def write_results_page(
             link = quote(os.fsencode(page.relative_to(root).as_posix()))
             run = _Run(_name(place), f"./{link}", record)
             with as_written(folder):
-                # what the joint page takes beside the curve
+                # errors of the joint page are found here as well
                 _ = _row(run), hash(run.images)
         except ValueError as error:
             broken.append((place.as_posix(), str(error)))
@@ -119,7 +120,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 
 def _name(place: Path) -> str:
-    """Return what a run is called: its strategy, after the folder if there is one."""
+    """Return the name of a run: its strategy, after the folder if there is one."""
     above = place.parent.parent.as_posix()
     name = place.name if above == "." else f"{above}/{place.name}"
     # bytes that are no UTF-8 can stand in no figure and on no page

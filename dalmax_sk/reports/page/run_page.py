@@ -1,53 +1,55 @@
-"""The page of one run: ``report.html`` beside its ``run.json``."""
+"""The page of one run: ``report.html`` next to its ``run.json``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalmax_sk._base.files import write_text
-from dalmax_sk.reports.page.confusions import class_section, confusion_section
-from dalmax_sk.reports.page.data import as_written, gather_run, read_run_record
-from dalmax_sk.reports.page.document import contents, document, facts, section, table
-from dalmax_sk.reports.page.figures import (
-    cost_figure,
-    display_figure,
-    metrics_figure,
-    training_display,
+from dalmax_sk._base.words import counted
+from dalmax_sk.reports.page.confusions import class_content, confusion_content
+from dalmax_sk.reports.page.contact_sheets import contact_sheet, share_of_images
+from dalmax_sk.reports.page.document import (
+    Cell,
+    contents,
+    document,
+    facts,
+    section,
+    table,
 )
-from dalmax_sk.reports.page.formats import (
-    counted,
+from dalmax_sk.reports.page.markup import Content, Markup, element
+from dalmax_sk.reports.page.number_format import (
     file_size,
     metric_name,
     number,
     score_words,
     seconds,
 )
-from dalmax_sk.reports.page.markup import Content, Markup, element
 from dalmax_sk.reports.page.provenance import (
     data_words,
     sessions_table,
     settings_table,
 )
-from dalmax_sk.reports.page.sheets import contact_sheet
+from dalmax_sk.reports.page.read_run import as_written, read_run_record
+from dalmax_sk.reports.page.svg_figures import (
+    cost_figure,
+    curves_figure,
+    display_figure,
+    training_display,
+)
+from dalmax_sk.reports.page.thumbnails import RunImages
 
 __all__ = ["status_words", "write_run_page"]
 
-_SECTIONS = (
-    ("curve", "Learning curve"),
-    ("confusion", "Confusion matrix"),
-    ("classes", "Every class"),
-    ("cost", "Cost of each round"),
-    ("picks", "What was picked"),
-    ("training", "Training"),
-    ("settings", "Settings and versions"),
-)
 _PARTS = {
     "fit": "training",
     "query": "picking",
     "eval": "scoring",
     "describe": "describing the picks",
 }
+_NOT_YET = element(
+    "p", "Not recorded: it is counted at the end of a run, after the last round."
+)
 
 
 def write_run_page(
@@ -58,8 +60,8 @@ def write_run_page(
 ) -> Path:
     """Write ``report.html``: a run of active learning on one page.
 
-    The page is a single file that asks the network for nothing. It shows what the run
-    has recorded so far; of a run that is not finished it says so at its top.
+    The page is a single file that loads nothing from the network. It shows all rounds
+    recorded so far, and says at its top if the run is not finished.
 
     Parameters
     ----------
@@ -95,46 +97,49 @@ def write_run_page(
     ):
         if value < 0:
             raise ValueError(f"{name} must be at least 0 (images), got {value}.")
-    read_run_record(directory)  # says by itself what is wrong with the file
+    run = read_run_record(directory)
     with as_written(directory):
-        page = gather_run(
-            directory, max_images_per_round=max_images_per_round, max_images=max_images
-        )
-        text = render_run(page)
+        images = RunImages(Path(directory), run)
+        n_picked = [len(entry["picked"]) for entry in run["rounds"]]
+        most = share_of_images(n_picked, max_images_per_round, max_images)
+        text = _render(run, images, most)
     return write_text(Path(directory) / "report.html", text)
 
 
-def render_run(page: Mapping[str, Any]) -> str:
-    """Return the page as HTML.
-
-    Parameters
-    ----------
-    page : dict
-        What :func:`~dalmax_sk.reports.page.data.gather_run` gathered.
-
-    Returns
-    -------
-    str
-    """
-    run = page["run"]
-    titles = dict(_SECTIONS)
-    parts: dict[str, Markup | list[Content]] = {
-        "curve": _curve(page),
-        "confusion": confusion_section(
-            run.get("test"), page["class_names"], "confusion", titles["confusion"]
+def _render(run: Mapping[str, Any], images: RunImages, most: int) -> str:
+    """Return the page as HTML, with at most `most` picks of each round as images."""
+    metrics = _metrics(run)
+    names = sorted(run["classes"], key=run["classes"].__getitem__)
+    test = run.get("test")
+    parts: list[tuple[str, str, list[Content]]] = [
+        ("curve", "Learning curve", _curve(run, metrics)),
+        (
+            "confusion",
+            "Confusion matrix",
+            [_NOT_YET] if test is None else confusion_content(test, names),
         ),
-        "classes": class_section(run.get("test"), "classes", titles["classes"]),
-        "cost": _cost(run),
-        "picks": _picks(page),
-        "training": _training(run),
-        "settings": _settings(run),
-    }
-    head = [_status(run), _facts(page), contents(_SECTIONS)]
-    sections = [
-        part if isinstance(part, Markup) else section(anchor, titles[anchor], *part)
-        for anchor, part in parts.items()
+        ("classes", "Every class", [_NOT_YET] if test is None else class_content(test)),
+        ("cost", "Cost of each round", _cost(run)),
+        ("picks", "What was picked", _picks(run, images, most)),
+        ("training", "Training", _training(run)),
+        ("settings", "Settings and versions", _settings(run)),
     ]
-    return document(f"Active learning with {page['strategy']}", sections, head=head)
+    head = [
+        _status(run),
+        _facts(run, metrics),
+        contents([(anchor, title) for anchor, title, _ in parts]),
+    ]
+    sections = [section(anchor, title, *content) for anchor, title, content in parts]
+    return document(
+        f"Active learning with {run['config']['type']}", sections, head=head
+    )
+
+
+def _metrics(run: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Return each metric's scores, one a round; None where the round lacks it."""
+    scores = [entry["metrics"] for entry in run["rounds"]]
+    names = dict.fromkeys(name for of_round in scores for name in of_round)
+    return {name: [of_round.get(name) for of_round in scores] for name in names}
 
 
 def status_words(run: Mapping[str, Any]) -> str:
@@ -180,47 +185,61 @@ def _lines(text: str) -> Content:
     return [[line, element("br")] for line in text.splitlines()]
 
 
-def _facts(page: Mapping[str, Any]) -> Markup:
-    run, metrics = page["run"], page["metrics"]
-    entries = []
-    for name in list(metrics)[:1]:
-        entries.append((f"test {metric_name(name)}", score_words(metrics[name][-1])))
-    if page["n_labeled"]:
-        entries.append(("labels", number(page["n_labeled"][-1])))
+def _facts(
+    run: Mapping[str, Any], metrics: Mapping[str, Sequence[float | None]]
+) -> Markup:
+    entries = [
+        (f"test {metric_name(name)}", score_words(metrics[name][-1]))
+        for name in list(metrics)[:1]
+    ]
+    rounds, data = run["rounds"], run["data"]
+    if rounds:
+        entries.append(("labels", number(rounds[-1]["n_labeled"])))
     entries += [
-        (
-            "rounds",
-            f"{max(0, len(run['rounds']) - 1)} of {run['config']['iterations']}",
-        ),
-        ("training images", number(run["data"]["train"]["n_images"])),
-        ("test images", number(run["data"]["test"]["n_images"])),
-        ("classes", number(len(page["class_names"]))),
+        ("rounds", f"{max(0, len(rounds) - 1)} of {run['config']['iterations']}"),
+        ("training images", number(data["train"]["n_images"])),
+        ("test images", number(data["test"]["n_images"])),
+        ("classes", number(len(run["classes"]))),
         ("total time", seconds(run["total_seconds"])),
         ("device", str(run["resolved"]["device"] or "–")),
     ]
     return facts(entries)
 
 
-def _curve(page: Mapping[str, Any]) -> list[Content]:
-    metrics, n_labeled = page["metrics"], page["n_labeled"]
-    if not n_labeled:
+def _curve(
+    run: Mapping[str, Any], metrics: Mapping[str, Sequence[float | None]]
+) -> list[Content]:
+    rounds = run["rounds"]
+    if not rounds:
         return [element("p", "No round is done yet.")]
-    rows = [
+    rows: list[list[Cell]] = [
         [
             (entry["round"], str(entry["round"])),
             (entry["n_labeled"], number(entry["n_labeled"])),
             (len(entry["picked"]), number(len(entry["picked"]))),
             *((scores[i], score_words(scores[i])) for scores in metrics.values()),
         ]
-        for i, entry in enumerate(page["run"]["rounds"])
+        for i, entry in enumerate(rounds)
     ]
-    columns = ["round", "labels", "new", *map(metric_name, metrics)]
+    names = [metric_name(name) for name in metrics]
     words = element(
         "p",
         "Scores on the test images, which are never trained on. Round 0 is the fit on "
-        f"the initial set of {counted(len(page['run']['initial']), 'image')}.",
+        f"the initial set of {counted(len(run['initial']), 'image')}.",
     )
-    figure = metrics_figure(n_labeled, metrics) if metrics else None
+    figure = None
+    if metrics:
+        n_labeled = [entry["n_labeled"] for entry in rounds]
+        figure = curves_figure(
+            {
+                name: (n_labeled, scores)
+                for name, scores in zip(names, metrics.values(), strict=True)
+            },
+            score_name="score",
+            alt=f"Learning curve: {', '.join(names)} on the test images against the "
+            "number of labels",
+        )
+    columns = ["round", "labels", "new", *names]
     return [words, figure, table(columns, rows, sortable=True)]
 
 
@@ -257,8 +276,10 @@ def _cost(run: Mapping[str, Any]) -> list[Content]:
     return [element("p", words), figure, table(columns, rows, sortable=True)]
 
 
-def _picks(page: Mapping[str, Any]) -> list[Content]:
-    sheets = page["sheets"]
+def _picks(run: Mapping[str, Any], images: RunImages, most: int) -> list[Content]:
+    sheets: list[Content] = [
+        contact_sheet(entry, images, most) for entry in run["rounds"] if entry["picked"]
+    ]
     if not sheets:
         return [element("p", "No image has been picked yet.")]
     words = (
@@ -268,11 +289,10 @@ def _picks(page: Mapping[str, Any]) -> list[Content]:
         "embeddings of that model."
     )
     size = (
-        f"{counted(page['n_thumbnails'], 'thumbnail')} take "
-        f"{file_size(page['thumbnail_bytes'])} of this file."
+        f"{counted(images.n_loaded, 'thumbnail')} take {file_size(images.n_bytes)} of "
+        "this file."
     )
-    drawn: list[Content] = [contact_sheet(sheet) for sheet in sheets]
-    return [element("p", words), element("p", size, class_="note"), drawn]
+    return [element("p", words), element("p", size, class_="note"), sheets]
 
 
 def _training(run: Mapping[str, Any]) -> list[Content]:

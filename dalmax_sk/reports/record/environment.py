@@ -1,10 +1,11 @@
-"""What a run ran on: versions of the software, and the hardware."""
+"""Versions of the software, and the hardware of a run."""
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from dalmax_sk._base.versions import package_versions
 
 __all__ = ["describe_hardware", "describe_versions"]
 
@@ -24,7 +25,7 @@ _PACKAGES = (
 
 
 def describe_versions() -> dict[str, str | None]:
-    """Return the versions of Python, dalmax_sk and the packages it stands on.
+    """Return the versions of Python, dalmax_sk and the packages it requires.
 
     Returns
     -------
@@ -37,19 +38,7 @@ def describe_versions() -> dict[str, str | None]:
     >>> list(describe_versions())[:3]
     ['python', 'dalmax_sk', 'torch']
     """
-    # From the source: a checkout that is not installed has no metadata.
-    from dalmax_sk._version import __version__
-
-    versions: dict[str, str | None] = {
-        "python": platform.python_version(),
-        "dalmax_sk": __version__,
-    }
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return versions
+    return package_versions(_PACKAGES)
 
 
 def describe_hardware() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def to_json(value: Any) -> str:
     -------
     str
         Ends with a line break. Containers that fit on one line, and lists of plain
-        numbers or strings of any length, stand on one line.
+        numbers or strings of any length, are on one line.
 
     Examples
     --------

@@ -1,6 +1,5 @@
-"""Thumbnails that travel inside the page, and where their images lie."""
+"""Thumbnails inside the page, and the files that they are made from."""
 
-import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from dalmax_sk.images import ImageReadError, common_image_size, decode_image
+from dalmax_sk.reports.page.markup import data_uri
 
 __all__ = ["MissingImage", "RunImages", "Thumbnail", "thumbnail"]
 
@@ -77,17 +77,15 @@ def thumbnail(path: Path, side: int) -> Thumbnail:
     buffer = io.BytesIO()
     is_tiny = max(size) <= _TINY
     if is_tiny:
-        kind = "png"
         image.save(buffer, "PNG", optimize=True)
     else:
-        kind = "jpeg"
         image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Thumbnail(f"data:image/{kind};base64,{text}", size[1], size[0], is_tiny)
+    uri = data_uri(f"image/{'png' if is_tiny else 'jpeg'}", buffer.getvalue())
+    return Thumbnail(uri, size[1], size[0], is_tiny)
 
 
 class RunImages:
-    """The images of a run by what ``run.json`` says of them.
+    """The images of a run, found by their entries in ``run.json``.
 
     Parameters
     ----------
@@ -121,20 +119,20 @@ class RunImages:
         """Return a picked image, from its copy in the run's folder."""
         if "copy" not in pick:
             return MissingImage("run.json names no copy of this image")
-        return self._load(
-            self._directory, pick["copy"], side, "copy removed from selected_images"
-        )
+        return self._load_copy(pick["copy"], side)
 
     def labelled(
         self, nearest: Mapping[str, Any], side: int
     ) -> Thumbnail | MissingImage:
         """Return a labelled image: the copy of an earlier pick, or the original."""
-        copy = self._copies.get(nearest["row"])
-        if copy is not None:
-            reason = "copy removed from selected_images"
-            return self._load(self._directory, copy, side, reason)
+        if nearest["row"] in self._copies:
+            return self._load_copy(self._copies[nearest["row"]], side)
         reason = "no longer in the training folder"
         return self._load(self._train, nearest["file"], side, reason)
+
+    def _load_copy(self, name: str, side: int) -> Thumbnail | MissingImage:
+        reason = "copy removed from selected_images"
+        return self._load(self._directory, name, side, reason)
 
     def _load(
         self, folder: Path, name: str, side: int, if_missing: str

@@ -1,10 +1,11 @@
-"""How well the test images were told apart, in numbers that a record can hold."""
+"""Confusions and scores of every class on the test images, for the record."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import precision_recall_fscore_support
 
 __all__ = ["describe_test"]
 
@@ -57,26 +58,27 @@ def describe_test(
         raise ValueError("There are no test images to score; at least 1 is needed.")
     code = {label: i for i, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), dtype=int)
-    for of, found in zip(true.tolist(), predicted.tolist(), strict=True):
-        counts[code[of], code[found]] += 1
-    hits = np.diagonal(counts).astype(float)
-    with np.errstate(invalid="ignore"):  # 0 / 0: not defined
-        precision = hits / counts.sum(axis=0)
-        recall = hits / counts.sum(axis=1)
-        # 2 TP / (2 TP + FP + FN): defined unless the class occurs nowhere
-        f1 = 2 * hits / (counts.sum(axis=0) + counts.sum(axis=1))
+    codes = [[code[label] for label in part.tolist()] for part in (true, predicted)]
+    np.add.at(counts, tuple(codes), 1)
+    # NaN for 0 / 0; F1 is 2 TP / (2 TP + FP + FN), defined unless the class occurs
+    # nowhere
+    scores = precision_recall_fscore_support(
+        true, predicted, labels=list(labels), zero_division=np.nan
+    )
     return {
         "n_images": len(true),
-        "accuracy": float(hits.sum() / len(true)),
+        "accuracy": float(np.trace(counts) / len(true)),
         "confusion": counts.tolist(),
         "per_class": [
             {
                 "class": label,
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(counts[i].sum()),
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
             }
-            for i, label in enumerate(labels)
+            for label, precision, recall, f1, support in zip(
+                labels, *scores, strict=True
+            )
         ],
     }

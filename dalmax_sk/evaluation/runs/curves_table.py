@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dalmax_sk._base.words import listed
+
 __all__ = [
     "COSTS",
     "KEY",
     "PREFIX",
     "check_known",
     "checked",
-    "counted",
-    "listed",
     "metric_names",
 ]
 
-# what makes a row, and what it cost
+# the columns that identify a row, and those of its cost
 KEY = ["strategy", "split", "seed", "round"]
 COSTS = ["fit_seconds", "query_seconds", "score_seconds", "peak_bytes"]
 PREFIX = "score_"
 
 
 def checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table in its standard order, or raise ValueError for what is wrong."""
+    """Return the table in its standard order, or raise ValueError for its faults."""
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"frame must be a DataFrame, got {type(frame).__name__}.")
     missing = [name for name in [*KEY, "n_labeled"] if name not in frame.columns]
@@ -125,13 +125,3 @@ def check_known(what: str, wanted: Sequence[Any], known: Sequence[Any]) -> None:
             f"{what}: {listed([repr(name) for name in unknown])} not among the "
             f"results, which have {listed([repr(name) for name in known], 30)}."
         )
-
-
-def counted(n: int, word: str) -> str:
-    plural = word[:-1] + "ies" if word.endswith("y") else word + "s"
-    return f"{n} {word if n == 1 else plural}"
-
-
-def listed(items: Sequence[object], limit: int = 10) -> str:
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return (", ".join(map(str, items[:limit])) or "none") + more

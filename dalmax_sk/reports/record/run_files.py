@@ -1,6 +1,6 @@
-"""The files of a run: one function a kind, each writing one file, all or nothing.
+"""The files of a run except ``run.json``: tables, texts and PDF figures.
 
-They are given histories and arrays and write what these hold.
+Each function writes one file, all or nothing, from a history or arrays.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from dalmax_sk._base.files import write_text
-from dalmax_sk.reports.record.strict_json import to_json, to_plain
+from dalmax_sk.reports.record.strict_json import to_plain
 
 __all__ = [
     "write_confusion_matrix",
@@ -22,7 +22,6 @@ __all__ = [
     "write_history_csv",
     "write_infos",
     "write_learning_curve",
-    "write_run_json",
     "write_training_plots",
 ]
 
@@ -130,24 +129,6 @@ def _is_cell(value: Any) -> bool:
     return isinstance(value, str | Real)
 
 
-def write_run_json(record: Mapping[str, Any], directory: _Folder) -> Path:
-    """Write ``run.json``: everything about a run, in strict JSON.
-
-    Parameters
-    ----------
-    record : dict
-        What to write; :func:`~dalmax_sk.reports.to_plain` says what it may hold.
-    directory : path-like
-        The run's folder.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    return write_text(Path(directory) / "run.json", to_json(record))
-
-
 def write_confusion_matrix(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -171,7 +152,7 @@ def write_confusion_matrix(
     pathlib.Path
         The file.
     """
-    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.figure_files import write_pdf
     from dalmax_sk.reports.displays.run_displays import ConfusionHeatmapDisplay
 
     display = ConfusionHeatmapDisplay.from_predictions(y_true, y_pred, labels=labels)
@@ -197,7 +178,7 @@ def write_learning_curve(
     pathlib.Path
         The file.
     """
-    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.figure_files import write_pdf
     from dalmax_sk.reports.displays.run_displays import ActiveLearningCurveDisplay
 
     display = ActiveLearningCurveDisplay.from_history(history, name=name)
@@ -221,7 +202,7 @@ def write_training_plots(
     list of pathlib.Path
         The two files.
     """
-    from dalmax_sk.reports.displays.drawing import write_pdf
+    from dalmax_sk.reports.displays.figure_files import write_pdf
     from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
 
     return [

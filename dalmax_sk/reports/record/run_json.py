@@ -1,11 +1,17 @@
-"""One round of a run as ``run.json`` tells it."""
+"""``run.json``: the entries of its rounds, and the file."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_picks", "describe_round"]
+from dalmax_sk._base.files import write_text
+from dalmax_sk._base.history import round_scores
+from dalmax_sk.reports.record.strict_json import to_json
 
-# What stands under its own heading in the entry; the rest is the strategy's word.
+__all__ = ["describe_picks", "describe_round", "write_run_json"]
+
+# keys of a record with places of their own in the entry; a strategy reports the rest
 _KNOWN = (
     "round",
     "n_labeled",
@@ -45,7 +51,7 @@ def describe_picks(
     copies : sequence of str, default=None
         Where the copy of each pick is kept.
     picks : dict, default=None
-        What :func:`describe_query` told of the picks.
+        The answer of :func:`describe_query`.
 
     Returns
     -------
@@ -105,8 +111,8 @@ def describe_round(
     dict
         ``round``, ``n_labeled``, ``n_requested``, ``metrics`` (on the test images, as
         fractions), ``seconds`` (``fit``, ``query``, ``eval`` and, where it was asked
-        for, ``describe``: of the picks), ``peak_bytes``, ``strategy`` (what the
-        strategy reports of itself), ``training`` (one list a quantity, one value an
+        for, ``describe``: of the picks), ``peak_bytes``, ``strategy`` (the
+        strategy's own report), ``training`` (one list a quantity, one value an
         epoch), ``picked`` and ``not_known``: why something is missing in ``picked``.
 
     Examples
@@ -127,11 +133,6 @@ def describe_round(
     >>> entry["metrics"], entry["picked"]
     ({'accuracy': 0.9}, [{'row': 0, 'file': 'cat/1.png', 'class': 'cat'}])
     """
-    metrics = {
-        key.removeprefix("eval_"): value
-        for key, value in record.items()
-        if key.startswith("eval_") and key not in _KNOWN
-    }
     seconds = {
         key: record[f"{key}_seconds"]
         for key in ("fit", "query", "eval", "observe")
@@ -140,7 +141,7 @@ def describe_round(
     picks = record.get("picks")
     if picks is not None:
         seconds["describe"] = picks["seconds"]
-    own_words = {
+    reported = {
         key: value
         for key, value in record.items()
         if key not in _KNOWN and not key.startswith("eval_")
@@ -149,10 +150,10 @@ def describe_round(
         "round": record["round"],
         "n_labeled": record["n_labeled"],
         "n_requested": record["n_requested"],
-        "metrics": metrics,
+        "metrics": round_scores(record),
         "seconds": seconds,
         "peak_bytes": record.get("peak_bytes"),
-        "strategy": own_words,
+        "strategy": reported,
         "training": _columns(record.get("fit_history", [])),
         "picked": describe_picks(
             record["queried"],
@@ -163,6 +164,26 @@ def describe_round(
         ),
         "not_known": {} if picks is None else picks["missing"],
     }
+
+
+def write_run_json(
+    record: Mapping[str, Any], directory: str | os.PathLike[str]
+) -> Path:
+    """Write ``run.json``: everything about a run, in strict JSON.
+
+    Parameters
+    ----------
+    record : dict
+        The content; :func:`~dalmax_sk.reports.to_plain` states the allowed types.
+    directory : path-like
+        The run's folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    return write_text(Path(directory) / "run.json", to_json(record))
 
 
 def _columns(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

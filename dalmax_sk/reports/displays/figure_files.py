@@ -1,4 +1,4 @@
-"""How figures become files: one style, and one word for characters the font lacks."""
+"""Figures as PDF and SVG files: one style, one warning for missing characters."""
 
 import logging
 import warnings
@@ -44,7 +44,7 @@ def save_figure(
     file_format : {"pdf", "svg", "png"}
         The format.
     name : str
-        What to call it in the log.
+        Name of the figure in the log.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

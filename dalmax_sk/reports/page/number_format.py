@@ -1,9 +1,8 @@
-"""Numbers as a reader wants them."""
+"""Numbers, times, sizes and names of scores as text."""
 
 import math
 
 __all__ = [
-    "counted",
     "file_size",
     "fraction",
     "metric_name",
@@ -22,7 +21,7 @@ def fraction(value: float | None, digits: int = 1) -> str:
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import fraction
+    >>> from dalmax_sk.reports.page.number_format import fraction
     >>> fraction(0.8667), fraction(None)
     ('86.7\xa0%', '–')
     """
@@ -36,7 +35,7 @@ def number(value: float | None) -> str:
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import number
+    >>> from dalmax_sk.reports.page.number_format import number
     >>> number(0.99931), number(12345678), number(3)
     ('0.9993', '12,345,678', '3')
     """
@@ -54,7 +53,7 @@ def score_words(value: float | None) -> str:
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import score_words
+    >>> from dalmax_sk.reports.page.number_format import score_words
     >>> score_words(0.75), score_words(-1.5)
     ('75.00\xa0%', '-1.5')
     """
@@ -68,7 +67,7 @@ def seconds(value: float | None) -> str:
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import seconds
+    >>> from dalmax_sk.reports.page.number_format import seconds
     >>> seconds(0.0123), seconds(75.0), seconds(7500)
     ('0.012\xa0s', '1\xa0min 15\xa0s', '2\xa0h 5\xa0min')
     """
@@ -87,7 +86,7 @@ def file_size(value: float | None) -> str:
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import file_size
+    >>> from dalmax_sk.reports.page.number_format import file_size
     >>> file_size(512), file_size(939089920)
     ('512\xa0B', '939\xa0MB')
     """
@@ -100,25 +99,12 @@ def file_size(value: float | None) -> str:
     raise AssertionError("the last unit takes everything")
 
 
-def counted(n: int, singular: str, plural: str | None = None) -> str:
-    """Return a count with its noun.
-
-    Examples
-    --------
-    >>> from dalmax_sk.reports.page.formats import counted
-    >>> counted(1, "image"), counted(1200, "class", "classes")
-    ('1 image', '1,200 classes')
-    """
-    noun = singular if n == 1 else plural or f"{singular}s"
-    return f"{n:,} {noun}"
-
-
 def metric_name(name: str) -> str:
     """Return the name of a score as words.
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.formats import metric_name
+    >>> from dalmax_sk.reports.page.number_format import metric_name
     >>> metric_name("f1_macro")
     'F1 macro'
     """

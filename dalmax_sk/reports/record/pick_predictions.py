@@ -1,4 +1,4 @@
-"""What the model said of the rows that a strategy picked, before their labels came."""
+"""Predictions for the picked rows, and their nearest labelled rows."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["describe_query"]
 
 
 def describe_query(pool: Pool, positions: Sequence[int]) -> dict[str, Any]:
-    """Return what the model of the round knew of the picks.
+    """Describe the picks by the model of the round.
 
     The model sees the picks and the labelled rows only, and what the strategy had it
     compute already is taken from the pool.
@@ -36,7 +36,7 @@ def describe_query(pool: Pool, positions: Sequence[int]) -> dict[str, Any]:
           in Euclidean distance, one of them among equals;
         - ``nearest_distance``: that distance, at least 0.
 
-        What cannot be known is left out and ``missing`` says why: a dict from
+        A quantity that cannot be had is left out and ``missing`` says why: a dict from
         ``"predicted"``, ``"probability"`` or ``"nearest"`` to a sentence. ``seconds``
         is the time that this took.
 
@@ -60,21 +60,18 @@ def describe_query(pool: Pool, positions: Sequence[int]) -> dict[str, Any]:
     ...     labeled_embeddings=[[0.0, 0.0], [9.0, 9.0]],
     ...     y_labeled=[0, 1],
     ... )
-    >>> told = describe_query(pool, [1])
-    >>> told["predicted"], told["probability"]
+    >>> described = describe_query(pool, [1])
+    >>> described["predicted"], described["probability"]
     ([0], [1.0])
-    >>> told["nearest_row"], told["nearest_distance"]
+    >>> described["nearest_row"], described["nearest_distance"]
     ([0], [5.0])
     """
     started = time.perf_counter()
     picks = pool.subset(positions)
-    told: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    told |= _predictions(picks, missing)
-    told |= _neighbours(picks, missing)
-    told["missing"] = missing
-    told["seconds"] = time.perf_counter() - started
-    return told
+    described = _predictions(picks, missing) | _neighbours(picks, missing)
+    seconds = time.perf_counter() - started
+    return described | {"missing": missing, "seconds": seconds}
 
 
 def _predictions(picks: Pool, missing: dict[str, str]) -> dict[str, Any]:

@@ -1,26 +1,23 @@
-"""The figures of the pages, as SVG inside the page."""
+"""The figures of the pages, as SVG images inside the page."""
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from dalmax_sk.reports.displays.display_base import line_style, shorten
-from dalmax_sk.reports.displays.drawing import FILE_STYLE, save_figure
+from dalmax_sk.reports.displays.display_base import label_axes, line_style, shorten
+from dalmax_sk.reports.displays.figure_files import FILE_STYLE, save_figure
 from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
-from dalmax_sk.reports.page.formats import metric_name
-from dalmax_sk.reports.page.markup import Markup, element
+from dalmax_sk.reports.page.markup import Markup, data_uri, element
 
 __all__ = [
     "cost_figure",
     "curves_figure",
     "display_figure",
-    "metrics_figure",
     "training_display",
 ]
 
@@ -42,7 +39,7 @@ def display_figure(display: _Drawable, *, alt: str, wide: bool = False) -> Marku
     display : display of :mod:`dalmax_sk.reports`
         Not drawn yet.
     alt : str
-        What the picture shows, for readers who do not see it.
+        Description of the picture for readers who do not see it.
     wide : bool, default=False
         Keep the size at which its letters can be read, and let the reader scroll.
 
@@ -51,31 +48,6 @@ def display_figure(display: _Drawable, *, alt: str, wide: bool = False) -> Marku
     Markup
     """
     return _as_image(lambda: display.plot().figure_, alt=alt, wide=wide)
-
-
-def metrics_figure(
-    n_labeled: Sequence[int], metrics: Mapping[str, Sequence[float | None]]
-) -> Markup:
-    """Return the learning curve with every metric.
-
-    Parameters
-    ----------
-    n_labeled : sequence of int of length n_rounds
-        Labels in use.
-    metrics : dict of str to sequence of float of length n_rounds
-        Scores of the test images; those that all lie in [0, 1] are shown in percent.
-
-    Returns
-    -------
-    Markup
-    """
-    curves = {name: (n_labeled, values) for name, values in metrics.items()}
-    names = ", ".join(metric_name(name) for name in metrics)
-    return curves_figure(
-        {metric_name(name): curve for name, curve in curves.items()},
-        score_name="score",
-        alt=f"Learning curve: {names} on the test images against the number of labels",
-    )
 
 
 def curves_figure(
@@ -91,9 +63,9 @@ def curves_figure(
     curves : dict of str to (n_labeled, scores)
         The curves; a score may be missing.
     score_name : str
-        What the scores are.
+        Name of the scores.
     alt : str
-        What the picture shows.
+        Description of the picture.
 
     Returns
     -------
@@ -121,12 +93,12 @@ def _draw_curves(
             label=shorten(name, 40),
             **line_style(place),
         )
-    ax.set_xlabel("Labelled training images (number)")
-    ax.set_ylabel(f"Test {score_name} (%)" if in_percent else f"Test {score_name}")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(alpha=0.3)
-    # beside the plot, where no curve can run under it
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    _label(
+        ax,
+        "Labelled training images (number)",
+        f"Test {score_name} (%)" if in_percent else f"Test {score_name}",
+    )
     return figure
 
 
@@ -167,13 +139,16 @@ def _draw_cost(rounds: Sequence[int], parts: Mapping[str, Sequence[float]]) -> F
             label=name,
         )
         below += heights
-    ax.set_xlabel("Round")
-    ax.set_ylabel("Time (seconds)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(axis="y", alpha=0.3)
     ax.set_axisbelow(True)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    _label(ax, "Round", "Time (seconds)")
     return figure
+
+
+def _label(ax: Axes, x_label: str, y_label: str) -> None:
+    """Name the axes, and the curves next to the plot, where none can run under it."""
+    label_axes(ax, x_label, y_label)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
 
 
 def _as_image(draw: Callable[[], Figure], *, alt: str, wide: bool = False) -> Markup:
@@ -181,10 +156,9 @@ def _as_image(draw: Callable[[], Figure], *, alt: str, wide: bool = False) -> Ma
     with matplotlib.rc_context(FILE_STYLE):
         buffer = io.BytesIO()
         save_figure(draw(), buffer, file_format="svg", name="report.html")
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
     picture = element(
         "img",
-        src=f"data:image/svg+xml;base64,{text}",
+        src=data_uri("image/svg+xml", buffer.getvalue()),
         alt=alt,
         class_="wide" if wide else "figure",
     )

@@ -1,8 +1,7 @@
-"""What an experiment consists of: the learner, the folds, and what tells it apart."""
+"""The parts of an experiment: learner, strategies, folds, and its description."""
 
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -12,9 +11,11 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_consistent_length, get_tags
 
+from dalmax_sk._base.errors import error_context
 from dalmax_sk._base.seeds import derive_seed, set_missing_seeds
 from dalmax_sk._base.sklearn_compat import check_method_params, num_samples
-from dalmax_sk._version import __version__
+from dalmax_sk._base.versions import package_versions
+from dalmax_sk._base.words import listed
 from dalmax_sk.active_learning.checkpoint import (
     describe_value,
     fingerprint_data,
@@ -22,16 +23,17 @@ from dalmax_sk.active_learning.checkpoint import (
 )
 from dalmax_sk.active_learning.oracle import as_labels, find_missing
 from dalmax_sk.active_learning.validation import find_classes, given_classes
-from dalmax_sk.evaluation.runs.cells import Fold, naming, take_rows
-from dalmax_sk.evaluation.runs.frames import listed
+from dalmax_sk.evaluation.runs.run import Fold, take_rows
 from dalmax_sk.images import as_paths
 
 __all__ = [
     "as_rows",
     "check_seeds",
     "describe_experiment",
+    "describe_strategy",
     "find_folds",
     "make_learner",
+    "name_strategies",
     "split_steps",
     "transform_parts",
 ]
@@ -110,12 +112,12 @@ def split_steps(estimator: Any) -> tuple[Pipeline | None, Any]:
 def make_learner(
     estimator: Any, y: np.ndarray, *, scoring: Any, sizes: Mapping[str, Any]
 ) -> Any:
-    """Return the active learner that every cell clones.
+    """Return the active learner that every run clones.
 
     Parameters
     ----------
     estimator : estimator or None
-        A learner, or what to wrap in one.
+        A learner, or an estimator to wrap in one.
     y : ndarray of shape (n_samples,)
         All labels.
     scoring : object
@@ -171,10 +173,7 @@ def make_learner(
 
 def _check_stopping(stopping: Any) -> None:
     """Raise ValueError if labels of the test fold would decide when a run ends."""
-    from dalmax_sk.stopping import ForecastRule, PerformancePlateau, TargetScore
-
-    readers = (ForecastRule, PerformancePlateau, TargetScore)
-    found = [rule for rule in _single_rules(stopping) if isinstance(rule, readers)]
+    found = _score_readers(stopping)
     if found:
         raise ValueError(
             f"stopping holds {listed(found)}, which reads scores, and the scores of "
@@ -186,15 +185,91 @@ def _check_stopping(stopping: Any) -> None:
         )
 
 
-def _single_rules(stopping: Any) -> list[Any]:
-    """Return the rules inside of lists and of AllOf."""
-    from dalmax_sk.stopping import AllOf
+def _score_readers(stopping: Any) -> list[Any]:
+    """Return the rules that read scores, also those inside of lists and of AllOf."""
+    rules = getattr(stopping, "rules", stopping)
+    if isinstance(rules, list | tuple):
+        return [reader for rule in rules for reader in _score_readers(rule)]
+    return [stopping] if getattr(stopping, "reads_scores", False) else []
 
-    if isinstance(stopping, AllOf):
-        return _single_rules(stopping.rules)
-    if isinstance(stopping, list | tuple):
-        return [single for rule in stopping for single in _single_rules(rule)]
-    return [stopping]
+
+# ---------------------------------------------------------------------- the strategies
+
+
+def name_strategies(strategies: Any) -> dict[str, Any]:
+    """Return {name: strategy object} of the user's strategies.
+
+    Raises
+    ------
+    ValueError
+        If a strategy is none, a name is unknown, or names repeat.
+    """
+    from dalmax_sk.strategies import QueryStrategy, get_strategy
+
+    if isinstance(strategies, Mapping):
+        pairs = list(strategies.items())
+        unnamed = [name for name, _ in pairs if not isinstance(name, str) or not name]
+        if unnamed:
+            raise ValueError(f"strategies: names must be strings, got {unnamed}.")
+    else:
+        if isinstance(strategies, str | QueryStrategy):
+            strategies = [strategies]
+        if not isinstance(strategies, Iterable):
+            raise ValueError(
+                "strategies must be a list, a dict or one strategy, got "
+                f"{strategies!r}."
+            )
+        pairs = [(None, item) for item in strategies]
+    if not pairs:
+        raise ValueError("strategies is empty; give at least one.")
+
+    named: dict[str, Any] = {}
+    repeated: list[str] = []
+    for name, item in pairs:
+        if isinstance(item, str):
+            strategy = get_strategy(item)
+            name = name or item.replace("-", "_").lower()
+        elif isinstance(item, QueryStrategy):
+            strategy = item
+            name = name or _name_of(item)
+        else:
+            raise ValueError(
+                "strategies must hold names of dalmax_sk.strategies.strategy_names() "
+                f"or strategy objects, got {item!r}."
+            )
+        if name in named:
+            repeated.append(name)
+        named[name] = strategy
+    if repeated:
+        raise ValueError(
+            f"strategies holds {', '.join(map(repr, repeated))} more than once; name "
+            "them apart with a dict {name: strategy}."
+        )
+    for strategy in named.values():
+        strategy._validate_params()
+    return named
+
+
+def _name_of(strategy: Any) -> str:
+    """Return the registry's name of a strategy, or else its class and parameters."""
+    from dalmax_sk.strategies import get_strategy, strategy_names
+
+    described = describe_strategy(strategy)
+    names = [
+        name
+        for name in strategy_names()
+        if describe_strategy(get_strategy(name)) == described
+    ]
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(strategy).__name__).lower()
+    if snake in names or not names:
+        text = " ".join(repr(strategy).split()).removesuffix("()")
+        return snake if snake in names else text
+    return names[0]
+
+
+def describe_strategy(strategy: Any) -> dict[str, str]:
+    """Return {parameter: text} of a strategy, with its class under ``"class"``."""
+    return {"class": type(strategy).__qualname__, **fingerprint_params(strategy)}
 
 
 # --------------------------------------------------------------------------- the folds
@@ -251,30 +326,33 @@ def _rows(rows: Any, n_samples: int, number: int) -> np.ndarray:
 def transform_parts(steps: Pipeline, fold: Fold, number: int) -> Fold:
     """Return the fold with its X as the steps make it, fitted without labels.
 
-    Fitted once for each split, so that strategies and seeds share what they see.
+    Fitted once for each split, so that strategies and seeds share the same inputs.
     """
     steps = clone(steps)
     set_missing_seeds(steps, derive_seed(0, number))
-    with naming(f"split {number}, fitting the steps before the learner without labels"):
+    with error_context(
+        f"budget_curve, split {number}, fitting the steps before the learner without "
+        "labels"
+    ):
         train = steps.fit_transform(take_rows(fold.X, fold.train))
         test = steps.transform(take_rows(fold.X, fold.test))
     return Fold(None, fold.y, fold.train, fold.test, fold.params, (train, test))
 
 
-# --------------------------------------------------------------- what tells it apart
+# --------------------------------------------------------------------- the description
 
 
 def describe_experiment(
     steps: Pipeline | None, learner: Any, X: Any, y: np.ndarray, folds: Sequence[Fold]
 ) -> dict[str, Any]:
-    """Return what must be the same for results to go into one file, in JSON values.
+    """Return the settings that all results in one file share, in JSON values.
 
-    Strategies and seeds are not part of it: they can be added later.
+    Strategies and seeds are not among them: they can be added later.
     """
     settings = fingerprint_params(learner)
     for name in ("strategy", "random_state"):
         del settings[name]
-    # a checkpoint may go on with other ones; a finished run may not
+    # a run may continue with other ones; a finished run may not
     settings |= {
         name: describe_value(getattr(learner, name))
         for name in ("n_rounds", "stopping")
@@ -288,9 +366,5 @@ def describe_experiment(
         "metadata": joblib.hash([fingerprint_data(dict(f.params)) for f in folds]),
         "learner": settings,
         "steps": {} if steps is None else fingerprint_params(steps),
-        "versions": {
-            "python": platform.python_version(),
-            "dalmax_sk": __version__,
-            **{name: version(name) for name in _PACKAGES},
-        },
+        "versions": package_versions(_PACKAGES),
     }
