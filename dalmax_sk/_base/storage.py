@@ -1,9 +1,9 @@
 """Arrays beyond memory: temporary files mapped into memory, read block by block.
 
 A mapped file costs address space and no memory, except for the pages that were touched
-lately, which count as resident until the system takes them back. Whoever goes through a
-large mapping gives the pages back as it goes (`release_pages`, or `row_blocks` and
-`take_rows`, which do it by themselves): resident memory then stays at a few blocks.
+lately, which count as resident until the system takes them back. `row_blocks`,
+`take_rows` and `copy_rows` give them back as they go, so that resident memory stays at
+a few blocks. Code that reads and writes large arrays through them needs nothing else.
 """
 
 import errno
@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "SpillError",
     "allocate",
     "by_rows",
+    "copy_rows",
     "is_mapped",
     "release_pages",
     "row_blocks",
@@ -171,15 +172,20 @@ def rows_within(array: Any, n_bytes: int | None = None) -> int:
     )
 
 
-def row_blocks(array: Any, n_rows: int | None = None) -> Iterator[slice]:
-    """Go through the rows of an array or tensor, giving back pages behind the reader.
+def row_blocks(
+    array: Any, n_rows: int | None = None, *, along: Sequence[Any] = ()
+) -> Iterator[slice]:
+    """Yield slices of the rows of an array, giving back pages behind the reader.
 
     Parameters
     ----------
     array : ndarray or torch.Tensor of shape (n, ...)
-        Mapped or not; only the pages of a mapped one are given back.
+        Read or written block by block, mapped or not; only the pages of a mapped one
+        are given back.
     n_rows : int, default=None
         Rows of a block; None means 16 MB.
+    along : sequence of ndarray or torch.Tensor of shape (n, ...)
+        Arrays whose rows are read or written together with those of `array`.
 
     Yields
     ------
@@ -194,14 +200,18 @@ def row_blocks(array: Any, n_rows: int | None = None) -> Iterator[slice]:
     [2, 4, 5]
     """
     n_rows = rows_within(array) if n_rows is None else max(1, n_rows)
-    reader = _Reader(array)
+    mapped = [part for part in (array, *along) if is_mapped(part)]
+    row_bytes = max(1, sum(map(_row_bytes, mapped)))
+    first = stop = 0  # of the rows whose pages may be resident
     try:
         for start in range(0, len(array), n_rows):
             stop = min(start + n_rows, len(array))
             yield slice(start, stop)
-            reader.has_read(start, stop)
+            if (stop - first) * row_bytes >= limits.release_bytes:
+                _release_rows(mapped, first, stop)
+                first = stop
     finally:
-        reader.close()
+        _release_rows(mapped, first, stop)
 
 
 def by_rows(function: Callable[[Any], np.ndarray], array: np.ndarray) -> np.ndarray:
@@ -231,24 +241,41 @@ def take_rows(array: Any, index: Any) -> Any:
     ----------
     array : ndarray or torch.Tensor of shape (n, ...)
         Mapped or not.
-    index : ndarray or torch.Tensor of int of shape (k,)
+    index : slice, or ndarray or torch.Tensor of int of shape (k,)
         Row numbers, of the kind of `array`.
 
     Returns
     -------
     ndarray or torch.Tensor of shape (k, ...)
-        A copy, of the kind of `array`.
+        Of the kind of `array`: a copy, except for a slice of rows in memory.
     """
     if not is_mapped(array):
         return array[index]
+    rows = array[index] if isinstance(index, slice) else index
+    shape = (len(rows), *array.shape[1:])
     if isinstance(array, np.ndarray):
-        out = np.empty((len(index), *array.shape[1:]), array.dtype)
+        out = np.empty(shape, array.dtype)
     else:
-        out = array.new_empty((len(index), *array.shape[1:]))
+        out = array.new_empty(shape)
+    if isinstance(index, slice):
+        copy_rows(rows, out)
+        return out
     for step in _gather_steps(np.asarray(index), _row_bytes(array)):
         out[step] = array[index[step]]
         release_pages(array)
     return out
+
+
+def copy_rows(source: Any, out: Any) -> None:
+    """Write the rows of an array into another, giving back the pages of both.
+
+    Parameters
+    ----------
+    source, out : ndarray or torch.Tensor of shape (n, ...)
+        Mapped or not, of one kind; the types of their entries may differ.
+    """
+    for block in row_blocks(source, along=[out]):
+        out[block] = source[block]
 
 
 def _gather_steps(index: np.ndarray, row_bytes: int) -> Iterator[slice]:
@@ -266,24 +293,10 @@ def _gather_steps(index: np.ndarray, row_bytes: int) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-class _Reader:
-    """Gives pages back once enough rows have been read."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-        self.mapped = is_mapped(array)
-        self.n_rows = rows_within(array, limits.release_bytes)
-        self.start = self.stop = 0
-
-    def has_read(self, start: int, stop: int) -> None:
-        self.stop = stop
-        if self.mapped and self.stop - self.start >= self.n_rows:
-            self.close()
-
-    def close(self) -> None:
-        if self.mapped and self.stop > self.start:
-            release_pages(self.array[self.start : self.stop])
-        self.start = self.stop
+def _release_rows(arrays: list[Any], start: int, stop: int) -> None:
+    if stop > start:
+        for array in arrays:
+            release_pages(array[start:stop])
 
 
 def _row_bytes(array: Any) -> int:

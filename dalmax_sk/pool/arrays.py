@@ -4,8 +4,8 @@ import numpy as np
 
 from dalmax_sk._base.storage import (
     allocate,
+    copy_rows,
     is_mapped,
-    release_pages,
     row_blocks,
     take_rows,
 )
@@ -136,9 +136,8 @@ def _with_head(given, weight, bias, max_memory):
             max_memory=max_memory,
             what=f"the probabilities of {len(embeddings):,} candidates",
         )
-        for block in row_blocks(embeddings):
+        for block in row_blocks(embeddings, along=[found["proba"]]):
             found["proba"][block] = head.proba(embeddings[block])
-            release_pages(found["proba"][block])
     elif not all(
         np.allclose(given["proba"][block], head.proba(embeddings[block]), atol=2e-2)
         for block in row_blocks(embeddings)
@@ -199,9 +198,7 @@ def _as_float64(array, name, max_memory):
         return array.astype(np.float64)
     what = f"the entries of {name}, made float64 from {array.dtype},"
     out = allocate(array.shape, np.float64, max_memory=max_memory, what=what)
-    for block in row_blocks(array):
-        out[block] = array[block]
-        release_pages(out[block])
+    copy_rows(array, out)
     return out
 
 

@@ -10,8 +10,8 @@ from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk._base.storage import (
     allocate,
+    copy_rows,
     is_mapped,
-    release_pages,
     row_blocks,
     rows_within,
     take_rows,
@@ -229,8 +229,7 @@ class _BlockBuffer:
                 max_memory=self.max_memory,
                 what=f"the {self.what} of {self.whose}",
             )
-        self.array[start:stop] = block
-        release_pages(self.array[start:stop])
+        copy_rows(block, self.array[start:stop])
 
     def finished(self):
         """Return the array, unless a model that has diverged made it."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dalmax_sk._base.sklearn_compat import StrOptions
-from dalmax_sk._base.storage import allocate, release_pages, row_blocks
+from dalmax_sk._base.storage import allocate, row_blocks
 from dalmax_sk.selection import k_means_plus_plus
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -101,15 +101,13 @@ class BADGE(QueryStrategy):
             what=f"the gradients by the scores of {len(pool):,} candidates",
         )
         norms = np.empty(len(pool))
-        for rows in row_blocks(embeddings):
+        for rows in row_blocks(embeddings, along=[proba, coefficients]):
             # p - onehot(argmax), (n_rows, C)
             gradient = coefficients[rows]
             gradient[...] = proba[rows]
             gradient[np.arange(len(gradient)), gradient.argmax(axis=1)] -= 1.0
             squares = np.einsum("ij,ij->i", gradient, gradient)
             norms[rows] = np.sqrt(squares * self._squared_lengths(embeddings[rows]))
-            release_pages(gradient)
-        release_pages(proba)
         pool.info["mean_gradient_norm"] = float(norms.mean())
         return k_means_plus_plus(
             embeddings,

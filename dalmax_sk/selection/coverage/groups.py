@@ -14,7 +14,6 @@ from dalmax_sk.selection.coverage.similarity import new_rows
 from dalmax_sk.selection.k_means.lloyd import Lloyd
 from dalmax_sk.selection.kit.arrays import (
     column_means,
-    release_pages,
     row_blocks,
     take_rows,
 )
@@ -72,7 +71,6 @@ class Groups:
         order = torch.from_numpy(self.order).to(pool.device)
         for block in row_blocks(self.pool, rows_within(self.pool, limits.copy_bytes)):
             self.pool[block] = take_rows(pool, order[block])
-        release_pages(self.pool)
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -198,7 +196,6 @@ class GroupPairs:
         for group in range(len(groups)):
             rows = groups.rows(group)
             points = self._points(rows)
-            release_pages(groups.pool[rows])
             self.centers[group] = points.mean(dim=0)
             points -= self.centers[group]
             self.radius[rows] = points.square_().sum(dim=1).sqrt_()
@@ -210,8 +207,9 @@ class GroupPairs:
         self.limit = np.zeros((0, 0))  # see the class; both (G, G)
         self.widest = np.zeros(0)  # (G,) the largest D_x + |x - ν| of each group
 
-    def _points(self, rows: slice) -> torch.Tensor:
-        return centred(self.groups.pool[rows], self.origin, torch.float64)
+    def _points(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return centred points (k, d), float64."""
+        return centred(take_rows(self.groups.pool, rows), self.origin, torch.float64)
 
     def renew(self, squares: np.ndarray) -> None:
         """Take over the squared reaches (n,) of all points."""
@@ -257,8 +255,7 @@ class GroupPairs:
 
     def of_candidates(self, index: torch.Tensor) -> np.ndarray:
         """Tell for which groups each of the candidates (k,) may matter: (k, G)."""
-        points = centred(take_rows(self.groups.pool, index), self.origin, torch.float64)
-        squared = self._to_centers(points).cpu().numpy()
+        squared = self._to_centers(self._points(index)).cpu().numpy()
         may = squared < self.limit[self.group_of[index.cpu().numpy()]]
         widest = self.widest**2 * (1.0 + _TOLERANCE) + self.slack
         return may & (squared < widest)

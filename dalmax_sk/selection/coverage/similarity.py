@@ -20,7 +20,6 @@ from dalmax_sk.selection.kit.arrays import (
     check_max_memory,
     column_means,
     is_mapped,
-    release_pages,
     row_blocks,
     take_rows,
 )
@@ -64,14 +63,14 @@ def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
     max_memory = check_max_memory(max_memory)
     tensor = as_matrix(X, "X", max_memory)
     unit = new_rows(tensor, len(tensor), max_memory, "unit vectors of the rows of X")
-    for block in row_blocks(tensor, rows_within(tensor, limits.copy_bytes)):
+    n_rows = rows_within(tensor, limits.copy_bytes)
+    for block in row_blocks(tensor, n_rows, along=[unit]):
         wide = tensor[block].to(torch.float64)
         # Divided by its largest value first, no row overflows or underflows.
         largest = wide.abs().amax(dim=1, keepdim=True)
         wide = wide / torch.where(largest > 0, largest, torch.ones_like(largest))
         length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
         unit[block] = wide / torch.where(length > 0, length, torch.ones_like(length))
-        release_pages(unit[block])
     return unit if isinstance(X, torch.Tensor) else unit.numpy()
 
 
@@ -161,7 +160,6 @@ class BoundedFeatures:
         self.slack = 4 * (margin * largest + constant)
         self.offset = (norms * (1.0 - margin) - constant).to(self.dtype)  # (n,)
         self.factor = math.sqrt(2.0) / similarity.scale
-        self._n_read = 0  # bytes of the pool since its pages were given back
         size = pool.numel() * self.offset.element_size()
         self.stored = self._features(slice(None)) if 4 * size <= max_memory else None
 
@@ -171,19 +169,12 @@ class BoundedFeatures:
         return (self.pool.shape[1] / 2 + 32) * eps, 32 * eps
 
     def _features(self, rows: slice | torch.Tensor) -> torch.Tensor:
-        if isinstance(rows, slice):
-            part = self.pool[rows]
-        else:
-            part = take_rows(self.pool, rows)
+        sliced = isinstance(rows, slice)
+        part = self.pool[rows] if sliced else take_rows(self.pool, rows)
         features = torch.empty(part.shape, dtype=self.dtype, device=part.device)
         wide = torch.promote_types(self.pool.dtype, self.dtype)
-        n_rows = rows_within(part, limits.copy_bytes)
-        for points, out in zip(part.split(n_rows), features.split(n_rows), strict=True):
-            out.copy_(centred(points, self.origin, wide).mul_(self.factor))
-        self._n_read += part.numel() * part.element_size()
-        if self._n_read > limits.similarity_release_bytes:
-            release_pages(self.pool)
-            self._n_read = 0
+        for block in row_blocks(part, rows_within(part, limits.copy_bytes)):
+            features[block] = centred(part[block], self.origin, wide).mul_(self.factor)
         return features
 
     def features(self, rows: slice | torch.Tensor) -> torch.Tensor:

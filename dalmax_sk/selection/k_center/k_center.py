@@ -26,6 +26,7 @@ from dalmax_sk.selection.kit.arrays import (
     column_means,
     positions_like,
     row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.kit.distances import (
     block_shape,
@@ -33,7 +34,6 @@ from dalmax_sk.selection.kit.distances import (
     centred,
     exact_nearest,
     products_are_float32,
-    rows_at,
 )
 
 __all__ = ["as_centers", "check_range", "distance_bounds", "k_center_greedy"]
@@ -404,7 +404,7 @@ class _FarthestFirst:
         columns = block_shape(self.pool.shape[1], 8, self.max_memory)[1]
         for begin in range(0, len(picks), columns):
             part = torch.tensor(picks[begin : begin + columns], dtype=torch.int64)
-            yield rows_at(self.pool, part.to(self.pool.device))
+            yield take_rows(self.pool, part.to(self.pool.device))
 
     def _greedy(
         self,
@@ -427,7 +427,7 @@ class _FarthestFirst:
         bound : torch.Tensor of shape (n_members,), float64
             The members' squared distances afterwards, minus infinity if picked.
         """
-        points = rows_at(self.pool, members).to(torch.float64)  # (w, d)
+        points = take_rows(self.pool, members).to(torch.float64)  # (w, d)
         greedy = greedy_on_cpu if points.device.type == "cpu" else greedy_on_device
         ahead = self.priority[members] < outside_priority
         shifted = centred(points, self.origin, torch.float64)

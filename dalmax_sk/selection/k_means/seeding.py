@@ -23,7 +23,6 @@ from dalmax_sk.selection.kit.arrays import (
     column_means,
     largest_entry,
     positions_like,
-    release_pages,
     row_blocks,
     take_rows,
 )
@@ -224,10 +223,8 @@ class _Points:
         return len(self.pool)
 
     def blocks(self) -> Iterator[slice]:
-        for block in row_blocks(self.pool, self.n_rows):
-            yield block
-            if self.factors is not None:
-                release_pages(self.factors[block])
+        along = [] if self.factors is None else [self.factors]
+        return row_blocks(self.pool, self.n_rows, along=along)
 
     def rows(self, at: Any, dtype: torch.dtype) -> torch.Tensor:
         """Return second factors, centred if they are the points themselves."""

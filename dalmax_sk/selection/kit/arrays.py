@@ -3,7 +3,7 @@
 Every kernel computes with torch tensors, because one code then serves the CPU and the
 GPU; NumPy arrays share their memory with the tensor and are not copied. That holds for
 arrays that are mapped from a file as well: kernels read those in blocks, through
-`row_blocks` and `take_rows`, or give the pages back themselves with `release_pages`.
+`row_blocks` and `take_rows`.
 """
 
 import math
@@ -17,8 +17,8 @@ import torch
 from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import (
     allocate,
+    copy_rows,
     is_mapped,
-    release_pages,
     row_blocks,
     take_rows,
 )
@@ -34,7 +34,6 @@ __all__ = [
     "is_mapped",
     "largest_entry",
     "positions_like",
-    "release_pages",
     "row_blocks",
     "take_rows",
 ]
@@ -101,9 +100,7 @@ def as_type(
     what = f"the entries of {name}, made {like.dtype},"
     out = allocate(tuple(tensor.shape), like.dtype, max_memory=max_memory, what=what)
     copy = _sharing(out)
-    for block in row_blocks(tensor):
-        copy[block] = tensor[block]
-        release_pages(copy[block])
+    copy_rows(tensor, copy)
     return copy
 
 
@@ -213,7 +210,5 @@ def _converted_in_blocks(array: np.ndarray, name: str, max_memory: int) -> np.nd
         max_memory=max_memory,
         what=f"the entries of {name}, made {wanted} from {array.dtype},",
     )
-    for block in row_blocks(array):
-        out[block] = array[block]
-        release_pages(out[block])
+    copy_rows(array, out)
     return out

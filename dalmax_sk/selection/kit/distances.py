@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dalmax_sk._base.limits import limits
-from dalmax_sk.selection.kit.arrays import is_mapped, release_pages, take_rows
+from dalmax_sk.selection.kit.arrays import take_rows
 
 __all__ = [
     "block_shape",
@@ -20,7 +20,6 @@ __all__ = [
     "expanded_squares",
     "plain_squares",
     "products_are_float32",
-    "rows_at",
 ]
 
 
@@ -38,18 +37,6 @@ def block_shape(n_features: int, itemsize: int, max_memory: int) -> tuple[int, i
     ):
         rows, columns = max(1, rows // 2), max(1, columns // 2)
     return rows, columns
-
-
-def rows_at(points: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return ``points[index]``, without keeping pages of a mapped file resident."""
-    if not is_mapped(points) or not len(index):
-        return points[index]
-    first, last = int(index.min()), int(index.max())
-    if last - first >= 4 * len(index):
-        return take_rows(points, index)
-    rows = points[index]
-    release_pages(points[first : last + 1])
-    return rows
 
 
 def centred(
@@ -164,7 +151,7 @@ def bound_nearest(
         other_norms = (shifted_others * shifted_others).sum(dim=1)
         shifted_others *= -2.0
         for at, bound in zip(index.split(rows), bounds.split(rows), strict=True):
-            shifted = centred(rows_at(pool, at), origin, torch.float32)
+            shifted = centred(take_rows(pool, at), origin, torch.float32)
             norms = (shifted * shifted).sum(dim=1)
             part = tile[: len(at) * len(others)].view(len(at), len(others))
             torch.mm(shifted, shifted_others.T, out=part)
@@ -198,7 +185,7 @@ def exact_nearest(
         others = given.to(torch.float64)  # not all of them at once
         shifted_others = centred(others, origin, torch.float64)
         for at, best in zip(index.split(rows), nearest.split(rows), strict=True):
-            points = rows_at(pool, at).to(torch.float64)
+            points = take_rows(pool, at).to(torch.float64)
             squares, margin = expanded_squares(
                 centred(points, origin, torch.float64), shifted_others
             )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dalmax_sk._base.storage import allocate, release_pages, row_blocks
+from dalmax_sk._base.storage import allocate, copy_rows
 
 __all__ = ["concatenate"]
 
@@ -30,11 +30,6 @@ def concatenate(first: np.ndarray, second: np.ndarray, max_memory: int) -> np.nd
         max_memory=max_memory,
         what=f"the embeddings of {len(first)} candidates and {len(second)} others",
     )
-    start = 0
-    for part in (first, second):
-        for block in row_blocks(part):
-            at = slice(start + block.start, start + block.stop)
-            out[at] = part[block]
-            release_pages(out[at])
-        start += len(part)
+    copy_rows(first, out[: len(first)])
+    copy_rows(second, out[len(first) :])
     return out
