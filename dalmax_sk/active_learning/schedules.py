@@ -5,8 +5,6 @@ from numbers import Integral
 
 import numpy as np
 
-from dalmax_sk.stopping import Budget
-
 __all__ = [
     "balanced_indices",
     "check_schedule",
@@ -95,10 +93,10 @@ def initial_size(n_initial, n_samples, rules):
             f"n_initial={n_initial} is larger than the number of samples, {n_samples}."
         )
     for rule in rules:
-        if isinstance(rule, Budget) and rule.n_labels < n:
+        if getattr(rule, "n_labels", n) < n:  # a budget
             raise ValueError(
                 f"n_initial={n_initial} asks for {n} labels at the start and the "
-                f"budget of the stopping rule, Budget({rule.n_labels}), is smaller. "
+                f"budget of the stopping rule, {rule}, is smaller. "
                 "Lower n_initial or raise the budget."
             )
     return n
