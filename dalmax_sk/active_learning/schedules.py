@@ -96,8 +96,8 @@ def initial_size(n_initial, n_samples, rules):
         if getattr(rule, "n_labels", n) < n:  # a budget
             raise ValueError(
                 f"n_initial={n_initial} asks for {n} labels at the start and the "
-                f"budget of the stopping rule, {rule}, is smaller. "
-                "Lower n_initial or raise the budget."
+                f"budget of the stopping rule, {type(rule).__name__}({rule.n_labels}), "
+                "is smaller. Lower n_initial or raise the budget."
             )
     return n
 
