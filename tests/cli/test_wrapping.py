@@ -1,6 +1,7 @@
 """Messages on a terminal: lines end between words, and a path is never broken."""
 
 import io
+import itertools
 import re
 
 import pytest
@@ -35,7 +36,7 @@ def test_sentences_wrap_at_words(monkeypatch, columns, kind):
     label = {"say": "", "warn": "Note: ", "fail": "Error: "}[kind]
     assert " ".join(lines) == label + TEXT
     assert max(map(len, lines)) <= columns
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in itertools.pairwise(lines):
         assert len(f"{line} {following.split()[0]}") > columns
 
 
