@@ -7,7 +7,7 @@ from unittest import SkipTest
 
 import numpy as np
 
-from dalmax_sk.utils._check_memory import peak_added
+from dalmax_sk.utils._check_basics import peak_added
 
 __all__ = ["Repeated", "measure"]
 

@@ -9,7 +9,7 @@ import torch
 from _clock import Clock, patched
 from _work import PARTS
 
-import dalmax_sk.active_learning
+import dalmax_sk.active_learning.learner
 import dalmax_sk.pool.posterior
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
 from dalmax_sk.images import get_image_cache
@@ -178,12 +178,12 @@ class RoundMeter:
         changes = [
             self._ends(clock),
             (ActiveLearningClassifier, "_query_round", counted("bookkeeping")),
-            (dalmax_sk.active_learning, "evaluate", counted("scoring")),
+            (dalmax_sk.active_learning.learner, "evaluate", counted("scoring")),
             (QueryStrategy, "query", counted("selection")),
             (cnn, "fit", lambda fit: self._shared_fit(fit, clock)),
             (
                 dalmax_sk.pool.posterior,
-                "sample_posterior",
+                "_draw",
                 lambda make: self._shared_samples(make, clock, needs),
             ),
         ]
@@ -324,7 +324,7 @@ class RoundMeter:
         return watched
 
     def _shared_samples(self, function, clock, needs):
-        def watched(pool, posterior="auto", n_samples=20, owner="sample_posterior"):
+        def watched(pool, posterior, n_samples, owner):
             label = f"pool pass: samples, K = {n_samples}"
             self._needed(clock, "pool pass", label, len(pool), needs)
             with clock.pause():

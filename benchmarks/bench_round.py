@@ -44,7 +44,7 @@ from PIL import Image
 
 from dalmax_sk import CNNClassifier
 from dalmax_sk.images import get_image_cache, load_image_paths
-from dalmax_sk.strategies import strategy_names
+from dalmax_sk.strategies import list_strategies, strategy_names
 
 COLUMNS = (
     "repeat",
@@ -60,18 +60,8 @@ COLUMNS = (
 RATE_COLUMNS = ("repeat", "name", "value", "unit", "note")
 #: Rounds in which nothing is shared: one strategy for each kind of pool pass.
 WHOLE = ("margin_sampling", "core_set_selection", "badge", "bald")
-#: Names of the registry that stand for strategies with another, better known name.
-ALIASES = {
-    "albl": "active_learning_by_learning",
-    "bayesian_sampling": "bald",
-    "core_set": "core_set_selection",
-    "deepfool": "adversarial_sampling",
-    "probcover": "prob_cover",
-    "tcm": "switch",
-    "typiclust": "typi_clust",
-    "u_herding": "uherding",
-    "uncertainty_sampling": "margin_sampling",
-}
+#: Better known names of two strategies.
+BETTER_KNOWN = {"bayesian_sampling": "bald", "uncertainty_sampling": "margin_sampling"}
 #: One candidate in so many: on these it is found out what a strategy would take. After
 #: the first of them, only what is out of the question is given up.
 PROBES = (45, 16)
@@ -79,8 +69,9 @@ HOPELESS = 10
 
 
 def strategies():
-    """Return the registry's names without those that mean the same as another."""
-    return [name for name in strategy_names() if name not in ALIASES]
+    """Return one name of each strategy of the registry, sorted."""
+    names = [entry.name for entry in list_strategies()]
+    return sorted(BETTER_KNOWN.get(name, name) for name in names)
 
 
 def write_images(folder, n_images, n_classes=10):

@@ -2,11 +2,13 @@
 
     python benchmarks/plot_strategies_toy.py docs/images
 
-Writes ``strategies_toy.png``, all of them side by side, and ``strategies/<name>.png``
+Writes ``strategies_toy.png``, all of them in one figure, and ``strategies/<name>.png``
 for each.
 """
 
 import sys
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +18,18 @@ from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 
 from dalmax_sk.pool import Pool
-from dalmax_sk.strategies import get_strategy
+from dalmax_sk.strategies import get_strategy, list_strategies
 
 CENTRES = [[-4, 0], [0, 3], [4, 0]]
 REGIONS = ListedColormap(["#e8f0f8", "#fdf3e1", "#e9f5ec"])
 N_PICKS = 20
-# one row of the figure a family
+#: The main name of each class, one panel each.
 NAMES = [
-    "random_sampling",
-    "margin_sampling",
-    "entropy_sampling",
-    "query_by_committee",
-    "bayesian_sampling",
-    "batch_bald",
-    "epig",
-    "expected_model_change",
-    "badge",
-    "bait",
-    "noise_stability",
-    "adversarial_sampling",
-    "alfa_mix",
-    "drop_query",
-    "galaxy",
-    "diversity_sampling",
-    "core_set_selection",
-    "facility_location",
-    "cluster_margin",
-    "typi_clust",
-    "prob_cover",
-    "max_herding",
-    "uherding",
-    "reinforcement_learning_sampling",
-    "active_learning_by_learning",
-    "switch",
-    "mixture",
-    "filtered",
+    next(entries).name
+    for _, entries in groupby(list_strategies(), key=attrgetter("class_name"))
 ]
+#: A variant that has a picture on the page of its class.
+VARIANTS = ["entropy_sampling"]
 
 
 def make_data():
@@ -98,8 +76,10 @@ def main(folder):
         axes.set_axis_off()
     for axes, name in zip(grid, NAMES, strict=False):
         draw(axes, name, data)
+    for name in NAMES + VARIANTS:
         single = Figure(figsize=(5, 3.6), layout="constrained")
-        draw(single.subplots(), name, data)
+        axes = single.subplots()
+        draw(axes, name, data)
         single.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3
         )

@@ -34,10 +34,8 @@ def report(stage: str, done: int, total: int | None = None, **info: Any) -> None
     ``"epoch"`` (info: the epoch's losses), ``"pool"`` (candidates seen by the model),
     ``"query"`` (picks made, or clusters begun), ``"iteration"`` (of k-means),
     ``"decode"`` (image files read), ``"embed"`` (images embedded), ``"committee"``
-    (members fitted), ``"episode"`` (of the learned policy's training), ``"cell"`` (runs
-    of an experiment), and ``"picked"`` (a query is made, its labels are not asked for
-    yet; info: ``pool`` and ``positions``; notes left in ``pool.info`` become part of
-    the round's record).
+    (members fitted), ``"episode"`` (of the learned policy's training) and ``"cell"``
+    (runs of an experiment).
     """
     for listener in _listeners:
         listener(stage, done, total, info)

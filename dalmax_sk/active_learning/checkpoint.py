@@ -22,15 +22,18 @@ from dalmax_sk.images import as_paths
 __all__ = [
     "Checkpoint",
     "SpoiledStateError",
+    "as_checkpoint",
     "describe_value",
     "fingerprint_data",
     "fingerprint_params",
+    "fingerprint_run",
 ]
 
-FORMAT = 1
+FORMAT = 2
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # may change between the parts of one run without changing what was already done
 _FREE_PARAMS = (
+    "callbacks",
     "checkpoint_dir",
     "max_memory",
     "n_rounds",
@@ -53,10 +56,11 @@ class Checkpoint:
 
     def __init__(self, directory):
         self.path = Path(directory) / "state.json"
+        self._run = None
 
     @property
     def identity(self):
-        """What tells this run from others, for callers that know it already.
+        """Fingerprints of the run, for callers that know them already.
 
         None leaves it to the learner, which hashes all data.
         """
@@ -64,6 +68,8 @@ class Checkpoint:
 
     def read(self, expected):
         """Return the stored state, or None if there is none yet.
+
+        The run's fingerprints are kept for :meth:`write`.
 
         Parameters
         ----------
@@ -79,6 +85,7 @@ class Checkpoint:
         ValueError
             If the state is of another format, or belongs to another run.
         """
+        self._run = expected
         if not self.path.exists():
             return None
         try:
@@ -97,7 +104,8 @@ class Checkpoint:
         if version != FORMAT:
             raise ValueError(
                 f"{self.path} has format {version!r}, this version of dalmax_sk reads "
-                f"format {FORMAT}."
+                f"format {FORMAT}. Choose another checkpoint_dir, or go on with the "
+                "version that the run began with."
             )
         differences = _differences(state["run"], expected)
         if differences:
@@ -111,8 +119,27 @@ class Checkpoint:
         """Replace the stored state; a kill leaves the old one or the new one whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # dumps is the fast C encoder, dump to a file is not
-        text = json.dumps({"format": FORMAT, **state}, default=_plain)
+        stored = {"format": FORMAT, "run": self._run, **state}
+        text = json.dumps(stored, default=_plain)
         write_text(self.path, text, sync=self.sync)
+
+
+def as_checkpoint(directory):
+    """Return where a run keeps its state; an experiment gives a Checkpoint itself."""
+    if directory is None or isinstance(directory, Checkpoint):
+        return directory
+    return Checkpoint(directory)
+
+
+def fingerprint_run(learner, X, eval_set, fit_params, classes):
+    """Return all that tells a run from others, see :meth:`Checkpoint.read`."""
+    return {
+        "data": fingerprint_data(X),
+        "eval_set": eval_set and [fingerprint_data(part) for part in eval_set],
+        "fit_params": fingerprint_data(dict(fit_params)),
+        "classes": classes.tolist(),
+        "params": fingerprint_params(learner),
+    }
 
 
 def fingerprint_data(X):

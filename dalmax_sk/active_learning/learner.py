@@ -1,7 +1,6 @@
 """The active-learning loop as a scikit-learn classifier."""
 
 import copy
-import functools
 import logging
 import os
 import time
@@ -9,82 +8,67 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import (
     check_consistent_length,
-    check_random_state,
     get_tags,
 )
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
-    process_routing,
 )
 from sklearn.utils.validation import check_is_fitted
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.pipelines import last_step
-from dalmax_sk._base.processes import explain_worker_death, peak_bytes, process_group_of
-from dalmax_sk._base.seeds import derive_seed, set_missing_seeds
+from dalmax_sk._base.processes import peak_bytes, process_group_of
+from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk._base.sklearn_compat import (
     HasMethods,
     Interval,
     RealNotInt,
     StrOptions,
-    check_feature_names,
-    check_method_params,
-    check_n_features,
     fit_context,
     raise_for_params,
-    routing_enabled,
-    safe_indexing,
 )
 from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, release_pages
-from dalmax_sk.active_learning.checkpoint import (
-    Checkpoint,
-    fingerprint_data,
-    fingerprint_params,
-)
-from dalmax_sk.active_learning.labels import UNKNOWN, LabelState
-from dalmax_sk.active_learning.oracle import CallableOracle, SimulatedOracle, as_labels
+from dalmax_sk.active_learning.callbacks import call
+from dalmax_sk.active_learning.fits import fit_labeled
+from dalmax_sk.active_learning.history import HistoryMixin
+from dalmax_sk.active_learning.labels import UNKNOWN
+from dalmax_sk.active_learning.oracle import as_labels
 from dalmax_sk.active_learning.predictions import PredictionsMixin
-from dalmax_sk.active_learning.round_cache import RoundCache
-from dalmax_sk.active_learning.rounds import evaluate, round_context
+from dalmax_sk.active_learning.preparation import PreparationMixin
+from dalmax_sk.active_learning.resuming import ResumingMixin
+from dalmax_sk.active_learning.rounds import (
+    SEED_FIT,
+    SEED_QUERY,
+    Round,
+    evaluate,
+    log_round,
+    round_context,
+)
 from dalmax_sk.active_learning.schedules import (
-    as_schedule,
-    balanced_indices,
-    check_schedule,
-    query_size_for_round,
-    resolve_size,
+    next_size,
+    reason_of_rules,
+    round_limit,
 )
-from dalmax_sk.active_learning.validation import (
-    check_eval_set,
-    check_stopping,
-    find_classes,
-    given_classes,
-    prepare_estimator,
-)
-from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.pool import Pool
-from dalmax_sk.stopping import Budget
-from dalmax_sk.strategies import (
-    QueryStrategy,
-    RandomSampling,
-    UncertaintySampling,
-    get_strategy,
-)
+from dalmax_sk.strategies import QueryStrategy, RandomSampling
 
 __all__ = ["ActiveLearningClassifier"]
 
 logger = logging.getLogger("dalmax_sk")
 
-# what a derived seed is for; part of its key, so never renumber
-_SEED_INITIAL, _SEED_FIT, _SEED_QUERY = 0, 1, 2
-
 
 class ActiveLearningClassifier(
-    PredictionsMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    PreparationMixin,
+    ResumingMixin,
+    PredictionsMixin,
+    HistoryMixin,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """A classifier whose ``fit`` spends a label budget in rounds.
 
@@ -134,6 +118,12 @@ class ActiveLearningClassifier(
         When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
         ``f(history_) -> bool or str``. Where labels are taught by hand nothing is
         stopped; what the rules say is in ``stop_reason_`` after each :meth:`teach`.
+    callbacks : list or None, default=None
+        Objects that add to ``history_``, called in their order. Each has one or both
+        of ``on_query_end(learner, pool, positions)``, after the strategy has picked
+        `positions` and before their labels are asked for, and ``on_fit_end(learner,
+        record)``, after a fit and its scores. What they return (a dict, or None)
+        becomes part of the round's record; see Notes.
     classes : array-like of shape (n_classes,), default=None
         All classes that may occur. None takes the estimator's ``classes`` if it has
         any, else those in `y`. Needed where `y` has no label of some class yet.
@@ -182,8 +172,8 @@ class ActiveLearningClassifier(
         ``query_seconds``, ``eval_seconds``, ``observe_seconds`` (of stopping rules that
         look at the pool; what they compute, the query need not), ``peak_bytes``
         (largest resident memory of the process so far), ``eval_<score>``, what the
-        strategy reports (CoreSet: ``covering_radius``) and ``fit_history`` (epochs of a
-        CNN).
+        strategy reports (CoreSet: ``covering_radius``), ``fit_history`` (epochs of a
+        CNN) and what `callbacks` add.
     stop_reason_ : str
         Why the rounds ended.
     n_features_in_ : int
@@ -200,6 +190,14 @@ class ActiveLearningClassifier(
     -----
     Row numbers in all attributes and methods are rows of the X given to ``fit``. The
     fitted object keeps a reference to that X, for :meth:`query`.
+
+    Callbacks: ``on_query_end`` is also called for an initial set that a strategy draws
+    (``pool.estimator`` is None then), and after every :meth:`query` by hand, of which
+    the last counts. ``on_fit_end`` gets a copy of the record as it stands after the
+    observations of stopping rules. Keys are strings; values must be such that JSON can
+    hold them if there is a checkpoint. A key that the record has, or may have
+    (``eval_...`` at a query), is an error. Rounds that a checkpoint restores are not
+    repeated, and callbacks may change between the parts of a run.
 
     Examples
     --------
@@ -221,6 +219,18 @@ class ActiveLearningClassifier(
     >>> rows = learner.fit(X, y_partial).query(2)
     >>> len(learner.teach(rows, y[rows]).labeled_indices_)
     17
+
+    With a callback that notes how sure the model was of its picks:
+
+    >>> class Confidence:
+    ...     def on_query_end(self, learner, pool, positions):
+    ...         if pool.estimator is not None:
+    ...             largest = pool.proba[positions].max(axis=1)
+    ...             return {"confidence": float(largest.mean())}
+    >>> learner.set_params(callbacks=[Confidence()], n_rounds=2).fit(X, y)
+    ActiveLearningClassifier(...)
+    >>> [round(record["confidence"], 2) for record in learner.history_[1:]]
+    [0.51, 0.52]
     """
 
     _parameter_constraints: dict = {
@@ -241,6 +251,7 @@ class ActiveLearningClassifier(
         "refit": [StrOptions({"scratch", "continue"})],
         "oracle": [callable, None],
         "stopping": [HasMethods(["should_stop"]), callable, list, None],
+        "callbacks": [list, None],
         "classes": ["array-like", None],
         "missing_label": "no_validation",
         "scoring": [str, callable, list, tuple, dict, None],
@@ -263,6 +274,7 @@ class ActiveLearningClassifier(
         refit="scratch",
         oracle=None,
         stopping=None,
+        callbacks=None,
         classes=None,
         missing_label=None,
         scoring=None,
@@ -281,6 +293,7 @@ class ActiveLearningClassifier(
         self.refit = refit
         self.oracle = oracle
         self.stopping = stopping
+        self.callbacks = callbacks
         self.classes = classes
         self.missing_label = missing_label
         self.scoring = scoring
@@ -353,7 +366,7 @@ class ActiveLearningClassifier(
                 "No candidates are left: every row is labelled or set aside."
             )
         if n is None:
-            n = self._next_size() if hasattr(self, "estimator_") else self._n_initial()
+            n = self._next_size() if self.__sklearn_is_fitted__() else self._n_initial()
             if n < 1:
                 raise ValueError(
                     "A stopping rule allows no further labels. Pass n to ask for more."
@@ -406,9 +419,7 @@ class ActiveLearningClassifier(
                 "labelled already: a label can be corrected, not withdrawn."
             )
         self._labels.add(indices, codes, len(self.history_))
-        queried = [*self._pending.get("queried", []), *indices.tolist()]
-        self._pending["queried"] = list(dict.fromkeys(queried))  # each row once
-        self._pending["n_requested"] = len(self._pending["queried"])
+        self._round.teach(indices.tolist())
         if not self.history_:  # what the first fit is given
             self.initial_indices_ = self.labeled_indices_
         self._save()
@@ -417,27 +428,9 @@ class ActiveLearningClassifier(
             return self
         with progress.logged(self.verbose):
             self._fit_round()
-        vars(self).pop("_pool", None)
+        self._round.pool = None  # which holds whole arrays
         self.stop_reason_ = self._reason_to_stop()
         return self
-
-    def history_frame(self):
-        """Return ``history_`` as a table of its scalars.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row a round; lists (``queried``, ``fit_history`` …) are left out.
-        """
-        import pandas as pd
-
-        check_is_fitted(self, "history_")
-        return pd.DataFrame(
-            [
-                {key: value for key, value in record.items() if np.isscalar(value)}
-                for record in self.history_
-            ]
-        )
 
     # ------------------------------------------------------------------------- protocol
 
@@ -470,144 +463,6 @@ class ActiveLearningClassifier(
             )
         )
 
-    # ----------------------------------------------------------------------- the set-up
-
-    def _get_estimator(self, X=None):
-        if self.estimator is not None:
-            return self.estimator
-        if X is not None and (as_paths(X) is not None or X.ndim > 2):
-            # torch loads only when a net is needed
-            from dalmax_sk.cnn import CNNClassifier
-
-            return CNNClassifier()
-        return LogisticRegression()
-
-    def _get_strategy(self):
-        if self.strategy is None:
-            return UncertaintySampling()
-        if isinstance(self.strategy, str):
-            return get_strategy(self.strategy)
-        return self.strategy
-
-    def _check_X(self, X, *, reset):
-        """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
-        if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
-            check_feature_names(self, X, reset=reset)
-            check_n_features(self, X, reset=reset)
-            return X
-        X = check_images(self, X, reset=reset, dtype=None)
-        if reset and X.ndim > 2:
-            del self.n_features_in_  # of images it would be the height, or the channels
-        return X
-
-    def _prepare_run(self, X, y, eval_set, fit_params):
-        """Validate everything, then restore a checkpoint or label the initial set."""
-        X = self._check_X(X, reset=True)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None"
-            )
-        y = as_labels(y)
-        check_consistent_length(X, y)
-        for name in ("estimator_", "estimators_", "_labels", "_identity", "_pool"):
-            vars(self).pop(name, None)  # a failing fit leaves nothing of other data
-        self._X = X
-        estimator = self._get_estimator(X)
-        self.classes_ = find_classes(
-            y, given_classes(self.classes, estimator), self.missing_label
-        )
-        self._labels = LabelState(len(y), self.classes_, self.missing_label)
-        self._kept = RoundCache(len(y))
-        if eval_set is not None:
-            eval_set = check_eval_set(
-                eval_set,
-                functools.partial(self._check_X, reset=False),
-                self._labels,
-            )
-        self._eval_set = eval_set
-        self._routed = (
-            process_routing(self, "fit", **fit_params)["estimator"]["fit"]
-            if routing_enabled() and fit_params
-            else {}
-        )
-        self._unfitted = prepare_estimator(
-            estimator, self.classes_, self.refit == "continue"
-        )
-        self.strategy_ = clone(self._get_strategy())
-        self.strategy_._validate_params()
-        self._rules = check_stopping(self.stopping)
-        check_schedule(self.query_size, len(y))
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self._base_seed = self._group.broadcast(seed)
-
-        codes = self._labels.encode(y, "y")
-        is_known = codes != UNKNOWN
-        self._source = None
-        if self.oracle is not None:
-            self._source = CallableOracle(self.oracle, X)
-        elif is_known.all():
-            self._source = SimulatedOracle(y)
-        self.initial_indices_ = np.empty(0, dtype=np.int64)
-        self.history_ = []
-        self._pending = {}
-
-        if not is_known.any() and self.initial_strategy == "balanced":
-            raise ValueError(
-                "initial_strategy='balanced' needs the labels of all rows; "
-                f"{len(codes)} of {len(codes)} are missing. Use 'random' or a strategy."
-            )
-
-        if not self._restore(codes):
-            if not isinstance(self._source, SimulatedOracle) and is_known.any():
-                rows = np.flatnonzero(is_known)
-                self._labels.add(rows, codes[rows])
-            elif self._source is not None:
-                self._draw_initial(codes)
-            self.initial_indices_ = self.labeled_indices_
-            self._save()
-        if self._source is not None and not self.history_:
-            self._extend_initial()
-
-    def _n_initial(self):
-        n = resolve_size(self.n_initial, self._labels.n_samples, "n_initial")
-        if n > self._labels.n_samples:
-            raise ValueError(
-                f"n_initial={self.n_initial} is larger than the number of samples, "
-                f"{self._labels.n_samples}."
-            )
-        for rule in self._rules:
-            if isinstance(rule, Budget) and rule.n_labels < n:
-                raise ValueError(
-                    f"n_initial={self.n_initial} asks for {n} labels at the start and "
-                    f"the budget of the stopping rule, Budget({rule.n_labels}), is "
-                    "smaller. Lower n_initial or raise the budget."
-                )
-        return n
-
-    def _draw_initial(self, codes):
-        """Label the initial set of a simulation or an oracle run."""
-        if self.initial_strategy == "balanced":
-            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL)
-            rng = np.random.RandomState(seed)
-            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
-        else:
-            rows, _ = self._pick(self._n_initial())
-        self._ask(rows, 0)
-
-    def _extend_initial(self):
-        """Go on at random, one label at a time: a classifier needs two classes."""
-        while self._labels.one_class_only:
-            candidates = self._labels.candidates
-            if not len(candidates):
-                break
-            seed = derive_seed(self._base_seed, 0, _SEED_INITIAL, len(candidates))
-            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
-            self.initial_indices_ = self.labeled_indices_
-            self._save()
-        if not len(self.labeled_indices_):
-            raise ValueError("The oracle labelled none of the rows.")
-
     # ----------------------------------------------------------------------- the rounds
 
     def _run(self):
@@ -619,7 +474,7 @@ class ActiveLearningClassifier(
             self._warn_of_one_class()
             self.stop_reason_ = "one class only so far: call query() and teach()"
             return
-        if self.history_ and not self._pending:
+        if self.history_ and not self._round.is_answered:
             self._refit(len(self.history_) - 1)  # restored between a fit and a query
         else:
             self._fit_round()
@@ -628,7 +483,7 @@ class ActiveLearningClassifier(
             self._query_round()
             self._fit_round()
         self.stop_reason_ = reason
-        vars(self).pop("_pool", None)  # whole arrays that only a query needs
+        self._round.pool = None  # which holds whole arrays
         logger.info("stopped: %s", reason)
 
     def _warn_of_one_class(self):
@@ -642,36 +497,21 @@ class ActiveLearningClassifier(
     def _reason_to_stop(self):
         if self._source is None:  # a rule's word is advice then
             by_hand = "labels are taught by hand: call query() and teach()"
-            return self._reason_of_rules() or by_hand
-        limit = self.n_rounds
-        schedule = as_schedule(self.query_size)
-        if limit is None and schedule is not None:
-            limit = len(schedule)
+            return reason_of_rules(self._rules, self.history_) or by_hand
+        limit = round_limit(self.n_rounds, self.query_size)
         if limit is not None and self.n_rounds_ >= limit:
             return f"{limit} rounds are done"
         if not len(self._labels.candidates):
             return "no candidates are left"
-        return self._reason_of_rules()
-
-    def _reason_of_rules(self):
-        for rule in self._rules:
-            found = getattr(rule, "should_stop", rule)(self.history_)
-            if found:
-                return found if isinstance(found, str) else "the stopping rule says so"
-        return None
+        return reason_of_rules(self._rules, self.history_)
 
     def _next_size(self):
-        """Return how many rows the next round asks for, before the pool's limit."""
-        n = query_size_for_round(
-            self.query_size, max(1, len(self.history_)), self._labels.n_samples
+        return next_size(
+            self.query_size, self._labels.n_samples, self._rules, self.history_
         )
-        for rule in self._rules:
-            if hasattr(rule, "limit"):
-                n = rule.limit(self.history_, n)
-        return n
 
     def _query_round(self):
-        """Pick, ask, and keep what the round's record will need."""
+        """Pick, and ask for the labels."""
         n_requested = self._group.broadcast(self._next_size())
         n = min(n_requested, len(self._labels.candidates))
         if n < n_requested:
@@ -680,26 +520,23 @@ class ActiveLearningClassifier(
             rows, scores = self._pick(n)
         rows, scores = self._group.broadcast((rows, scores))
         self._ask(rows, len(self.history_))
-        self._pending["queried"] = rows.tolist()
-        self._pending["query_scores"] = None if scores is None else scores.tolist()
-        self._pending["n_requested"] = n_requested
+        self._round.queried = rows.tolist()
+        self._round.query_scores = None if scores is None else scores.tolist()
+        self._round.n_requested = n_requested
         self._save()
 
     def _pick(self, n):
         """Return `n` rows of X and their scores from the strategy in turn."""
-        round_number = len(self.history_)
-        started = time.perf_counter()
-        fitted = hasattr(self, "estimator_")
-        strategy = self.strategy_ if fitted else self._cold_strategy()
-        pool = vars(self).pop("_pool", None) or self._make_pool()
-        with round_context(
-            round_number, f"{type(strategy).__name__} picking {n} of {len(pool)}"
-        ):
+        number, started = len(self.history_), time.perf_counter()
+        strategy = self.strategy_ if self.__sklearn_is_fitted__() else self._cold()
+        pool, self._round.pool = self._round.pool or self._make_pool(), None
+        doing = f"{type(strategy).__name__} picking {n} of {len(pool)}"
+        with round_context(number, doing):
             positions, scores = strategy.query(pool, n, return_scores=True)
-        self._pending["query_seconds"] = time.perf_counter() - started
-        # a listener may look at the picks and leave what it finds in pool.info
-        progress.report("picked", n, None, pool=pool, positions=positions)
-        self._pending["info"] = pool.info
+        self._round.query_seconds = time.perf_counter() - started
+        self._round.notes = pool.info | call(
+            self._callbacks, "on_query_end", number, pool.info, self, pool, positions
+        )
         return pool.indices[positions], scores
 
     def _make_pool(self):
@@ -710,11 +547,11 @@ class ActiveLearningClassifier(
             self._X,
             self._labels.order,
             self._labels.y,
-            random_state=derive_seed(self._base_seed, len(self.history_), _SEED_QUERY),
+            random_state=derive_seed(self._base_seed, len(self.history_), SEED_QUERY),
             max_memory=self.max_memory,
             classes=self.classes_,
             candidate_indices=self._labels.candidates,
-            kept=self._kept,
+            distances=self._distances,
         )
 
     def _observe(self, record):
@@ -727,14 +564,14 @@ class ActiveLearningClassifier(
         if not observers or not len(self._labels.candidates):
             return
         started = time.perf_counter()
-        self._pool = self._make_pool()
+        self._round.pool = self._make_pool()
         for rule in observers:
             doing = f"{type(rule).__name__} observing the pool"
             with round_context(record["round"], doing), self._group.sharded_inference():
-                record |= rule.observe(self._pool)
+                record |= rule.observe(self._round.pool)
         record["observe_seconds"] = time.perf_counter() - started
 
-    def _cold_strategy(self):
+    def _cold(self):
         if isinstance(self.initial_strategy, QueryStrategy):
             return self.initial_strategy
         return RandomSampling()
@@ -748,35 +585,45 @@ class ActiveLearningClassifier(
 
     def _fit_round(self):
         """Fit on all labels and write the round's record."""
-        round_number = len(self.history_)
+        number, now = len(self.history_), self._round
+        n_labeled = len(self.labeled_indices_)
         record = {
-            "round": round_number,
-            "n_labeled": len(self.labeled_indices_),
-            "queried": self._pending.get("queried", []),
-            "query_scores": self._pending.get("query_scores"),
-            "n_requested": self._pending.get("n_requested", len(self.labeled_indices_)),
-            "query_seconds": self._pending.get("query_seconds", 0.0),
-            "fit_seconds": self._refit(round_number),
+            "round": number,
+            "n_labeled": n_labeled,
+            "queried": now.queried,
+            "query_scores": now.query_scores,
+            "n_requested": n_labeled if now.n_requested is None else now.n_requested,
+            "query_seconds": now.query_seconds,
+            "fit_seconds": self._refit(number),
         }
-        started = time.perf_counter()
-        if self._eval_set is not None:
-            with (
-                round_context(round_number, "scoring on eval_set"),
-                self._group.sharded_inference(),
-            ):
-                record |= evaluate(self, self._eval_set, self.scoring)
-        record["eval_seconds"] = time.perf_counter() - started
+        record |= self._evaluate(number)
         record["peak_bytes"] = peak_bytes()
-        for key, value in self._pending.get("info", {}).items():
+        for key, value in now.notes.items():
             record.setdefault(key, value)
         epochs = getattr(last_step(self.estimator_), "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)
         self.history_.append(record)
-        self._pending = {}
+        self._round = Round()
         self._observe(record)
+        with self._group.sharded_inference():
+            record |= call(
+                self._callbacks, "on_fit_end", number, record, self, dict(record)
+            )
         self._save()
-        self._log_round(record, restored=False)
+        self._log(record, restored=False)
+
+    def _evaluate(self, round_number):
+        """Return the scores on the evaluation set, and the seconds they took."""
+        started = time.perf_counter()
+        scores = {}
+        if self._eval_set is not None:
+            with (
+                round_context(round_number, "scoring on eval_set"),
+                self._group.sharded_inference(),
+            ):
+                scores = evaluate(self, self._eval_set, self.scoring)
+        return scores | {"eval_seconds": time.perf_counter() - started}
 
     def _refit(self, round_number, labeled=None):
         """Fit the estimator; return the seconds it took.
@@ -802,142 +649,25 @@ class ActiveLearningClassifier(
 
         `previous` goes on from its weights; else a fresh clone gets the round's seeds.
         """
-        rows, y = labeled
-        estimator = previous
-        if estimator is None:
-            estimator = clone(self._unfitted)
-            set_missing_seeds(
-                estimator, derive_seed(self._base_seed, round_number, _SEED_FIT)
-            )
-        name = type(last_step(estimator)).__name__
-        doing = f"{name} fitting {len(rows)} labelled samples"
-        with (
-            round_context(round_number, doing),
-            explain_worker_death(f"Fitting {name}"),
-        ):
-            estimator.fit(
-                safe_indexing(self._X, rows),
-                y,
-                **check_method_params(self._X, self._routed, indices=rows),
-            )
-        return estimator
-
-    def _log_round(self, record, restored):
-        total = self.n_rounds
-        logger.info(
-            "round %d: %d labels%s",
-            record["round"],
-            record["n_labeled"],
-            "".join(
-                f", {key[5:]} {value:.4f}"
-                for key, value in record.items()
-                if key.startswith("eval_") and key != "eval_seconds"
-            ),
+        return fit_labeled(
+            self._unfitted,
+            self._X,
+            *labeled,
+            params=self._routed,
+            seed=derive_seed(self._base_seed, round_number, SEED_FIT),
+            round_number=round_number,
+            previous=previous,
         )
-        progress.report(
-            "round",
-            record["round"],
-            total,
-            record=record,
-            restored=restored,
+
+    def _log(self, record, restored):
+        log_round(
+            record,
+            self.n_rounds,
             initial_indices=self.initial_indices_,
+            restored=restored,
         )
-
-    # ----------------------------------------------------------------------- the labels
-
-    @property
-    def labeled_indices_(self):
-        """Rows of X whose labels are known, in the order of acquisition."""
-        check_is_fitted(self, "_labels")
-        return self._labels.order.copy()
-
-    @property
-    def n_rounds_(self):
-        """Rounds of querying done."""
-        return len(self.query_history_)
-
-    @property
-    def query_history_(self):
-        """Rows picked in each round."""
-        check_is_fitted(self, "history_")
-        return [
-            np.array(record["queried"], dtype=np.int64) for record in self.history_[1:]
-        ]
-
-    # ------------------------------------------------------------------- the checkpoint
 
     @property
     def _group(self):
         """The processes that run the same rounds; with most estimators only this."""
         return process_group_of(self._unfitted)
-
-    def _save(self):
-        if self.checkpoint_dir is None or not self._group.is_main:
-            return
-        self._checkpoint().write(
-            {
-                "run": self._run_identity(),
-                "base_seed": self._base_seed,
-                "labels": self._labels.to_dict(),
-                "initial_indices": self.initial_indices_,
-                "history": self.history_,
-                "pending": self._pending,
-                "strategy_state": self.strategy_.get_state(),
-            }
-        )
-
-    def _checkpoint(self):
-        """Return where the state is kept; an experiment gives a Checkpoint itself."""
-        given = self.checkpoint_dir
-        return given if isinstance(given, Checkpoint) else Checkpoint(given)
-
-    def _run_identity(self):
-        if not hasattr(self, "_identity"):
-            self._identity = self._checkpoint().identity
-        if self._identity is None:
-            X_eval, y_eval = self._eval_set or (None, None)
-            self._identity = {
-                "data": fingerprint_data(self._X),
-                "eval_set": None
-                if X_eval is None
-                else [fingerprint_data(X_eval), fingerprint_data(y_eval)],
-                "fit_params": fingerprint_data(dict(self._routed)),
-                "classes": self.classes_.tolist(),
-                "params": fingerprint_params(self),
-            }
-        return self._identity
-
-    def _restore(self, codes):
-        """Take up the stored state if there is one; return whether there was."""
-        if self.checkpoint_dir is None:
-            return False
-        checkpoint = self._checkpoint()
-        state = self._group.run_on_rank0(lambda: checkpoint.read(self._run_identity()))
-        if state is None:
-            return False
-        is_simulation = isinstance(self._source, SimulatedOracle)
-        self._labels.load_dict(state["labels"], codes, complete=is_simulation)
-        self._base_seed = state["base_seed"]
-        self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)
-        self.history_ = state["history"]
-        self._pending = state["pending"]
-        self.strategy_.set_state(state.get("strategy_state", {}))
-        logger.info(
-            "resumed from %s after round %d", checkpoint.path, len(self.history_) - 1
-        )
-        for record in self.history_:
-            self._log_round(record, restored=True)
-        if self.refit == "continue" or self.store_estimators:
-            self._replay()
-        return True
-
-    def _replay(self):
-        """Repeat the fits so far: all are kept, or the weights come from all."""
-        # the last fit is made by the loop itself, unless a query came after it
-        n_fits = len(self.history_) if self._pending else len(self.history_) - 1
-        for record in self.history_[:n_fits]:
-            self._refit(record["round"], self._labeled_in(record))
-
-    def _labeled_in(self, record):
-        """Return the rows and labels that the fit of a round was given."""
-        return self._labels.as_of(record["round"], record["n_labeled"])

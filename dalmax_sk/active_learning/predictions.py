@@ -1,4 +1,4 @@
-"""What an active learner predicts: at the end, and after each of its rounds."""
+"""Predictions of an active learner: at the end, and after each of its rounds."""
 
 import copy
 

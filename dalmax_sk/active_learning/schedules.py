@@ -5,12 +5,17 @@ from numbers import Integral
 
 import numpy as np
 
+from dalmax_sk.stopping import Budget
+
 __all__ = [
-    "as_schedule",
     "balanced_indices",
     "check_schedule",
+    "initial_size",
+    "next_size",
     "query_size_for_round",
+    "reason_of_rules",
     "resolve_size",
+    "round_limit",
 ]
 
 
@@ -34,7 +39,7 @@ def resolve_size(size, n_samples, name):
     return max(1, math.ceil(round(size * n_samples, 9)))
 
 
-def as_schedule(query_size):
+def _as_schedule(query_size):
     """Return an array-like `query_size` as a list, None for anything else."""
     return list(query_size) if hasattr(query_size, "__len__") else None
 
@@ -59,7 +64,7 @@ def query_size_for_round(query_size, round_number, n_samples):
     """
     if callable(query_size):
         size = query_size(round_number)
-    elif (schedule := as_schedule(query_size)) is not None:
+    elif (schedule := _as_schedule(query_size)) is not None:
         if not schedule:
             raise ValueError("query_size is an empty schedule; give one entry a round.")
         size = schedule[min(round_number, len(schedule)) - 1]
@@ -76,10 +81,51 @@ def query_size_for_round(query_size, round_number, n_samples):
 
 def check_schedule(query_size, n_samples):
     """Raise ValueError now for an entry of a schedule that would fail in its round."""
-    schedule = as_schedule(query_size)
+    schedule = _as_schedule(query_size)
     if schedule is not None:
         for round_number in range(1, max(1, len(schedule)) + 1):
             query_size_for_round(query_size, round_number, n_samples)
+
+
+def initial_size(n_initial, n_samples, rules):
+    """Return the size of the initial set, after comparing it with X and the budget."""
+    n = resolve_size(n_initial, n_samples, "n_initial")
+    if n > n_samples:
+        raise ValueError(
+            f"n_initial={n_initial} is larger than the number of samples, {n_samples}."
+        )
+    for rule in rules:
+        if isinstance(rule, Budget) and rule.n_labels < n:
+            raise ValueError(
+                f"n_initial={n_initial} asks for {n} labels at the start and the "
+                f"budget of the stopping rule, Budget({rule.n_labels}), is smaller. "
+                "Lower n_initial or raise the budget."
+            )
+    return n
+
+
+def next_size(query_size, n_samples, rules, history):
+    """Return how many rows the next round asks for, before the pool's limit."""
+    n = query_size_for_round(query_size, max(1, len(history)), n_samples)
+    for rule in rules:
+        if hasattr(rule, "limit"):
+            n = rule.limit(history, n)
+    return n
+
+
+def round_limit(n_rounds, query_size):
+    """Return the number of rounds wanted, None for no limit."""
+    schedule = _as_schedule(query_size)
+    return len(schedule) if n_rounds is None and schedule is not None else n_rounds
+
+
+def reason_of_rules(rules, history):
+    """Return why the first rule that is met says stop, or None."""
+    for rule in rules:
+        found = getattr(rule, "should_stop", rule)(history)
+        if found:
+            return found if isinstance(found, str) else "the stopping rule says so"
+    return None
 
 
 def balanced_indices(codes, n_classes, n, rng):

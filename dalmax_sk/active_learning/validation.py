@@ -2,21 +2,57 @@
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from dalmax_sk._base.pipelines import final_step, last_step
+from dalmax_sk._base.sklearn_compat import check_feature_names, check_n_features
 from dalmax_sk.active_learning.labels import UNKNOWN
 from dalmax_sk.active_learning.oracle import as_labels, find_missing
+from dalmax_sk.images import as_paths, check_images
+from dalmax_sk.strategies import UncertaintySampling, get_strategy
 
 __all__ = [
+    "as_strategy",
     "check_eval_set",
+    "check_rows",
     "check_stopping",
+    "default_estimator",
     "find_classes",
     "given_classes",
     "prepare_estimator",
 ]
+
+
+def default_estimator(X=None):
+    """Return a classifier for data of the form of X; None stands for a table."""
+    if X is not None and (as_paths(X) is not None or X.ndim > 2):
+        # torch loads only when a net is needed
+        from dalmax_sk.cnn import CNNClassifier
+
+        return CNNClassifier()
+    return LogisticRegression()
+
+
+def as_strategy(strategy):
+    """Return a strategy object of a name, or of None."""
+    if strategy is None:
+        return UncertaintySampling()
+    return get_strategy(strategy) if isinstance(strategy, str) else strategy
+
+
+def check_rows(learner, X, *, reset):
+    """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
+    if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
+        check_feature_names(learner, X, reset=reset)
+        check_n_features(learner, X, reset=reset)
+        return X
+    X = check_images(learner, X, reset=reset, dtype=None)
+    if reset and X.ndim > 2:
+        del learner.n_features_in_  # of images it would be the height, or the channels
+    return X
 
 
 def given_classes(classes, estimator):

@@ -28,7 +28,7 @@ from dalmax_sk.cli.wrapping import wrap
 if TYPE_CHECKING:  # the data need torch, and --help does not
     from dalmax_sk.cli.flags.settings import Settings
     from dalmax_sk.cli.run.data import RunData
-    from dalmax_sk.cli.strategy_table import StrategyEntry
+    from dalmax_sk.strategies import StrategyEntry
 
 __all__ = ["Console"]
 
@@ -227,7 +227,8 @@ class Console:
             names = [f"[bold]{escape(entry.name)}[/]", escape(entry.class_name)]
             names += [escape(f"{k}={v!r}") for k, v in entry.parameters.items()]
             names += [escape(f"also: {alias}") for alias in entry.aliases]
-            about = (entry.description, f"Needs {entry.needs}.", f"Costs {entry.cost}.")
+            facts = (f"Looks at {entry.looks_at}.", f"Costs {entry.cost}.")
+            about = (entry.description, *facts)
             table.add_row("\n".join(names), "\n".join(map(escape, about)))
         self.out.print(table)
         letters = ", ".join(f"{letter} {what}" for letter, what in symbols.items())
@@ -285,7 +286,7 @@ class _Listener:
             self._screen.say_round(info["record"], self._n_rounds)
         if stage == "cell" and total is not None and "records" in info:
             self._screen.say_cell(done, total, info)
-        if self._bars.disable or stage == "picked":  # no step of anything long
+        if self._bars.disable:
             return
         if stage not in self._tasks:
             label = _STAGES.get(stage, stage)

@@ -1,13 +1,13 @@
 """``dalmax strategies``: the table of all strategies."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from json import dumps
 from typing import Any
 
 import typer
 
 from dalmax_sk.cli.console import Console
-from dalmax_sk.cli.strategy_table import SYMBOLS, list_strategies
 
 __all__ = ["strategies"]
 
@@ -24,10 +24,12 @@ def strategies(given: Mapping[str, Any], *, json: bool, screen: Console) -> None
     screen : Console
         Where to write for the user.
     """
+    from dalmax_sk.strategies.registry import SYMBOLS, list_strategies
+
     entries = list_strategies()
     if json:
-        table = [entry.to_dict() for entry in entries]
+        table = [asdict(entry) for entry in entries]
         typer.echo(dumps(table, indent=2, ensure_ascii=False))
     else:
-        # the table is all there is to it, so --quiet does not take it away
+        # the table is the whole output, so --quiet does not suppress it
         Console(quiet=False).show_strategies(entries, SYMBOLS)

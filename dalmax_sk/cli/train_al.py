@@ -24,6 +24,7 @@ from dalmax_sk.cli.run.model import check_model, find_process_group, make_classi
 from dalmax_sk.cli.run.records import AL_KIND, FORMAT
 from dalmax_sk.cli.run.run_folder import RunFolder
 from dalmax_sk.cnn.persistence import save_model
+from dalmax_sk.pool import Pool
 from dalmax_sk.reports import (
     copy_names,
     describe_hardware,
@@ -136,6 +137,17 @@ def _make_learner(
     )
 
 
+class _DescribePicks:
+    """Adds to the record of a round what its model knew of the picks."""
+
+    def on_query_end(
+        self, learner: ActiveLearningClassifier, pool: Pool, positions: np.ndarray
+    ) -> dict[str, Any]:
+        if pool.estimator is None:  # the initial set
+            return {}
+        return {"picks": describe_query(pool, positions.tolist())}
+
+
 class _Run:
     """One run on disk: keeps run.json, history.csv and the copies up to date.
 
@@ -215,6 +227,7 @@ class _Run:
         """Fit the learner and write all files; leave a true status however it ends."""
         self._write_run_json("running")
         train, test = self._data.train, self._data.test
+        learner.set_params(callbacks=[_DescribePicks()])
         try:
             with progress.listen(self._on_report):
                 learner.fit(
@@ -236,10 +249,6 @@ class _Run:
     def _on_report(
         self, stage: str, done: int, total: int | None, info: dict[str, Any]
     ) -> None:
-        if stage == "picked" and info["pool"].estimator is not None:
-            pool, positions = info["pool"], info["positions"]
-            with self._group.sharded_inference():
-                pool.info["picks"] = describe_query(pool, positions)
         if stage != "round":
             return
         self._history.append(info["record"])

@@ -36,7 +36,7 @@ def check_arrays(*, head, y_labeled, classes, max_memory, **arrays):
         Bytes above which an array that has to be made is a temporary file.
     **arrays : array-like or None
         ``proba``, ``embeddings``, ``labeled_embeddings``, ``labeled_proba`` and
-        ``samples``.
+        ``posterior_proba``.
 
     Returns
     -------
@@ -150,16 +150,19 @@ def _with_head(given, weight, bias, max_memory):
     return found
 
 
-def sliced(array, positions, kind, max_memory):
+def sliced(array, positions, name, max_memory, *, axis=0):
     """Return the candidates at `positions` of an array of all of them.
 
     Parameters
     ----------
-    array : ndarray of shape (n, ...), or (K, n, C) if `kind` is "posterior_proba"
+    array : ndarray of shape (n, ...), or (K, n, ...) if `axis` is 1
     positions : ndarray of int of shape (k,)
-    kind : {"proba", "embeddings", "posterior_proba"}
+    name : str
+        Name of the quantity, for the error message of a full disk.
     max_memory : int
         Bytes above which the result is a temporary file if `array` is one.
+    axis : {0, 1}, default=0
+        Axis of the candidates.
 
     Returns
     -------
@@ -167,15 +170,11 @@ def sliced(array, positions, kind, max_memory):
         A copy.
     """
     if not is_mapped(array):
-        return array[:, positions] if kind == "posterior_proba" else array[positions]
-    shape = (len(positions), *array.shape[1:])
-    if kind == "posterior_proba":
-        shape = (len(array), len(positions), *array.shape[2:])
-    what = f"the {kind} of {len(positions):,} candidates"
+        return array[:, positions] if axis else array[positions]
+    shape = (*array.shape[:axis], len(positions), *array.shape[axis + 1 :])
+    what = f"the {name} of {len(positions):,} candidates"
     out = allocate(shape, array.dtype, max_memory=max_memory, what=what)
-    parts = (
-        zip(out, array, strict=True) if kind == "posterior_proba" else [(out, array)]
-    )
+    parts = zip(out, array, strict=True) if axis else [(out, array)]
     for to, whole in parts:
         for block in row_blocks(to):
             to[block] = take_rows(whole, positions[block])

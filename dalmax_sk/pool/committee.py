@@ -1,8 +1,8 @@
-"""Committees: several models of the same labels, and what each says of the pool.
+"""Committees: several models of the same labels, and their outputs for the pool.
 
-A committee costs more than one model; what differs between its kinds is how much more.
-The members of a forest are there already, last layers on a shared trained body take
-a moment, whole nets take as long as so many fits.
+A committee costs more than one model; how much more depends on its kind. The members of
+a forest are there already, last layers on a shared trained body take a moment, whole
+nets take as long as so many fits.
 """
 
 import numpy as np
@@ -64,7 +64,7 @@ def committee_proba(
           fitted likewise, and its own members are the committee;
         - ``"auto"``: the members of the pool's estimator if that is such an ensemble,
           ``"heads"`` for a CNN, ``"full"`` for any other estimator. A pool made of
-          arrays gives its ``samples``; without them ``"heads"``.
+          arrays gives its ``posterior_proba``; without them ``"heads"``.
     n_members : int, default=5
         Number of members, at least 2, where `members` does not fix it.
     bootstrap : bool or "auto", default="auto"
@@ -132,9 +132,23 @@ def committee_proba(
     >>> committee_proba(pool, n_members=3).shape
     (3, 120, 3)
     """
-    found = list(
-        iter_committee_proba(pool, members, n_members, bootstrap, owner, votes=votes)
-    )
+
+    def make():
+        return _stack(
+            iter_committee_proba(
+                pool, members, n_members, bootstrap, owner, votes=votes
+            )
+        )
+
+    if not isinstance(members, str):
+        return make()  # estimators may change between two calls
+    key = ("committee_proba", members, n_members, bootstrap, votes)
+    return pool.once(key, make, axis=1)
+
+
+def _stack(members):
+    """Return arrays (n, C) as one (M, n, C)."""
+    found = list(members)
     stacked = np.empty((len(found), *found[0].shape))
     for i in range(len(found)):
         stacked[i], found[i] = found[i], None  # not two copies of all at once
@@ -157,7 +171,7 @@ def iter_committee_proba(
     if isinstance(members, str):
         final = last_step(pool.estimator)
         if members == "auto" and isinstance(final, _ENSEMBLES):
-            X = transformed(pool.estimator, pool.candidates(owner))
+            X = transformed(pool.estimator, pool._rows(owner))
             return _ensemble_members(final, X, pool.classes, owner, votes)
         if members == "auto" and final is None and "posterior_proba" in pool.given:
             _check_count(
@@ -330,9 +344,9 @@ def _clones(pool, n_members, resample, owner, votes):
 
 
 def _rows(pool, owner):
-    """Return what members see: the candidates' and the labelled rows."""
+    """Return the inputs of members: the candidates' and the labelled rows."""
     try:
-        return pool.candidates(owner), pool.labeled(owner)
+        return pool._rows(owner), pool._rows(owner, labeled=True)
     except MissingCapabilityError:
         pool.prepare(["embeddings", "labeled_embeddings"], owner)
         return pool.embeddings, pool.labeled_embeddings

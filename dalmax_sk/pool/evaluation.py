@@ -1,4 +1,4 @@
-"""What an estimator says of rows of X, block by block, in memory or on the disk."""
+"""Outputs of an estimator for rows of X, block by block, in memory or on the disk."""
 
 import math
 
@@ -86,8 +86,10 @@ def rows_of(X, rows, max_memory, what):
     return out
 
 
-def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, prefix=""):
-    """Return what an estimator says of rows of X, from one pass over them.
+def evaluate_rows(
+    estimator, X, rows, requires, *, classes, max_memory, owner, prefix=""
+):
+    """Return the outputs of an estimator for rows of X, from one pass over them.
 
     Parameters
     ----------
@@ -96,8 +98,8 @@ def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, pref
     X : array-like of shape (n_samples, ...)
     rows : ndarray of int of shape (n,)
         The rows that are meant.
-    needs : set of {"proba", "embeddings"}
-        What is wanted of them.
+    requires : set of {"proba", "embeddings"}
+        The outputs that are wanted.
     classes : ndarray of shape (C,)
         The classes that the columns of probabilities stand for.
     max_memory : int
@@ -105,7 +107,7 @@ def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, pref
     owner : str
         Who wants it, for error messages.
     prefix : {"", "labeled_"}, default=""
-        What the names of the needs begin with in error messages.
+        Beginning of the names of the quantities in error messages.
 
     Returns
     -------
@@ -122,14 +124,15 @@ def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, pref
         If a result fits neither `max_memory` nor the disk.
     """
     final = last_step(estimator)
-    if "proba" in needs and not hasattr(final, "predict_proba"):
+    if "proba" in requires and not hasattr(final, "predict_proba"):
         who = (
             name_of(final) if final is not None else "a pool without a fitted estimator"
         )
         raise missing(owner, f"{prefix}proba", who)
     whose = f"{len(rows):,} {'labelled samples' if prefix else 'candidates'}"
     found = {
-        need: _BlockBuffer(need, len(rows), max_memory, whose, final) for need in needs
+        need: _BlockBuffer(need, len(rows), max_memory, whose, final)
+        for need in requires
     }
     n_rows = _rows_of_a_block(X, len(rows), estimator)
     for start in range(0, max(1, len(rows)), n_rows):
@@ -138,24 +141,26 @@ def evaluate_rows(estimator, X, rows, needs, *, classes, max_memory, owner, pref
         if estimator is not None:
             block = transformed(estimator, block)
         inputs = None
-        if "embeddings" in needs and not _gives_embeddings(final):
+        if "embeddings" in requires and not _gives_embeddings(final):
             inputs = _inputs_as_embeddings(
                 block, len(rows), max_memory, estimator, owner, prefix
             )
         for first, stop, proba, embeddings in _evaluate_block(
-            final, block, needs, inputs
+            final, block, requires, inputs
         ):
-            if "proba" in needs:
+            if "proba" in requires:
                 proba = np.asarray(proba, dtype=np.float64)
                 proba = align_columns(proba, final.classes_, classes)
                 found["proba"].put(start + first, start + stop, proba)
-            if "embeddings" in needs:
+            if "embeddings" in requires:
                 found["embeddings"].put(start + first, start + stop, embeddings)
     return {need: array.finished() for need, array in found.items()}
 
 
 def embedding_fingerprint(estimator, X):
-    """Return what is equal in two rounds iff no row of X has another embedding.
+    """Return the fingerprint of the embeddings of all rows of X.
+
+    It is equal in two rounds of a run if and only if no row has another embedding.
 
     Parameters
     ----------
@@ -194,7 +199,8 @@ def embedding_fingerprint(estimator, X):
 class _BlockBuffer:
     """An array of one row a sample that comes in blocks.
 
-    What an estimator says is looked at; inputs without one are the kernels' matter.
+    Outputs of an estimator are checked for NaN and infinity; raw inputs are checked by
+    the kernels.
     """
 
     def __init__(self, need, n_rows, max_memory, whose, final):
@@ -252,19 +258,19 @@ def _gives_embeddings(final):
     )
 
 
-def _evaluate_block(final, block, needs, inputs):
+def _evaluate_block(final, block, requires, inputs):
     """Return or yield (start, stop, probabilities, embeddings) for a block of inputs.
 
     `inputs` are the embeddings if the estimator makes none itself.
     """
     if hasattr(final, "iter_predictions"):
-        return final.iter_predictions(block, embeddings="embeddings" in needs)
+        return final.iter_predictions(block, embeddings="embeddings" in requires)
     proba, embeddings = None, inputs
     if not _gives_embeddings(final):
-        proba = final.predict_proba(block) if "proba" in needs else None
-    elif len(needs) == 2:
+        proba = final.predict_proba(block) if "proba" in requires else None
+    elif len(requires) == 2:
         proba, embeddings = final.predict_proba_and_embeddings(block)
-    elif "proba" in needs:
+    elif "proba" in requires:
         proba = final.predict_proba(block)
     else:
         embeddings = final.transform(block)

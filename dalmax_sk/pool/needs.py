@@ -1,4 +1,4 @@
-"""What a strategy may need of a pool, and the words for what cannot be had."""
+"""Quantities that a strategy may need of a pool, and the error if one is missing."""
 
 __all__ = ["MissingCapabilityError", "missing"]
 
@@ -48,6 +48,10 @@ _NEEDS = {
         "the samples themselves, to fit models on",
         "a Pool made with an estimator and X, not from arrays",
     ),
+    "model": (
+        "the predictions of a model",
+        "a Pool made with a fitted estimator and X",
+    ),
 }
 
 
@@ -63,7 +67,7 @@ def missing(owner, need, who):
     owner : str
         Who needs it.
     need : str
-        One of the names that `Pool.prepare` knows, or ``"rows"``.
+        One of the names that `Pool.prepare` knows, ``"rows"`` or ``"model"``.
     who : str
         What cannot give it.
 

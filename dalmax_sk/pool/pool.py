@@ -1,15 +1,19 @@
-"""What a query strategy may see of one round."""
+"""The pool: all that a query strategy may see of one round."""
 
 import copy
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base.pipelines import last_step, transformed
+from dalmax_sk._base.seeds import set_missing_seeds
 from dalmax_sk._base.sklearn_compat import num_samples, safe_indexing
 from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.pool.arrays import check_arrays, sliced
+from dalmax_sk.pool.distances import LabeledDistances
 from dalmax_sk.pool.evaluation import (
+    align_columns,
     embedding_fingerprint,
     evaluate_rows,
     name_of,
@@ -17,6 +21,8 @@ from dalmax_sk.pool.evaluation import (
 )
 from dalmax_sk.pool.head import find_head
 from dalmax_sk.pool.needs import missing
+from dalmax_sk.pool.network import Network
+from dalmax_sk.pool.posterior import sample_posterior
 
 __all__ = ["Pool"]
 
@@ -24,14 +30,17 @@ __all__ = ["Pool"]
 _N_CHECKED = 32
 # what one pass of the estimator gives, of candidates or labelled samples
 _EVALUATED = ("proba", "embeddings")
+# axes of the quantities that stand for the candidates
+_AXES = {"proba": 0, "embeddings": 0, "posterior_proba": 1}
 
 
 class Pool:
-    """The unlabelled candidates of one round, and what the model says of them.
+    """The unlabelled candidates of one round, and the model's outputs for them.
 
     Every quantity is computed on first use, in batches, and kept; a strategy that asks
     for probabilities and embeddings together costs one forward pass. A strategy
-    receives nothing else: neither the learner nor any label that was not revealed.
+    receives nothing else: neither the learner, nor any row of X, nor any label that was
+    not revealed. It names candidates and labelled samples by their positions.
 
     Parameters
     ----------
@@ -53,9 +62,9 @@ class Pool:
         The full list of classes, sorted. None takes ``estimator.classes_``.
     candidate_indices : array-like of int of shape (n,), default=None
         Rows of `X` that may be picked. None means every row that is not labelled.
-    kept : object, default=None
-        What the learner carries from one round to the next for strategies that can go
-        on from their last query.
+    distances : LabeledDistances, default=None
+        Distances that the learner keeps from round to round, for
+        :attr:`distance_to_labeled`.
 
     Attributes
     ----------
@@ -65,9 +74,6 @@ class Pool:
         A strategy may leave scalars about its query here (CoreSet its covering
         radius); the learner copies them into the round's record, except under the names
         that a record has anyway.
-    kept : object or None
-        As given. What depends on embeddings may be taken from it only while
-        :attr:`embedding_fingerprint` is what it was.
 
     See Also
     --------
@@ -94,7 +100,7 @@ class Pool:
         *,
         classes=None,
         candidate_indices=None,
-        kept=None,
+        distances=None,
     ):
         self._estimator = estimator
         self._X = X
@@ -108,16 +114,17 @@ class Pool:
         if classes is None and estimator is not None:
             classes = estimator.classes_
         self.classes = None if classes is None else np.asarray(classes)
-        self._finish(random_state, max_memory, kept)
+        self._finish(random_state, max_memory, distances)
 
-    def _finish(self, random_state, max_memory, kept=None):
+    def _finish(self, random_state, max_memory, distances=None):
         self._seed = check_random_state(random_state).randint(2**31 - 1)
         self._model_seed = _derive(self._seed, 2)
         self.max_memory = max_memory
         self.info = {}
-        self.kept = kept
+        self._distances = distances
         self._given = frozenset()
         self._cache = {}
+        self._axes = dict(_AXES)
 
     @classmethod
     def from_arrays(
@@ -224,13 +231,51 @@ class Pool:
         pool._seed = _derive(self._seed, 1)
         pool.info = {}
         pool._cache = {}
+        pool._axes = dict(self._axes)
         for key, value in self._cache.items():
-            kind = key[0] if isinstance(key, tuple) else key
-            if kind in ("proba", "embeddings", "posterior_proba"):
-                pool._cache[key] = sliced(value, positions, kind, self.max_memory)
-            elif kind != "network":  # which goes through the candidates
-                pool._cache[key] = value
+            axis = self._axes.get(key)
+            if axis is not None:
+                name = key if isinstance(key, str) else key[0]
+                value = sliced(value, positions, name, self.max_memory, axis=axis)
+            pool._cache[key] = value
         return pool
+
+    def once(self, key, make, *, axis=None):
+        """Return what `make` returns, called once for this pool.
+
+        Parameters
+        ----------
+        key : hashable
+            Name of the quantity, with all parameters that it depends on.
+        make : callable
+            Takes nothing.
+        axis : {0, 1} or None, default=None
+            Axis of the returned array that stands for the candidates, which a
+            :meth:`subset` slices. None means that the quantity does not depend on the
+            candidates; subsets share it.
+
+        Returns
+        -------
+        object
+            The same at every call with `key`; not to be written to.
+
+        Examples
+        --------
+        >>> from dalmax_sk.pool import Pool
+        >>> pool = Pool.from_arrays(embeddings=[[3.0, 4.0], [0.0, 2.0]])
+        >>> def lengths():
+        ...     return (pool.embeddings**2).sum(axis=1) ** 0.5
+        >>> pool.once("lengths", lengths, axis=0)
+        array([5., 2.])
+        >>> pool.subset([1]).once("lengths", lengths, axis=0)
+        array([2.])
+        """
+        if key not in self._cache:
+            value = make()  # which may compute others on the way
+            self._cache[key] = value
+            if axis is not None:
+                self._axes[key] = axis
+        return self._cache[key]
 
     def __len__(self):
         """Return the number of candidates."""
@@ -248,7 +293,11 @@ class Pool:
 
     @property
     def labeled_indices(self):
-        """Rows of `X` that `y_labeled` belongs to; ``0 .. m-1`` without an `X`."""
+        """Rows of `X` that `y_labeled` belongs to; ``0 .. m-1`` without an `X`.
+
+        Like `indices`, for people, and for rules that know a row again in a later
+        round; within a round positions are enough.
+        """
         return self._labeled_indices
 
     @property
@@ -282,16 +331,6 @@ class Pool:
         return np.random.RandomState(self._model_seed)
 
     @property
-    def embedding_fingerprint(self):
-        """What is equal in two rounds of a run iff no sample's embedding has changed.
-
-        None if they may have changed, or nothing is known of them.
-        """
-        if self._X is None:
-            return None
-        return embedding_fingerprint(self._estimator, self._X)
-
-    @property
     def proba(self):
         """Class probabilities of the candidates, float64 of shape (n, C)."""
         return self._get("proba")
@@ -312,6 +351,17 @@ class Pool:
         return self._get("labeled_embeddings")
 
     @property
+    def distance_to_labeled(self):
+        """Euclidean distance of each candidate to the nearest labelled sample, (n,).
+
+        Between embeddings, float64, never below the true distance and above it by the
+        rounding of float32; infinite if nothing is labelled. Where the embedding of a
+        row is the same in every round, the learner keeps these distances, and a round
+        measures those to the new labels only.
+        """
+        return self.once("distance_to_labeled", self._measure_distances, axis=0)
+
+    @property
     def head(self):
         """The `LinearHead` whose soft-max on the embeddings is `proba`."""
         return self._get("head")
@@ -327,10 +377,10 @@ class Pool:
     @property
     def network(self):
         """The neural network with this round's data, a `Network`."""
-        return self._get("network")
+        return self._make_network("This strategy")
 
     def posterior_proba(self, posterior="auto", n_samples=20, owner="This strategy"):
-        """Class probabilities under samples from a posterior over models.
+        """Return class probabilities under samples from a posterior over models.
 
         Parameters
         ----------
@@ -346,27 +396,67 @@ class Pool:
         ndarray of shape (K, n, C), float64
             The samples given to :meth:`from_arrays` come before all others.
         """
-        key = ("posterior_proba", posterior, n_samples)
-        if key not in self._cache:
-            if "posterior_proba" in self._given:
-                return self._cache["posterior_proba"]
-            from dalmax_sk.pool.posterior import sample_posterior  # it looks into pools
+        if "posterior_proba" in self._given:
+            return self._cache["posterior_proba"]
+        return sample_posterior(self, posterior, n_samples, owner)
 
-            self._cache[key] = sample_posterior(self, posterior, n_samples, owner)
-        return self._cache[key]
+    def predict(self, positions=None, *, labeled=False, owner="This strategy"):
+        """Return the classes that the model predicts.
 
-    def candidates(self, owner="This strategy"):
-        """Return the candidates' rows of X, as the estimator takes them."""
-        if self._X is None:
-            raise self.missing(owner, "rows")
-        whose = f"the rows of {len(self):,} candidates"
-        return rows_of(self._X, self.indices, self.max_memory, whose)
+        Parameters
+        ----------
+        positions : array-like of int of shape (k,), default=None
+            Positions among the candidates, or among the labelled samples; None means
+            all of them.
+        labeled : bool, default=False
+            Whether labelled samples are meant.
+        owner : str, default="This strategy"
+            Who needs them, for the error message.
 
-    def labeled(self, owner="This strategy"):
-        """Return the labelled rows of X, as the estimator takes them."""
-        if self._X is None:
-            raise self.missing(owner, "rows")
-        return safe_indexing(self._X, self._labeled_indices)
+        Returns
+        -------
+        ndarray of shape (k,)
+            Entries of `classes`.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If the pool was made from arrays, or has no model yet.
+        """
+        rows = self._rows(owner, positions, labeled=labeled)
+        return self._model(owner).predict(rows)
+
+    def held_out_proba(self, held, seed, owner="This strategy"):
+        """Return probabilities of labelled samples by a model that has not seen them.
+
+        Parameters
+        ----------
+        held : array-like of int of shape (k,)
+            Positions among the labelled samples. A clone of the estimator is fitted on
+            the others.
+        seed : int
+            Seed of the clone, for every ``random_state`` in it that is None.
+        owner : str, default="This strategy"
+            Who needs them, for the error message.
+
+        Returns
+        -------
+        ndarray of shape (k, C), float64
+            0 for a class that is not among the others.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If the pool was made from arrays, or has no model yet.
+        """
+        left = np.setdiff1d(np.arange(self.n_labeled), held)
+        rows = self._rows(owner, left, labeled=True)
+        model = clone(self._model(owner))
+        set_missing_seeds(model, seed)
+        model.fit(rows, self.y_labeled[left])
+        proba = model.predict_proba(self._rows(owner, held, labeled=True))
+        proba = np.asarray(proba, dtype=np.float64)
+        return align_columns(proba, model.classes_, self.classes)
 
     def prepare(self, requires, owner="This strategy"):
         """Compute the quantities `requires` in as few passes over the data as possible.
@@ -376,8 +466,7 @@ class Pool:
         requires : iterable of str
             Names of the quantities: ``"proba"``, ``"embeddings"``,
             ``"posterior_proba"``, ``"labeled_proba"``, ``"labeled_embeddings"``,
-            ``"head"``, ``"decision"``,
-            ``"network"``.
+            ``"head"``, ``"decision"``, ``"network"``.
         owner : str, default="This strategy"
             Who needs them, for the error message.
 
@@ -409,13 +498,16 @@ class Pool:
                 )
                 self._cache |= {prefix + need: found[need] for need in here}
         if "posterior_proba" in wanted:
-            self._cache["posterior_proba"] = self.posterior_proba(owner=owner)
-        for name in ("head", "decision", "network"):
-            if name in wanted:
-                self._cache[name] = getattr(self, f"_make_{name}")(owner)
+            self.posterior_proba(owner=owner)
+        if "head" in wanted:
+            self.once("head", lambda: self._make_head(owner))
+        if "decision" in wanted:
+            self.once("decision", lambda: self._make_decision(owner))
+        if "network" in wanted:
+            self._make_network(owner)
 
     def is_computed(self, quantity):
-        """Whether a quantity, by `prepare`'s name for it, needs no pass any more."""
+        """Tell whether a quantity, by `prepare`'s name for it, is at hand."""
         return quantity in self._cache
 
     def missing(self, owner, need, who=None):
@@ -426,7 +518,7 @@ class Pool:
         owner : str
             Who needs it.
         need : str
-            One of the names that `prepare` knows, or ``"rows"``.
+            One of the names that `prepare` knows, ``"rows"`` or ``"model"``.
         who : str, default=None
             What cannot give it; None names the estimator.
 
@@ -443,9 +535,40 @@ class Pool:
         self.prepare([quantity])
         return self._cache[quantity]
 
+    def _model(self, owner):
+        if self._estimator is None:
+            raise self.missing(owner, "model", "a pool without a fitted estimator")
+        return self._estimator
+
+    def _rows(self, owner, positions=None, *, labeled=False):
+        """Return rows of X, of candidates or labelled samples, for models to take."""
+        if self._X is None:
+            raise self.missing(owner, "rows")
+        rows = self._labeled_indices if labeled else self.indices
+        rows = rows if positions is None else rows[positions]
+        whose = "labelled samples" if labeled else "candidates"
+        what = f"the rows of {len(rows):,} {whose}"
+        return rows_of(self._X, rows, self.max_memory, what)
+
     def _split(self, X):
         """Return the classifier itself and X as the steps before it hand it on."""
         return last_step(self._estimator), transformed(self._estimator, X)
+
+    def _measure_distances(self):
+        fingerprint = None
+        if self._X is not None:
+            fingerprint = embedding_fingerprint(self._estimator, self._X)
+        distances = self._distances
+        if distances is None or fingerprint is None:
+            distances = LabeledDistances()
+        return distances.update(
+            fingerprint,
+            self.indices,
+            self._labeled_indices,
+            self.embeddings,
+            self.labeled_embeddings,
+            self.max_memory,
+        )
 
     def _make_head(self, owner):
         """Return the head, after a look at whether it gives the probabilities."""
@@ -490,12 +613,10 @@ class Pool:
         final = last_step(self._estimator)
         if not hasattr(final, "module_") or not hasattr(final, "iter_batches"):
             raise self.missing(owner, "network")
-        from dalmax_sk.pool.network import Network
-
         return Network(
             final,
-            candidates=lambda: self._split(self.candidates())[1],
-            labeled=lambda: self._split(self.labeled())[1],
+            candidates=lambda: self._split(self._rows(owner))[1],
+            labeled=lambda: self._split(self._rows(owner, labeled=True))[1],
             columns=np.searchsorted(self.classes, final.classes_),
         )
 

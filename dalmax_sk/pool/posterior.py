@@ -1,4 +1,4 @@
-"""Samples from a posterior over models: what else the labels could have taught.
+"""Samples from a posterior over models: all that the labels could have taught.
 
 A sample is one model for the whole pool. Dropout masks are therefore drawn once a
 sample, never once a batch or a candidate: strategies that look at several candidates
@@ -125,6 +125,15 @@ def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posteri
         raise ValueError(f"{owner}: n_samples must be at least 1, got {n_samples!r}.")
     if posterior == "auto":
         posterior = _default_posterior(pool, owner)
+    return pool.once(
+        ("posterior_proba", posterior, n_samples),
+        lambda: _draw(pool, posterior, n_samples, owner),
+        axis=1,
+    )
+
+
+def _draw(pool, posterior, n_samples, owner):
+    """Return the samples (K, n, C) of a posterior by its name."""
     if posterior == "ensemble":
         return committee_proba(pool, "auto", n_samples, owner=owner)
     # A stream of its own: strategies draw from the pool's as well.
@@ -250,7 +259,7 @@ class _SharedMasks:
 
 
 def _factor(layer, keep, dtype):
-    """What an ordinary dropout layer multiplies by where the mask is ``keep``."""
+    """Return the factor of an ordinary dropout layer where the mask is ``keep``."""
     if layer.p >= 1:
         return torch.zeros_like(keep, dtype=dtype)
     return (keep / (1 - layer.p)).to(dtype)
@@ -316,7 +325,7 @@ def _empty_samples(pool, n_samples, owner):
 
 
 def _drops_embeddings_only(network, masks):
-    """Whether a sample is the last linear layer on masked embeddings, and no more.
+    """Tell whether a sample is the last linear layer on masked embeddings, and no more.
 
     Seen on a few labelled samples: one call of one dropout layer, and what enters the
     last layer is the embedding times the mask.

@@ -23,6 +23,7 @@ from dalmax_sk.reports.page import (
     write_results_page,
     write_run_page,
 )
+from dalmax_sk.reports.record.adversarial_images import write_adversarial_images
 from dalmax_sk.reports.record.environment import describe_hardware, describe_versions
 from dalmax_sk.reports.record.files import (
     write_confusion_matrix,
@@ -58,6 +59,7 @@ __all__ = [
     "describe_versions",
     "to_json",
     "to_plain",
+    "write_adversarial_images",
     "write_comparison_page",
     "write_confusion_matrix",
     "write_final_accuracy",

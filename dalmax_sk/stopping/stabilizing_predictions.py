@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from dalmax_sk._base.sklearn_compat import Interval, safe_indexing
+from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.stopping.base import StoppingRule
 
 __all__ = ["StabilizingPredictions"]
@@ -102,15 +102,15 @@ class StabilizingPredictions(StoppingRule):
             # pool.indices is not sorted by contract
             order = np.argsort(pool.indices)
             places = np.searchsorted(pool.indices, rows[~is_labeled], sorter=order)
-            candidates = pool.subset(order[places]).candidates(name)
-            codes[~is_labeled] = _predicted_codes(pool, candidates)
+            predicted = pool.predict(order[places], owner=name)
+            codes[~is_labeled] = np.searchsorted(pool.classes, predicted)
         if is_labeled.any():
             order = np.argsort(pool.labeled_indices)
             places = np.searchsorted(
                 pool.labeled_indices, rows[is_labeled], sorter=order
             )
-            labeled = safe_indexing(pool.labeled(name), order[places])
-            codes[is_labeled] = _predicted_codes(pool, labeled)
+            predicted = pool.predict(order[places], labeled=True, owner=name)
+            codes[is_labeled] = np.searchsorted(pool.classes, predicted)
         # differences of neighbours are small numbers, which pack well
         packed = {"rows": _pack(np.diff(rows, prepend=0)), "codes": _pack(codes)}
         return {self._key: packed}
@@ -157,11 +157,6 @@ class StabilizingPredictions(StoppingRule):
         # which other rows there are: a stream's beginning does not depend on its length
         draws = np.random.default_rng(self.random_state).random(rows.max() + 1)[rows]
         return np.sort(rows[np.argsort(draws)[: self.n_stop_set]])
-
-
-def _predicted_codes(pool, X):
-    """Return predicted classes as positions (k,) in the pool's classes."""
-    return np.searchsorted(pool.classes, pool.estimator.predict(X))
 
 
 def _kappa(before, after):

@@ -2,10 +2,6 @@
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import clone
-
-from dalmax_sk._base.seeds import set_missing_seeds
-from dalmax_sk._base.sklearn_compat import safe_indexing
 
 __all__ = [
     "best_temperature",
@@ -97,11 +93,5 @@ def held_out_temperature(pool, rng):
     held = hold_out(pool.y_labeled, rng)
     if len(held) == 0:
         return None
-    kept = np.setdiff1d(np.arange(pool.n_labeled), held)
-    rows = pool.labeled()
-    model = clone(pool.estimator)
-    set_missing_seeds(model, seed)
-    model.fit(safe_indexing(rows, kept), pool.y_labeled[kept])
-    proba = np.asarray(model.predict_proba(safe_indexing(rows, held)), dtype=np.float64)
-    predicted = model.classes_[proba.argmax(axis=1)]
-    return best_temperature(proba, predicted == pool.y_labeled[held])
+    proba = pool.held_out_proba(held, seed)
+    return best_temperature(proba, proba.argmax(axis=1) == pool.y_labeled_codes[held])

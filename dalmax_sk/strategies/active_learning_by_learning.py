@@ -11,6 +11,7 @@ import numpy as np
 from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.random_sampling import RandomSampling
+from dalmax_sk.strategies.registry import get_strategy
 
 __all__ = ["ActiveLearningByLearning"]
 
@@ -104,6 +105,11 @@ class ActiveLearningByLearning(QueryStrategy):
     {'p_margin_sampling': 0.333, 'p_core_set': 0.333, 'p_uniform': 0.333}
     """
 
+    names = {"active_learning_by_learning": {}, "albl": {}}
+    category = "learned"
+    looks_at = "what its strategies look at"
+    cost = "one query of each of its strategies"
+
     _parameter_constraints = {
         "strategies": [list, tuple, None],
         "budget": [Interval(Integral, 1, None, closed="left")],
@@ -128,7 +134,7 @@ class ActiveLearningByLearning(QueryStrategy):
         return copy.deepcopy(getattr(self, "_state", {}))
 
     def set_state(self, state):
-        """Go on from what :meth:`get_state` returned.
+        """Restore what :meth:`get_state` returned.
 
         Parameters
         ----------
@@ -155,8 +161,8 @@ class ActiveLearningByLearning(QueryStrategy):
     @property
     def requires(self):
         _, experts = self._experts()
-        needs = [need for e in experts if e is not None for need in e.requires]
-        return tuple(dict.fromkeys(needs))
+        required = [name for e in experts if e is not None for name in e.requires]
+        return tuple(dict.fromkeys(required))
 
     def _query(self, pool, n):
         names, experts = self._experts()
@@ -183,8 +189,6 @@ class ActiveLearningByLearning(QueryStrategy):
 
     def _experts(self):
         """Return names and strategies; None stands for the uniform draw."""
-        from dalmax_sk.strategies import get_strategy  # which imports this module
-
         names, experts = [], []
         for given in _DEFAULT if self.strategies is None else self.strategies:
             strategy = get_strategy(given) if isinstance(given, str) else given
@@ -332,7 +336,7 @@ def _digest(pool, n):
 
 def _places(pool, n_before, rows):
     """Return {row: place among the labelled samples} of those `rows` now labelled."""
-    if pool._X is None:  # no row numbers: labels come in the order of the picks
+    if pool.given:  # arrays have no row numbers: labels come in the order of the picks
         new = rows[: pool.n_labeled - n_before]
     else:
         new = pool.labeled_indices[n_before:].tolist()

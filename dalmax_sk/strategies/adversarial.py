@@ -1,7 +1,6 @@
 """Adversarial sampling: candidates whose prediction the least change flips."""
 
 from numbers import Integral, Real
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from dalmax_sk.strategies.attacks import (
     linear_sizes,
     smallest_perturbations,
     unit_noise,
-    write_adversarial_images,
 )
 from dalmax_sk.strategies.base import ScoreStrategy
 
@@ -52,16 +50,11 @@ class AdversarialSampling(ScoreStrategy):
         DeepFool looks at the boundaries to the predicted and the next likeliest, so
         many classes together.
     n_candidates : int, default=None
-        Attack only so many candidates, those whose two largest probabilities lie
+        Attack only this number of candidates, those whose two largest probabilities lie
         closest together; the others follow behind, in this order. None attacks all.
         Without effect for linear classifiers.
     tolerance : float, default=0.01
         Relative accuracy of ε in FGSM, BIM and PGD.
-    save_dir : path-like, default=None
-        Folder to write the adversarial images of the picks to: for the pick that is
-        row 7 of X ``row_000007.png``, the image on the left and its perturbed copy on
-        the right, and a line in ``adversarial.csv``. Only for images of 1 or 3
-        channels.
     batch : {"top", "softmax", "softrank"}, default="top"
         How scores become a batch: the smallest perturbations, or a stochastic batch.
     beta : float, default=1.0
@@ -70,6 +63,7 @@ class AdversarialSampling(ScoreStrategy):
     See Also
     --------
     UncertaintySampling : The margin of probabilities in place of that in the input.
+    dalmax_sk.reports.write_adversarial_images : Writes picks and perturbed copies.
 
     Notes
     -----
@@ -116,6 +110,11 @@ class AdversarialSampling(ScoreStrategy):
     (array([1, 2]), array([-0.5, -1. ]))
     """
 
+    names = {"adversarial_sampling": {}, "deepfool": {"attack": "deepfool"}}
+    category = "uncertainty"
+    looks_at = "gradients with respect to the inputs, or a linear model"
+    cost = "up to 10·C passes of the net; linear models O(n·d·C)"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "attack": [StrOptions({"deepfool", "fgsm", "bim", "pgd"})],
@@ -124,7 +123,6 @@ class AdversarialSampling(ScoreStrategy):
         "max_classes": [Interval(Integral, 2, None, closed="left")],
         "n_candidates": [Interval(Integral, 1, None, closed="left"), None],
         "tolerance": [Interval(Real, 1e-5, 1, closed="both")],
-        "save_dir": [str, Path, None],
         "batch": [StrOptions({"top", "softmax", "softrank"})],
     }
 
@@ -137,7 +135,6 @@ class AdversarialSampling(ScoreStrategy):
         max_classes=10,
         n_candidates=None,
         tolerance=0.01,
-        save_dir=None,
         batch="top",
         beta=1.0,
     ):
@@ -147,17 +144,61 @@ class AdversarialSampling(ScoreStrategy):
         self.max_classes = max_classes
         self.n_candidates = n_candidates
         self.tolerance = tolerance
-        self.save_dir = save_dir
         self.batch = batch
         self.beta = beta
 
-    def _query(self, pool, n):
-        if self.save_dir is not None:
-            self._check_can_save(pool)
-        positions, scores = super()._query(pool, n)
-        if self.save_dir is not None:
-            self._save(pool, positions)
-        return positions, scores
+    def perturb(self, pool, positions):
+        """Find the perturbations of some candidates of a net, as a query does.
+
+        Parameters
+        ----------
+        pool : Pool
+            One whose estimator is a CNNClassifier.
+        positions : array-like of int
+            Candidates; each is perturbed as in a query of the whole pool.
+
+        Yields
+        ------
+        positions : ndarray of int of shape (b,)
+            The next of `positions`, as many as memory allows.
+        samples : Tensor of shape (b, ...)
+            Their inputs.
+        found : Perturbations
+            See :class:`~dalmax_sk.strategies.attacks.Perturbations`.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If there is no net behind the pool.
+        """
+        self._validate_params()
+        positions = np.asarray(positions)
+        seeds = pool.random_state.randint(2**31 - 1, size=len(pool))[positions]
+        is_whole = np.array_equal(positions, np.arange(len(pool)))
+        part = pool if is_whole else pool.subset(positions)
+        part.prepare(["network"], owner=type(self).__name__)
+        network = part.network
+        for first, last, batch in network.batches():
+            size = attack_batch_size(network.module, batch[:1], pool.max_memory)
+            for start in range(first, last, size):
+                block = slice(start, min(start + size, last))
+                samples = batch[start - first : block.stop - first]
+                noise = None
+                if self.attack == "pgd":
+                    shape = tuple(samples.shape[1:])
+                    noise = unit_noise(shape, self.norm, seeds[block])
+                    noise = torch.from_numpy(noise).to(network.device)
+                found = smallest_perturbations(
+                    network.module,
+                    samples,
+                    attack=self.attack,
+                    norm=self.norm,
+                    max_iter=self.max_iter,
+                    max_classes=self.max_classes,
+                    tolerance=self.tolerance,
+                    noise=noise,
+                )
+                yield positions[block], samples, found
 
     def _score(self, pool):
         if hasattr(last_step(pool.estimator), "module_"):
@@ -171,51 +212,23 @@ class AdversarialSampling(ScoreStrategy):
         return self._ranked(pool, sizes, margins, np.ones(len(pool), dtype=bool))
 
     def _score_by_attack(self, pool):
-        owner = type(self).__name__
         attacked = np.ones(len(pool), dtype=bool)
         margins = np.zeros(len(pool))
         if self.n_candidates is not None and self.n_candidates < len(pool):
-            pool.prepare(["proba"], owner=owner)
+            pool.prepare(["proba"], owner=type(self).__name__)
             margins = _margins(pool.proba)
             chosen = top_n(-margins, self.n_candidates, random_state=pool.random_state)
             attacked[:] = False
             attacked[chosen] = True
         rows = np.flatnonzero(attacked)
         sizes = np.full(len(pool), np.inf)
-        for start, stop, _, found in self._attack(pool, rows):
-            sizes[rows[start:stop]] = found.sizes.cpu().numpy()
-            margins[rows[start:stop]] = found.margins.cpu().numpy()
-            progress.report("query", stop, len(rows))
+        n_done = 0
+        for block, _, found in self.perturb(pool, rows):
+            sizes[block] = found.sizes.cpu().numpy()
+            margins[block] = found.margins.cpu().numpy()
+            n_done += len(block)
+            progress.report("query", n_done, len(rows))
         return self._ranked(pool, sizes, margins, attacked)
-
-    def _attack(self, pool, rows):
-        """Yield (start, stop, samples, Perturbations) of candidates ``rows``."""
-        seeds = pool.random_state.randint(2**31 - 1, size=len(pool))[rows]
-        owner = type(self).__name__
-        part = pool if len(rows) == len(pool) else pool.subset(rows)
-        part.prepare(["network"], owner=owner)
-        network = part.network
-        for first, last, batch in network.batches():
-            size = attack_batch_size(network.module, batch[:1], pool.max_memory)
-            for start in range(first, last, size):
-                stop = min(start + size, last)
-                samples = batch[start - first : stop - first]
-                noise = None
-                if self.attack == "pgd":
-                    shape = tuple(samples.shape[1:])
-                    noise = unit_noise(shape, self.norm, seeds[start:stop])
-                    noise = torch.from_numpy(noise).to(network.device)
-                found = smallest_perturbations(
-                    network.module,
-                    samples,
-                    attack=self.attack,
-                    norm=self.norm,
-                    max_iter=self.max_iter,
-                    max_classes=self.max_classes,
-                    tolerance=self.tolerance,
-                    noise=noise,
-                )
-                yield start, stop, samples, found
 
     def _ranked(self, pool, sizes, margins, attacked):
         """Return scores: minus the sizes, then the unflipped, then the others."""
@@ -226,35 +239,6 @@ class AdversarialSampling(ScoreStrategy):
         # margins are in [0, 1]: groups that do not overlap, whatever the sizes are
         behind = 2 * largest + 1 + margins + np.where(attacked, 0.0, 2.0)
         return -np.where(flipped, sizes, behind)
-
-    def _check_can_save(self, pool):
-        name = type(self).__name__
-        shape = None
-        if hasattr(last_step(pool.estimator), "module_"):
-            pool.prepare(["network"], owner=name)
-            batch = next(iter(pool.network.batches(batch_size=1)))[2]
-            shape = tuple(batch.shape[1:])
-        if shape is None or len(shape) != 3 or shape[0] not in (1, 3):
-            kind = "a linear model" if shape is None else f"inputs of shape {shape}"
-            raise ValueError(
-                f"{name}(save_dir={str(self.save_dir)!r}) writes images of 1 or 3 "
-                f"channels that a CNNClassifier was trained on, but this pool has "
-                f"{kind}. Use save_dir=None."
-            )
-
-    def _save(self, pool, positions):
-        positions = np.sort(positions)
-        network = pool.network
-        names = pool.classes[network.columns]
-        for start, stop, samples, found in self._attack(pool, positions):
-            write_adversarial_images(
-                self.save_dir,
-                pool.indices[positions[start:stop]],
-                samples,
-                found,
-                module=network.module,
-                class_names=names,
-            )
 
 
 def _margins(proba):

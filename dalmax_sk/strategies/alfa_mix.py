@@ -85,6 +85,11 @@ class ALFAMix(QueryStrategy):
     [1, 2]
     """
 
+    names = {"alfa_mix": {}}
+    category = "both"
+    requires = ("proba", "embeddings", "labeled_embeddings", "head")
+    cost = "O(n·d·C), then k-means"
+
     _parameter_constraints = {
         "eps": [Interval(Real, 0, None, closed="neither")],
         "normalize": ["boolean"],
@@ -93,8 +98,6 @@ class ALFAMix(QueryStrategy):
     def __init__(self, eps=0.2, normalize=True):
         self.eps = eps
         self.normalize = normalize
-
-    requires = ("proba", "embeddings", "labeled_embeddings", "head")
 
     def _query(self, pool, n):
         embeddings = pool.embeddings

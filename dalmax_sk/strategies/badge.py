@@ -11,10 +11,11 @@ __all__ = ["BADGE"]
 
 
 class BADGE(QueryStrategy):
-    r"""Batch Active learning by Diverse Gradient Embeddings.
+    r"""Pick a diverse batch of candidates with large hypothetical gradients.
 
-    Every candidate stands for the gradient that it would cause in the last layer if its
-    most probable class were its label [1]_. With probabilities p, that class ŷ and the
+    Batch Active learning by Diverse Gradient Embeddings: every candidate stands for the
+    gradient that it would cause in the last layer if its most probable class were its
+    label [1]_. With probabilities p, that class ŷ and the
     embedding h it is the outer product
 
     .. math:: g = (p - e_{\hat y}) \otimes h,
@@ -45,8 +46,8 @@ class BADGE(QueryStrategy):
     factorise, :math:`\langle g_i, g_j \rangle = \langle a_i, a_j \rangle \langle h_i,
     h_j \rangle` with :math:`a = p - e_{\hat y}`. Draws are made by rejection, which has
     the same distribution as drawing one by one. All of them come from one stream, so a
-    larger batch begins with the picks of a smaller one. Candidates of which the model
-    is fully certain have no gradient and are copies of each other.
+    larger batch begins with the picks of a smaller one. Candidates that the model is
+    fully certain about have no gradient and are copies of each other.
 
     The formula supposes that probabilities are the soft-max of a linear map of the
     embeddings. For other models it is a heuristic: use it with a CNN or a linear
@@ -77,6 +78,11 @@ class BADGE(QueryStrategy):
     True
     """
 
+    names = {"badge": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(n·b·(d + C))"
+
     _parameter_constraints = {
         "first": [StrOptions({"uniform", "largest"})],
         "bias": ["boolean"],
@@ -85,8 +91,6 @@ class BADGE(QueryStrategy):
     def __init__(self, first="uniform", bias=False):
         self.first = first
         self.bias = bias
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         proba, embeddings = pool.proba, pool.embeddings

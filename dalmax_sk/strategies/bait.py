@@ -38,11 +38,11 @@ class BAIT(QueryStrategy):
         ``"binary"`` takes p̂(1 - p̂), p̂ the largest probability, for the matrix of the
         class probabilities [2]_: cost and memory no longer grow with the classes.
     n_components : int, default=None
-        Project the embeddings on so many principal directions (of the candidates, not
+        Project the embeddings on this many principal directions (of the candidates, not
         centred) first. None uses them as they are.
     max_candidates : int, default=None
-        Look only at so many candidates, drawn by the seed; at least the number of
-        picks. None looks at all.
+        Look only at this number of candidates, drawn by the seed, and at least at the
+        number of picks. None looks at all.
 
     See Also
     --------
@@ -79,6 +79,11 @@ class BAIT(QueryStrategy):
     array([1, 3])
     """
 
+    names = {"bait": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(n·(C·d)² + (C·d)³ + b·n·d·C²)"
+
     _parameter_constraints = {
         "regularization": [Interval(Real, 0, None, closed="neither")],
         "oversampling": [Interval(Real, 1, None, closed="left")],
@@ -100,8 +105,6 @@ class BAIT(QueryStrategy):
         self.approximation = approximation
         self.n_components = n_components
         self.max_candidates = max_candidates
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import stochastic_top_n, top_n
+from dalmax_sk.strategies.registry import register
 
 __all__ = ["QueryStrategy", "ScoreStrategy"]
 
@@ -17,7 +18,8 @@ class QueryStrategy(BaseEstimator):
     A strategy is an ordinary parameter object: hyper-parameters in ``__init__``,
     nothing fitted, so ``clone`` and ``GridSearchCV`` (``strategy__measure``) work. The
     public :meth:`query` validates; a subclass writes :meth:`_query`, and names in
-    ``requires`` the quantities of the pool that it reads.
+    ``requires`` the quantities of the pool that it reads. A subclass with ``names`` in
+    its body is known by them to :func:`get_strategy`.
 
     See Also
     --------
@@ -44,7 +46,23 @@ class QueryStrategy(BaseEstimator):
     #: a property where they depend on parameters.
     requires: tuple = ()
 
+    #: Names in the registry, the main one first, each with the parameters it fixes. A
+    #: class in whose body they stand registers itself.
+    names: dict = {}
+    #: "baseline", "uncertainty", "diversity", "both", "learned", "combined" or "other".
+    category: str = "other"
+    #: The quantities that a query reads, in words, where `requires` does not tell all;
+    #: a property where they depend on parameters.
+    looks_at: str = ""
+    #: The cost of a query in addition to the model's pass over the pool; a property
+    #: where it depends on parameters.
+    cost: str = "not stated"
+
     _parameter_constraints: dict = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        register(cls)
 
     def query(self, pool, n, return_scores=False):
         """Pick candidates to be labelled next.
@@ -107,7 +125,7 @@ class QueryStrategy(BaseEstimator):
         return {}
 
     def set_state(self, state):
-        """Go on from what :meth:`get_state` returned.
+        """Restore what :meth:`get_state` returned.
 
         Parameters
         ----------

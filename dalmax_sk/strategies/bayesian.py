@@ -163,6 +163,15 @@ class BayesianSampling(ScoreStrategy):
     array([1])
     """
 
+    names = {
+        "bayesian_sampling": {},
+        "bald": {"measure": "bald"},
+        "power_bald": {"measure": "bald", "batch": "power"},
+        "batch_bald": {"measure": "batchbald"},
+    }
+    category = "uncertainty"
+    looks_at = "posterior samples"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "measure": [StrOptions({*MEASURES, "batchbald"})],
@@ -186,6 +195,11 @@ class BayesianSampling(ScoreStrategy):
         self.batch = batch
         self.beta = beta
         self.max_configurations = max_configurations
+
+    @property
+    def cost(self):
+        joint = ", then up to 1000·K·C a look" if self.measure == "batchbald" else ""
+        return "O(K·n·C)" + joint
 
     def _query(self, pool, n):
         if self.measure != "batchbald":

@@ -14,7 +14,7 @@ __all__ = ["ClusterMargin"]
 
 
 class ClusterMargin(QueryStrategy):
-    r"""Low margins, spread over the clusters of a hierarchical clustering.
+    r"""Pick candidates of low margin, spread over the clusters of the pool.
 
     The candidates with the smallest margins between their two most probable classes are
     put into clusters of average linkage, and the batch is drawn from these clusters in
@@ -28,8 +28,8 @@ class ClusterMargin(QueryStrategy):
         How many candidates of small margin there are for each pick, at least 1:
         :math:`k_m` of the paper is this number times the size of the batch.
     mean_cluster_size : float, default=10.0
-        Clustering stops at so many points a cluster on average, at least 1. Unused with
-        `threshold`.
+        Clustering stops at this number of points per cluster on average, at least 1.
+        Unused with `threshold`.
     threshold : float or None, default=None
         Average distance up to which clusters are merged, the :math:`\varepsilon` of the
         paper, at least 0. None stops by `mean_cluster_size`.
@@ -38,7 +38,7 @@ class ClusterMargin(QueryStrategy):
         Euclidean distance.
     scope : {"candidates", "pool"}, default="candidates"
         What is clustered: the candidates of small margin alone, or the whole pool as in
-        the paper, of which then these candidates are kept.
+        the paper; these candidates are then kept.
 
     See Also
     --------
@@ -81,6 +81,11 @@ class ClusterMargin(QueryStrategy):
     (3, True)
     """
 
+    names = {"cluster_margin": {}}
+    category = "both"
+    requires = ("proba", "embeddings")
+    cost = "O(N²·d) for N = 10·b"
+
     _parameter_constraints = {
         "margin_factor": [Interval(Real, 1, None, closed="left")],
         "mean_cluster_size": [Interval(Real, 1, None, closed="left")],
@@ -102,8 +107,6 @@ class ClusterMargin(QueryStrategy):
         self.threshold = threshold
         self.metric = metric
         self.scope = scope
-
-    requires = ("proba", "embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -134,6 +134,11 @@ default="vote_entropy"
     20
     """
 
+    names = {"query_by_committee": {}}
+    category = "uncertainty"
+    looks_at = "several models' probabilities"
+    cost = "O(K·n·C), and K fits"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "measure": [StrOptions(set(MEASURES))],

@@ -1,14 +1,13 @@
 """Core-set selection: cover the pool around what is labelled."""
 
 from dalmax_sk.selection import k_center_greedy
-from dalmax_sk.selection.k_center.center_distances import KeptDistances
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["CoreSet"]
 
 
 class CoreSet(QueryStrategy):
-    """Greedy k-center on embeddings, with the labelled samples as first centres.
+    """Pick the candidate farthest from all labelled and picked samples, one by one.
 
     Each pick is the candidate farthest (Euclidean) from everything labelled or picked
     so far [1]_. The greedy choice covers the pool with at most twice the smallest
@@ -27,7 +26,7 @@ class CoreSet(QueryStrategy):
 
     Where the embeddings of a row cannot change from round to round (a table without
     steps before the classifier, or a net whose body is frozen), the learner keeps each
-    row's distance to the nearest labelled one, 13 bytes a row: a round then measures
+    row's distance to the nearest labelled one, 12 bytes a row: a round then measures
     the distances to the labels that are new, and picks the same.
 
     References
@@ -51,24 +50,20 @@ class CoreSet(QueryStrategy):
     1.0
     """
 
+    names = {"core_set_selection": {}, "core_set": {}}
+    category = "diversity"
     requires = ("embeddings", "labeled_embeddings")
+    cost = "O(n·(m + b)·d)"
 
     def _query(self, pool, n):
-        centers = pool.labeled_embeddings if len(pool.labeled_embeddings) else None
-        kept = nearest = None
-        if pool.kept is not None and pool.embedding_fingerprint is not None:
-            kept = pool.kept.of("k_center", pool.embedding_fingerprint, KeptDistances)
-            nearest = kept.take(pool.indices, pool.labeled_indices)
         positions, distances, radius = k_center_greedy(
             pool.embeddings,
             n,
-            centers=centers,
+            centers=pool.labeled_embeddings,
             random_state=pool.random_state,
             max_memory=pool.max_memory,
             return_distances=True,
-            nearest=nearest,
+            nearest=pool.distance_to_labeled,
         )
-        if kept is not None:
-            kept.put(pool.indices, pool.labeled_indices, nearest)
         pool.info["covering_radius"] = float(radius)
         return positions, distances

@@ -47,6 +47,10 @@ class DiversitySampling(QueryStrategy):
     [1, 4]
     """
 
+    names = {"diversity_sampling": {}}
+    category = "diversity"
+    cost = "O(n·b·d) an iteration of k-means"
+
     _parameter_constraints = {"weighting": [None, StrOptions(set(MEASURES))]}
 
     def __init__(self, weighting=None):

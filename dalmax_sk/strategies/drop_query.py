@@ -19,7 +19,7 @@ class DropQuery(QueryStrategy):
     r"""Pick diverse candidates whose prediction changes under dropout of features [1]_.
 
     The linear layer at the end of the model predicts each candidate from its embedding,
-    and `n_samples` times again from copies of which a share of the features is dropped.
+    and `n_samples` times again from copies with a share of the features dropped.
     Candidates for which more than half of the predictions differ from the first are
     clustered by k-means, one cluster a pick, and the one nearest each centre is picked.
 
@@ -75,6 +75,11 @@ class DropQuery(QueryStrategy):
     [2, 3]
     """
 
+    names = {"drop_query": {}}
+    category = "both"
+    requires = ("embeddings", "decision")
+    cost = "O(K·n·d·C), then k-means"
+
     _parameter_constraints = {
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="neither")],
@@ -83,8 +88,6 @@ class DropQuery(QueryStrategy):
     def __init__(self, n_samples=3, dropout=0.75):
         self.n_samples = n_samples
         self.dropout = dropout
-
-    requires = ("embeddings", "decision")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -13,7 +13,7 @@ __all__ = ["EPIG"]
 
 
 class EPIG(ScoreStrategy):
-    """Pick candidates by their expected predictive information gain.
+    """Pick candidates whose labels would tell most about the labels of others.
 
     BALD asks what a label tells about the model's parameters; some of them matter to
     no prediction that anybody wants. EPIG asks what the label of a candidate tells
@@ -69,6 +69,11 @@ class EPIG(ScoreStrategy):
     >>> positions[2]
     np.int64(2)
     """
+
+    names = {"epig": {}}
+    category = "uncertainty"
+    looks_at = "posterior samples"
+    cost = "O(n·T·C²·K) for T targets"
 
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,

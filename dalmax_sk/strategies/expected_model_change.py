@@ -8,8 +8,8 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.pipelines import last_step
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import MissingCapabilityError
+from dalmax_sk.strategies._gradient_lengths import ExpectedLengths
 from dalmax_sk.strategies.base import ScoreStrategy
-from dalmax_sk.strategies.gradient_lengths import ExpectedLengths
 
 __all__ = ["ExpectedModelChange", "expected_gradient_length"]
 
@@ -34,7 +34,7 @@ def expected_gradient_length(
     bias : bool, default=True
         Whether the layer has a bias; without one the root is that of ``|h|²``.
     top_classes : int or None, default=None
-        Sum over so many of the most probable classes only; None means all.
+        Sum over this number of the most probable classes; None means all.
     max_memory : int, default=256 MiB
         Bytes for temporary blocks.
 
@@ -98,7 +98,7 @@ class ExpectedModelChange(ScoreStrategy):
         - ``"all"``: all weights of the net that are trained, by one backward pass for
           each candidate and class. The same as ``"last"`` for a linear model.
     top_classes : int or None, default=None
-        Average over so many of the most probable classes only. With many classes this
+        Average over this number of the most probable classes. With many classes this
         is what makes ``"all"`` affordable. None means all classes.
     batch : {"top", "power", "softmax", "softrank"}, default="top"
         How scores become a batch: the largest ones (ties at random from the seed), or
@@ -152,6 +152,11 @@ class ExpectedModelChange(ScoreStrategy):
     array([1, 0])
     """
 
+    names = {"expected_model_change": {}}
+    category = "uncertainty"
+    looks_at = "probabilities and embeddings; or all gradients of a net"
+    cost = "O(n·(d + C)); all gradients: C + 1 passes of the net"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "layers": [StrOptions({"last", "all"})],
@@ -173,10 +178,10 @@ class ExpectedModelChange(ScoreStrategy):
             return _network_gradient_lengths(
                 pool.network, len(pool), self.top_classes, pool.max_memory
             )
-        needs = ["proba", "embeddings"]
+        required = ["proba", "embeddings"]
         if pool.estimator is not None:  # of arrays it is taken on trust
-            needs.append("head")
-        pool.prepare(needs, owner=type(self).__name__)
+            required.append("head")
+        pool.prepare(required, owner=type(self).__name__)
         return expected_gradient_length(
             pool.proba,
             pool.embeddings,

@@ -13,7 +13,7 @@ __all__ = ["FacilityLocation"]
 
 
 class FacilityLocation(QueryStrategy):
-    """Pick candidates so that each of them has a similar one among the picks.
+    """Pick candidates so that every candidate has a similar one among the picks.
 
     Greedy maximisation of the facility-location function, the sum over the candidates
     of the similarity to the most similar of picks and labelled samples [1]_ [2]_. With
@@ -62,6 +62,10 @@ class FacilityLocation(QueryStrategy):
     array([5, 1])
     """
 
+    names = {"facility_location": {}}
+    category = "diversity"
+    cost = "O(n²·d)"
+
     _parameter_constraints = {
         "similarity": [StrOptions({"cosine", "rbf"})],
         "sigma": [Interval(Real, 0, None, closed="neither")],
@@ -79,8 +83,8 @@ class FacilityLocation(QueryStrategy):
 
     @property
     def requires(self):
-        needs = ("embeddings", "labeled_embeddings")
-        return needs if self.filter_factor is None else ("proba", *needs)
+        required = ("embeddings", "labeled_embeddings")
+        return required if self.filter_factor is None else ("proba", *required)
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -9,10 +9,11 @@ import numpy as np
 
 from dalmax_sk._base.sklearn_compat import Interval, RealNotInt, StrOptions
 from dalmax_sk.selection import greedy_apart, kth_neighbor_distances, near_any
-from dalmax_sk.strategies._parts import get_states, set_states
+from dalmax_sk.strategies._composite import CompositeStrategy
 from dalmax_sk.strategies.base import QueryStrategy
+from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
-__all__ = ["Filtered", "balanced_quotas"]
+__all__ = ["Filtered"]
 
 logger = logging.getLogger("dalmax_sk")
 
@@ -55,8 +56,8 @@ def balanced_quotas(n_labeled, n_available, n, order):
     return quotas
 
 
-class Filtered(QueryStrategy):
-    """Put guards around a strategy: what it must not pick, it is not shown.
+class Filtered(CompositeStrategy):
+    """Keep a strategy from picking copies, outliers and classes that have enough.
 
     Each guard is off until its parameter is given. They act in this order: the
     subsample is drawn first, then outliers and near-duplicates of labelled samples are
@@ -91,9 +92,9 @@ class Filtered(QueryStrategy):
         Distance of embeddings, see :func:`~dalmax_sk.selection.near_any`. Cosine, 1 -
         cos(u, v) from 0 to 2, has the same scale for every net.
     subsample : int, float or None, default=None
-        Show the strategy only so many candidates, or that fraction of them (rounded
-        up), drawn uniformly anew at every query; never fewer than the picks wanted. It
-        bounds the cost of all that follows, the model's pass included.
+        Show the strategy only this number of candidates, or this fraction of them
+        (rounded up), drawn uniformly anew at every query; never fewer than the picks
+        wanted. It bounds the cost of all that follows, the model's pass included.
     shortage : {"relax", "raise"}, default="relax"
         What to do when the guards allow fewer candidates than are wanted: ``"relax"``
         lifts them for the missing picks, one after another: first the class balance,
@@ -110,7 +111,7 @@ class Filtered(QueryStrategy):
     a pool full of copies takes few queries. It does not know what was picked in this
     batch, only that picks, their near-duplicates and full classes are gone.
 
-    The query leaves in ``pool.info``, beside what the strategy leaves:
+    The query leaves in ``pool.info``, with the notes of the strategy:
     ``n_out_of_distribution`` and ``n_near_duplicates`` (candidates dropped; the latter
     of labels or picks), ``n_queries`` (of the strategy) and ``n_relaxed`` (picks that
     break a guard), as far as they apply.
@@ -134,6 +135,10 @@ class Filtered(QueryStrategy):
     >>> strategy.query(pool, n=2), pool.info["n_near_duplicates"]
     (array([0, 2]), 1)
     """
+
+    names = {"filtered": {"near_duplicates": 0.001}}
+    looks_at = "what its strategy looks at, and embeddings or probabilities"
+    cost = "O(n·(m + b)·d), and that of its strategy"
 
     _parameter_constraints = {
         "strategy": [QueryStrategy, None],
@@ -174,53 +179,28 @@ class Filtered(QueryStrategy):
         self.subsample = subsample
         self.shortage = shortage
 
-    def get_state(self):
-        """Return the state of the strategy.
+    def _get_parts(self):
+        return {} if self.strategy is None else {"strategy": self.strategy}
 
-        Returns
-        -------
-        dict
-            Empty if it has learned nothing.
-        """
-        return get_states({"strategy": self.strategy})
-
-    def set_state(self, state):
-        """Hand the state on to the strategy.
-
-        Parameters
-        ----------
-        state : dict
-            As :meth:`get_state` returned it.
-        """
-        set_states("Filtered", {"strategy": self.strategy}, state)
-
-    def _get_strategy(self):
-        if self.strategy is not None:
-            return self.strategy
-        # looked up late: the parts import this package while it is being made
-        from dalmax_sk.strategies import UncertaintySampling
-
-        return UncertaintySampling()
-
-    def _guard_needs(self):
-        """Return what the guards themselves look at."""
-        needs = set()
+    def _guards_require(self):
+        """Return the quantities of the pool that the guards themselves read."""
+        required = set()
         if self.near_duplicates is not None:
-            needs |= {"embeddings", "labeled_embeddings"}
+            required |= {"embeddings", "labeled_embeddings"}
         if self.out_of_distribution is not None:
-            needs.add("embeddings")
+            required.add("embeddings")
             if self.reference == "labeled":
-                needs.add("labeled_embeddings")
-        return needs | {"proba"} if self.class_balance else needs
+                required.add("labeled_embeddings")
+        return required | {"proba"} if self.class_balance else required
 
     def _query(self, pool, n):
         # a stream of its own: the strategy draws from the pool's
         rng = np.random.RandomState(pool.random_state.randint(2**31 - 1))
         kept = self._draw_subsample(len(pool), n, rng)
         view = pool if len(kept) == len(pool) else pool.subset(kept)
-        part = self._get_strategy()
+        part = UncertaintySampling() if self.strategy is None else self.strategy
         view.prepare(
-            self._guard_needs() | set(part.requires),
+            self._guards_require() | set(part.requires),
             owner=f"Filtered {type(part).__name__}",
         )
         batch = _Batch(self, view, part, n, rng)

@@ -9,7 +9,7 @@ __all__ = ["GALAXY"]
 
 
 class GALAXY(QueryStrategy):
-    r"""Look for the places where labels change in the order the model gives [1]_.
+    r"""Pick candidates between classes, equally many for rare and frequent ones [1]_.
 
     For each class all samples, labelled and not, are put in order of how much the model
     believes in this class, and neighbours are linked. Between two labelled samples of
@@ -80,7 +80,11 @@ class GALAXY(QueryStrategy):
     array([3])
     """
 
+    names = {"galaxy": {}}
+    category = "uncertainty"
     requires = ("proba", "labeled_proba")
+    looks_at = "probabilities and labels"
+    cost = "O(C·N·log N) for N = n + m"
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -66,6 +66,11 @@ class MaxHerding(QueryStrategy):
     0.98
     """
 
+    names = {"max_herding": {}}
+    category = "diversity"
+    requires = ("embeddings", "labeled_embeddings")
+    cost = "O(n²·d)"
+
     _parameter_constraints = {
         "sigma": [Interval(Real, 0, None, closed="neither")],
         "normalize": ["boolean"],
@@ -74,8 +79,6 @@ class MaxHerding(QueryStrategy):
     def __init__(self, sigma=1.0, normalize=True):
         self.sigma = sigma
         self.normalize = normalize
-
-    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         return herd(pool, n, pool.random_state, self.normalize, sigma=float(self.sigma))
@@ -148,6 +151,11 @@ class UHerding(QueryStrategy):
     array([3, 1])
     """
 
+    names = {"uherding": {}, "u_herding": {}}
+    category = "both"
+    looks_at = "probabilities and embeddings"
+    cost = "O(n²·d), and one fit"
+
     _parameter_constraints = {
         "measure": [StrOptions(set(MEASURES))],
         "sigma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -166,11 +174,6 @@ class UHerding(QueryStrategy):
         self.temperature = temperature
         self.normalize = normalize
 
-    @property
-    def requires(self):
-        # In `_query`, in one pass: only there it is known whether there is a model.
-        return ()
-
     def _query(self, pool, n):
         rng = pool.random_state
         weight = self._weight(pool, rng) if self._has_proba(pool) else None
@@ -185,15 +188,15 @@ class UHerding(QueryStrategy):
         )
 
     def _has_proba(self, pool):
-        """Get what is needed; tell whether there is a model."""
+        """Prepare the pool in one pass; return whether there is a model."""
         name = type(self).__name__
-        needs = ("embeddings", "labeled_embeddings")
+        required = ("embeddings", "labeled_embeddings")
         try:
-            pool.prepare(("proba", *needs), owner=name)
+            pool.prepare(("proba", *required), owner=name)
         except MissingCapabilityError:
             if pool.n_labeled or pool.estimator is not None:
                 raise
-            pool.prepare(needs, owner=name)
+            pool.prepare(required, owner=name)
             return False
         return True
 

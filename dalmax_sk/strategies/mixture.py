@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from dalmax_sk.strategies._parts import get_states, set_states
+from dalmax_sk.strategies._composite import CompositeStrategy
 from dalmax_sk.strategies.base import QueryStrategy
+from dalmax_sk.strategies.typi_clust import TypiClust
+from dalmax_sk.strategies.uncertainty import UncertaintySampling
 
-__all__ = ["Mixture", "split_batch"]
+__all__ = ["Mixture"]
 
 
 def split_batch(n, weights):
@@ -38,12 +40,12 @@ def split_batch(n, weights):
     return parts
 
 
-class Mixture(QueryStrategy):
+class Mixture(CompositeStrategy):
     """Let several strategies pick a fixed share of each batch.
 
     The strategies pick in turn, and each sees the pool without what those before it
     picked. A share of random picks keeps a run from going blind in one direction; a
-    share of a covering strategy beside an uncertain one is the simplest cure for
+    share of a covering strategy next to an uncertain one is the simplest cure for
     batches full of near-copies.
 
     Parameters
@@ -94,6 +96,10 @@ class Mixture(QueryStrategy):
     >>> strategy.set_params(sure__measure="entropy").get_params()["sure__measure"]
     'entropy'
     """
+
+    names = {"mixture": {}}
+    looks_at = "what its strategies look at"
+    cost = "the sum of its strategies"
 
     _parameter_constraints = {
         "strategies": [list, None],
@@ -151,32 +157,12 @@ class Mixture(QueryStrategy):
         super().set_params(**params)
         return self
 
-    def get_state(self):
-        """Return the states of all strategies.
-
-        Returns
-        -------
-        dict
-            Empty if none has learned anything.
-        """
-        return get_states(dict(_named(self.strategies or [])))
-
-    def set_state(self, state):
-        """Hand the states on to all strategies.
-
-        Parameters
-        ----------
-        state : dict
-            As :meth:`get_state` returned it.
-        """
-        set_states("Mixture", dict(_named(self.strategies or [])), state)
+    def _get_parts(self):
+        return dict(_named(self.strategies or []))
 
     def _get_strategies(self):
         """Return (name, strategy) pairs, checked."""
         if self.strategies is None:
-            # looked up late: the parts import this package while it is being made
-            from dalmax_sk.strategies import TypiClust, UncertaintySampling
-
             return _named([UncertaintySampling(), TypiClust()])
         parts = _named(self.strategies)
         names = [name for name, _ in parts]
@@ -220,9 +206,9 @@ class Mixture(QueryStrategy):
             if size
         ]
         # one pass of the estimator for all of them, before the pool is cut
-        needs = {need for _, part, _ in asked for need in part.requires}
+        required = {name for _, part, _ in asked for name in part.requires}
         names = " + ".join(type(part).__name__ for _, part, _ in asked)
-        pool.prepare(needs, owner=f"Mixture of {names}")
+        pool.prepare(required, owner=f"Mixture of {names}")
 
         left = np.arange(len(pool))  # positions in the pool that nobody has picked
         rest, info, picks, places = pool, {}, [], []

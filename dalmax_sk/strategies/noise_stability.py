@@ -52,7 +52,7 @@ class NoiseStability(QueryStrategy):
         no pass over the data. ``"auto"`` is ``"all"`` for a CNN and ``"last"`` for
         linear models and arrays with a head.
     n_components : int or None, default=None
-        Project the deviations to so many numbers by a Gaussian random matrix, which
+        Project the deviations to this many numbers by a Gaussian random matrix, which
         keeps distances up to a relative error of about ``sqrt(2 / n_components)``. None
         keeps all ``K * C`` of them.
 
@@ -71,8 +71,8 @@ class NoiseStability(QueryStrategy):
     weights are never written to. The noise does not depend on the device.
 
     The deviations take ``4 * n * K * C`` bytes (``4 * n * n_components`` if projected),
-    beside the blocks that ``pool.max_memory`` bounds. More than both that and 1 GiB is
-    an error.
+    in addition to the blocks that ``pool.max_memory`` bounds. More than both that and
+    1 GiB is an error.
 
     References
     ----------
@@ -90,6 +90,11 @@ class NoiseStability(QueryStrategy):
     >>> NoiseStability().query(pool, n=1)
     array([1])
     """
+
+    names = {"noise_stability": {}}
+    category = "uncertainty"
+    looks_at = "a net, or a linear head"
+    cost = "K + 1 passes of the net; the head alone O(K·n·C·d)"
 
     _parameter_constraints = {
         "magnitude": [Interval(Real, 0, None, closed="neither")],

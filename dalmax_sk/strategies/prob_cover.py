@@ -63,6 +63,11 @@ class ProbCover(QueryStrategy):
     0.5
     """
 
+    names = {"prob_cover": {}, "probcover": {}}
+    category = "diversity"
+    requires = ("embeddings", "labeled_embeddings")
+    cost = "O(n²·d)"
+
     _parameter_constraints = {
         "radius": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "purity": [Interval(Real, 0, 1, closed="right")],
@@ -75,8 +80,6 @@ class ProbCover(QueryStrategy):
         self.purity = purity
         self.n_classes = n_classes
         self.normalize = normalize
-
-    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         rng = pool.random_state

@@ -20,5 +20,9 @@ class RandomSampling(QueryStrategy):
     (3,)
     """
 
+    names = {"random_sampling": {}}
+    category = "baseline"
+    cost = "O(n)"
+
     def _query(self, pool, n):
         return pool.random_state.permutation(len(pool))[:n]

@@ -104,6 +104,11 @@ class ReinforcementLearningSampling(ScoreStrategy):
     (5,)
     """
 
+    names = {"reinforcement_learning_sampling": {}}
+    category = "learned"
+    requires = ("proba", "embeddings", "labeled_embeddings")
+    cost = "O(n·(m + 1000)·d)"
+
     _parameter_constraints = {
         "policy": [str, os.PathLike, Policy, None],
         "n_episodes": [Interval(Integral, 0, None, closed="left")],
@@ -125,8 +130,6 @@ class ReinforcementLearningSampling(ScoreStrategy):
         self.min_labels = min_labels
         self.batch = batch
         self.beta = beta
-
-    requires = ("proba", "embeddings", "labeled_embeddings")
 
     def _score(self, pool):
         # a stream of its own: the draw of the batch begins at the pool's seed as well

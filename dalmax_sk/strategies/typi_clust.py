@@ -13,7 +13,7 @@ __all__ = ["TypiClust"]
 
 
 class TypiClust(QueryStrategy):
-    r"""Typical points of uncovered clusters, for the first few labels.
+    r"""Pick typical points of uncovered clusters, for the first few labels.
 
     The embeddings of all samples, labelled or not, are clustered into as many clusters
     as there will be labels after this batch [1]_. Again and again the cluster with the
@@ -72,6 +72,11 @@ class TypiClust(QueryStrategy):
     array([7, 2])
     """
 
+    names = {"typi_clust": {}, "typiclust": {}}
+    category = "diversity"
+    requires = ("embeddings", "labeled_embeddings")
+    cost = "O(n·k·d) an iteration of k-means, k ≤ 500"
+
     _parameter_constraints = {
         "max_clusters": [Interval(Integral, 1, None, closed="left")],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
@@ -82,8 +87,6 @@ class TypiClust(QueryStrategy):
         self.max_clusters = max_clusters
         self.n_neighbors = n_neighbors
         self.min_cluster_size = min_cluster_size
-
-    requires = ("embeddings", "labeled_embeddings")
 
     def _query(self, pool, n):
         labeled = pool.labeled_embeddings

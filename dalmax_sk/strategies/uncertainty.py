@@ -111,6 +111,16 @@ class UncertaintySampling(ScoreStrategy):
     array([2, 1])
     """
 
+    names = {
+        "uncertainty_sampling": {},
+        "margin_sampling": {"measure": "margin"},
+        "entropy_sampling": {"measure": "entropy"},
+        "least_confidence_sampling": {"measure": "least_confidence"},
+    }
+    category = "uncertainty"
+    requires = ("proba",)
+    cost = "O(n·C)"
+
     _parameter_constraints = {
         **ScoreStrategy._parameter_constraints,
         "measure": [StrOptions(set(MEASURES))],
@@ -120,8 +130,6 @@ class UncertaintySampling(ScoreStrategy):
         self.measure = measure
         self.batch = batch
         self.beta = beta
-
-    requires = ("proba",)
 
     def _score(self, pool):
         return uncertainty_scores(pool.proba, self.measure)

@@ -1,11 +1,16 @@
-"""What the checks of strategies share."""
+"""Helpers of the checks of strategies: pools, picks, errors and peaks of memory."""
 
+import ctypes
+import gc
 import re
+import sys
+from pathlib import Path
 from unittest import SkipTest
 
 import numpy as np
 from sklearn.base import clone
 
+from dalmax_sk._base.processes import status_bytes
 from dalmax_sk.strategies import QueryStrategy
 from dalmax_sk.utils._check_pools import KINDS, find_kind, make_pool
 
@@ -13,6 +18,7 @@ __all__ = [
     "assert_picks",
     "assert_raises",
     "learner_kind",
+    "peak_added",
     "picks_of",
     "pool_for",
     "subclasses",
@@ -22,18 +28,18 @@ __all__ = [
 
 
 def pool_for(strategy, *args, **kwargs):
-    """Return a pool of the simplest kind that has all that the strategy needs."""
+    """Return a pool of the simplest kind that can give all that the strategy reads."""
     kind = find_kind(strategy)
     if kind is None:
         raise AssertionError(
-            f"{strategy!r} needs what neither arrays, nor LogisticRegression, nor "
+            f"{strategy!r} needs what neither arrays nor LogisticRegression nor "
             "CNNClassifier on a table can give."
         )
     return make_pool(kind, *args, **kwargs)
 
 
 def learner_kind(strategy):
-    """Return the simplest kind of estimator that has all that the strategy needs."""
+    """Return the simplest kind of estimator that gives all that the strategy reads."""
     kind = find_kind(strategy, KINDS[1:])
     if kind is None:
         raise SkipTest(
@@ -92,3 +98,26 @@ def assert_raises(error, pattern, strategy, pool, n):
     assert re.search(pattern, str(raised)), (
         f"expected {error.__name__} with {pattern!r} in it, got: {raised}"
     )
+
+
+def peak_added(call):
+    """Return by how many bytes resident memory rises at most during ``call()``.
+
+    Raises SkipTest where the system cannot tell: it takes Linux, whose peak can be
+    reset.
+    """
+    if sys.platform != "linux":
+        raise SkipTest("Peak memory is measured on Linux only.")
+    gc.collect()
+    # give back what earlier calls freed, else a call that uses it seems to take nothing
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as error:
+        raise SkipTest(f"The peak of memory cannot be reset: {error}.") from error
+    before = status_bytes("VmRSS")
+    call()
+    peak = status_bytes("VmHWM")
+    if before is None or peak is None:
+        raise SkipTest("/proc/self/status does not tell the size of this process.")
+    return max(0, peak - before)

@@ -118,19 +118,20 @@ class TracingPool(Pool):
         self.used = set()
         super()._finish(*args)
 
-    def prepare(self, needs, owner="This strategy"):
-        needs = tuple(needs)
-        super().prepare(needs, owner=owner)
-        self._note(*needs)
+    def prepare(self, requires, owner="This strategy"):
+        requires = tuple(requires)
+        super().prepare(requires, owner=owner)
+        self._note(*requires)
 
     def posterior_proba(self, *args, **kwargs):
         found = super().posterior_proba(*args, **kwargs)
         self._note("posterior_proba")
         return found
 
-    def candidates(self, *args, **kwargs):
-        found = super().candidates(*args, **kwargs)
-        self._note("rows")
+    def _rows(self, owner, positions=None, *, labeled=False):
+        found = super()._rows(owner, positions, labeled=labeled)
+        if not labeled:
+            self._note("rows")
         return found
 
     def _note(self, *names):

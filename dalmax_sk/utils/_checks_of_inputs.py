@@ -28,7 +28,7 @@ from dalmax_sk.utils._check_pools import (
 
 
 def check_label_names(strategy):
-    """What the classes are called makes no difference."""
+    """Names of classes make no difference."""
     picks = [
         picks_of(strategy, pool_for(strategy, Problem(names=names)), 7)
         for names in (False, True)
@@ -57,7 +57,7 @@ def check_few_labels(strategy):
 
 
 def check_missing_capability(strategy):
-    """What the strategy needs and does not get is one error that says what would do."""
+    """A quantity that cannot be had is one error that says what would work."""
     full = make_pool("arrays")
     bare = {
         "probabilities": TracingPool.from_arrays(proba=full.proba),

@@ -231,7 +231,7 @@ def check_scores(strategy):
 
 
 def check_info(strategy):
-    """What is left in ``pool.info`` are scalars that a record can hold."""
+    """Notes in ``pool.info`` are scalars that a record can hold."""
     pool = pool_for(strategy)
     pool.info["of another query"] = 1
     clone(strategy).query(pool, 5)

@@ -9,14 +9,11 @@ from sklearn.model_selection import GridSearchCV
 from dalmax_sk.strategies import RandomSampling
 from dalmax_sk.utils._check_basics import (
     learner_kind,
+    peak_added,
     picks_of,
     pool_for,
 )
-from dalmax_sk.utils._check_memory import peak_added
-from dalmax_sk.utils._check_pools import (
-    Problem,
-    new_estimator,
-)
+from dalmax_sk.utils._check_pools import Problem, new_estimator
 
 # The size at which memory is measured. A matrix of all distances would take 400 MB in
 # float32, one row of gradients a candidate 61 MB.
@@ -98,7 +95,7 @@ def check_hidden_labels(strategy):
 
 
 def check_resume(strategy):
-    """A run that goes on from its checkpoint picks what an uninterrupted one picks."""
+    """A run resumed from its checkpoint picks what an uninterrupted one picks."""
     X, y = Problem().X, Problem().y
     whole = _learner(strategy).set_params(n_rounds=2).fit(X, y)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""What every query strategy promises, as checks for those that are not ours too.
+"""Checks of the promises of every query strategy, also for strategies of your own.
 
 They are to strategies what :mod:`sklearn.utils.estimator_checks` is to estimators. Each
 check takes a strategy, never changes it, and raises an AssertionError that says which
-promise is broken. A check that cannot apply, because of what the strategy needs, raises
+promise is broken. A check that cannot apply to a strategy raises
 :class:`unittest.SkipTest`.
 """
 

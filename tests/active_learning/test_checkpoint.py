@@ -467,7 +467,7 @@ def test_a_spoiled_file_is_no_checkpoint(table, tmp_path, content):
     [
         ("{not json", "is not a checkpoint of dalmax_sk"),
         ("[1, 2]", "is not a checkpoint of dalmax_sk"),
-        ('{"format": 99}', "has format 99, this version of dalmax_sk reads format 1"),
+        ('{"format": 99}', "has format 99, this version of dalmax_sk reads format 2"),
     ],
 )
 def test_a_foreign_file_is_refused_and_left_alone(table, tmp_path, text, message):

@@ -1,7 +1,5 @@
 """What the learner was after each round, and who may look on while it runs."""
 
-import json
-
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -13,7 +11,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._base import progress
 from dalmax_sk.stopping import Budget, StoppingRule
 
 
@@ -175,26 +172,6 @@ def test_an_observer_that_fails_is_named_with_its_round(table):
 
     with pytest.raises(RuntimeError, match=r"no view .*round 0, Broken observing"):
         small_learner(stopping=Broken()).fit(*table)
-
-
-def test_listeners_see_the_picks_and_may_leave_a_note(table, tmp_path):
-    # what a listener puts into pool.info is in the history, also after a resume
-    X, y = table
-
-    def listener(stage, done, total, info):
-        if stage == "picked":
-            rows = info["pool"].indices[info["positions"]]
-            info["pool"].info["noted"] = rows.tolist()
-
-    with progress.listen(listener):
-        learner = small_learner(checkpoint_dir=tmp_path).fit(X, y)
-    for record in learner.history_:
-        expected = record["queried"] or learner.initial_indices_.tolist()
-        assert record["noted"] == expected
-    state = json.loads((tmp_path / "state.json").read_text())
-    assert [r["noted"] for r in state["history"]] == [
-        r["noted"] for r in learner.history_
-    ]
 
 
 def test_seconds_of_observing_are_recorded_with_rules_that_look(table):

@@ -241,7 +241,7 @@ def tick(name):
 write = Checkpoint.write
 def watched_write(self, state):
     write(self, state)
-    tick("queried" if state["pending"] else "saved")
+    tick("queried" if state["round"]["query_seconds"] else "saved")
 
 Checkpoint.write = watched_write
 with progress.listen(lambda stage, *_: tick(stage)):

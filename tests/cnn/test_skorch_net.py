@@ -13,7 +13,6 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._base import progress
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.cnn import inference as _inference
 from dalmax_sk.cnn import skorch_net as _training
@@ -337,7 +336,7 @@ def test_weights_that_go_astray_in_the_last_step(digits):
 def test_a_failed_round_resumes_from_its_checkpoint(digits, fault, kind, tmp_path):
     X, y = digits
 
-    def learner(checkpoint_dir):
+    def learner(checkpoint_dir, callbacks=None):
         return ActiveLearningClassifier(
             classifier(architecture=Faulty, max_epochs=1, classes=range(4)),
             n_initial=20,
@@ -345,23 +344,18 @@ def test_a_failed_round_resumes_from_its_checkpoint(digits, fault, kind, tmp_pat
             n_rounds=3,
             random_state=0,
             checkpoint_dir=checkpoint_dir,
+            callbacks=callbacks,
         )
 
-    picks = []
-
-    def fail_after_the_third_batch_of_picks(stage, done, total, info):
-        if stage == "picked":
-            picks.append(done)
-            if len(picks) == 3:  # the first is the initial set
+    class FailAfterTheSecondRound:
+        def on_query_end(self, learner, pool, positions):
+            if len(learner.history_) == 2:
                 fault(kind)
 
     error, message = FAULTS[kind]
     message = rf"{message}.*\[active learning, round 2, CNNClassifier fitting 40"
-    with (
-        progress.listen(fail_after_the_third_batch_of_picks),
-        pytest.raises(error, match=message),
-    ):
-        learner(tmp_path).fit(X, y)
+    with pytest.raises(error, match=message):
+        learner(tmp_path, [FailAfterTheSecondRound()]).fit(X, y)
     fault(None)
     resumed = learner(tmp_path).fit(X, y)
     expected = learner(None).fit(X, y)

@@ -15,7 +15,7 @@ import typer
 import dalmax_sk
 import dalmax_sk.strategies
 from dalmax_sk.cli import app
-from dalmax_sk.strategies import get_strategy, strategy_names
+from dalmax_sk.strategies import get_strategy, registry, strategy_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -57,6 +57,8 @@ PAGES_THAT_RUN = [
 def test_examples_run(page, tmp_path, monkeypatch):
     # the blocks of a page follow on one another, in an empty folder
     monkeypatch.chdir(tmp_path)
+    # a strategy with names registers itself; other tests list the registry
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     module = types.ModuleType(f"examples_of_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for line, excuse, code in blocks(page):

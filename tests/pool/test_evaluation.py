@@ -24,6 +24,7 @@ from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import SpillError, is_mapped
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool
+from dalmax_sk.pool.evaluation import embedding_fingerprint, rows_of
 from dalmax_sk.strategies import BADGE, UncertaintySampling
 
 LABELED = 30
@@ -180,17 +181,18 @@ def test_what_diverged_is_counted_over_all_blocks(table, what, small_blocks):
 
 
 def test_candidates_beyond_the_memory_are_on_the_disk(table, tmp_path):
-    X, y = table
-    assert not is_mapped(make_pool(None, X, y, classes=[0, 1, 2]).candidates())
-    few = make_pool(None, X, y, classes=[0, 1, 2], max_memory=100)
-    assert is_mapped(few.candidates())
-    assert_array_equal(few.candidates(), X[LABELED:])
+    X, _ = table
+    rows = np.arange(LABELED, len(X))
+    assert not is_mapped(rows_of(X, rows, 2**30, "the rows"))
+    few = rows_of(X, rows, 100, "the rows")
+    assert is_mapped(few)
+    assert_array_equal(few, X[LABELED:])
     # a run of rows of a file is a part of that file
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    few = make_pool(None, mapped, y, classes=[0, 1, 2], max_memory=100)
-    assert np.shares_memory(few.candidates(), mapped)
-    assert_array_equal(few.candidates(), X[LABELED:])
+    few = rows_of(mapped, rows, 100, "the rows")
+    assert np.shares_memory(few, mapped)
+    assert_array_equal(few, X[LABELED:])
 
 
 def test_a_subset_of_a_pool_on_the_disk(table, small_blocks):
@@ -254,11 +256,11 @@ def test_arrays_from_files_are_checked_and_not_copied(table, tmp_path, monkeypat
         Pool.from_arrays(**load())
 
 
-def test_embedding_tokens(table):
-    X, y = table
+def test_embedding_fingerprints(table):
+    X, _ = table
 
     def token(estimator, data=X):
-        return make_pool(estimator, data, y, classes=[0, 1, 2]).embedding_fingerprint
+        return embedding_fingerprint(estimator, data)
 
     assert token(None) is not None
     assert token(LogisticRegression()) == token(RandomForestClassifier())
@@ -291,17 +293,6 @@ def test_embedding_tokens(table):
     assert token(make_pipeline(Normalizer(), net)) != first
     net.embedding_fingerprint_ = None
     assert token(net) is None
-    assert Pool.from_arrays(embeddings=X).embedding_fingerprint is None
-
-
-def test_what_is_kept_goes_with_a_pool_and_its_parts(table):
-    X, y = table
-    kept = object()
-    pool = make_pool(None, X, y, classes=[0, 1, 2], kept=kept)
-    assert pool.kept is kept
-    assert pool.subset([1, 2]).kept is kept
-    assert make_pool(None, X, y, classes=[0, 1, 2]).kept is None
-    assert Pool.from_arrays(embeddings=X).kept is None
 
 
 def learner(folder, strategy):

@@ -6,11 +6,13 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from dalmax_sk._base.seeds import set_missing_seeds
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import MissingCapabilityError, Pool, align_columns
 from dalmax_sk.strategies import CoreSet
@@ -295,8 +297,6 @@ def test_labelled_samples_have_probabilities_and_codes(table):
     np.testing.assert_array_equal(pool.labeled_proba, model.predict_proba(X[:30]))
     np.testing.assert_array_equal(pool.y_labeled_codes, y[:30])
     assert pool.n_labeled == 30
-    np.testing.assert_array_equal(pool.labeled(), X[:30])
-    np.testing.assert_array_equal(pool.candidates(), X[30:])
 
 
 def test_labelled_quantities_cost_one_pass(table):
@@ -411,9 +411,60 @@ def test_from_arrays_compares_what_belongs_together(arrays, message):
         Pool.from_arrays(**arrays)
 
 
+def test_predictions_of_candidates_and_of_labelled_samples(table):
+    X, y = table
+    names = np.array(["ant", "bee", "cat"])
+    model = LogisticRegression().fit(X, names[y])
+    pool = Pool(model, X, np.arange(30), names[y[:30]])
+    np.testing.assert_array_equal(pool.predict(), model.predict(X[30:]))
+    np.testing.assert_array_equal(pool.predict([7, 2]), model.predict(X[[37, 32]]))
+    labeled = pool.predict([7, 2], labeled=True)
+    np.testing.assert_array_equal(labeled, model.predict(X[[7, 2]]))
+    part = pool.subset([9, 4])
+    np.testing.assert_array_equal(part.predict(), model.predict(X[[39, 34]]))
+    with pytest.raises(MissingCapabilityError, match="Me needs the predictions"):
+        Pool(None, X, [], [], classes=names).predict(owner="Me")
+
+
+def test_held_out_probabilities_are_those_of_a_model_without_them(table):
+    X, y = table
+    forest = RandomForestClassifier(5).fit(X[:30], y[:30])
+    pool = Pool(forest, X, np.arange(30), y[:30], classes=[0, 1, 2, 3])
+    held = np.array([3, 11, 20])
+    left = np.setdiff1d(np.arange(30), held)
+    expected = RandomForestClassifier(5, random_state=9).fit(X[left], y[left])
+    set_missing_seeds(expected.set_params(random_state=None), 9)
+    expected.fit(X[left], y[left])
+    proba = pool.held_out_proba(held, 9)
+    np.testing.assert_array_equal(proba[:, :3], expected.predict_proba(X[held]))
+    assert (proba[:, 3] == 0).all()
+    assert forest.random_state is None
+
+
+def test_once_calls_once_and_a_subset_slices_what_belongs_to_candidates():
+    pool = Pool.from_arrays(embeddings=np.arange(5.0)[:, None])
+    calls = []
+
+    def make(value):
+        calls.append(value)
+        return value
+
+    whole = np.arange(10).reshape(2, 5)
+    for _ in range(2):
+        assert pool.once("model", lambda: make("fitted")) == "fitted"
+        assert pool.once(("votes", 2), lambda: make(whole), axis=1) is whole
+    assert len(calls) == 2
+    part = pool.subset([4, 1]).subset([1])
+    np.testing.assert_array_equal(part.once(("votes", 2), pytest.fail), [[1], [6]])
+    assert part.once("model", pytest.fail) == "fitted"
+    # others are made for the subset, and the pool knows nothing of them
+    part.once("own", lambda: make(np.zeros(1)), axis=0)
+    assert pool.once("own", lambda: make("other")) == "other"
+
+
 def test_arrays_have_no_rows_to_fit_models_on():
     with pytest.raises(MissingCapabilityError, match="the samples themselves"):
-        Pool.from_arrays(proba=[[0.5, 0.5]]).labeled(owner="Me")
+        Pool.from_arrays(proba=[[0.5, 0.5]]).predict(owner="Me")
 
 
 @pytest.mark.parametrize("what", ["probabilities", "embeddings"])

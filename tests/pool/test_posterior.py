@@ -24,6 +24,7 @@ from dalmax_sk.pool import (
     LinearHead,
     MissingCapabilityError,
     Pool,
+    committee_proba,
     posterior,
     sample_posterior,
 )
@@ -465,7 +466,7 @@ def test_members_of_a_forest_are_samples():
     forest = RandomForestClassifier(7, random_state=0)
     pool = iris_pool(make_pipeline(StandardScaler(), forest))
     samples = pool.posterior_proba("auto", 3)
-    X = pool.estimator[:-1].transform(pool.candidates())
+    X = pool.estimator[:-1].transform(load_iris(return_X_y=True)[0][pool.indices])
     expected = [tree.predict_proba(X) for tree in forest.estimators_]
     assert_allclose(samples, expected)
     assert_array_equal(pool.posterior_proba("ensemble", 3), samples)
@@ -697,3 +698,31 @@ def test_arrays_without_samples_ask_for_samples(given):
         match=r"needs samples .*posterior_proba=\.\.\.",
     ):
         sample_posterior(pool)
+
+
+# property: samples are drawn once a pool, by whatever name they are asked for
+def test_samples_are_drawn_once():
+    pool = iris_pool()
+    found = sample_posterior(pool, "laplace", 3)
+    assert sample_posterior(pool, "auto", 3) is found
+    assert pool.posterior_proba("laplace", 3) is found
+    assert sample_posterior(pool, "laplace", 4) is not found
+    assert_array_equal(sample_posterior(iris_pool(), "laplace", 3), found)
+
+
+def test_a_committee_is_fitted_once():
+    pool = iris_pool()
+    found = committee_proba(pool, "heads", 3)
+    assert committee_proba(pool, "heads", 3, owner="Me") is found
+    assert committee_proba(pool, "heads", 3, bootstrap=False) is not found
+    assert_array_equal(
+        pool.subset([4, 2]).once(
+            ("committee_proba", "heads", 3, "auto", False), pytest.fail
+        ),
+        found[:, [4, 2]],
+    )
+    # estimators may have changed between two calls
+    given = [LogisticRegression(C=0.1), LogisticRegression()]
+    first = committee_proba(pool, given)
+    given[0].set_params(C=10.0)
+    assert (committee_proba(pool, given)[0] != first[0]).any()

@@ -8,7 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from dalmax_sk import ActiveLearningClassifier
-from dalmax_sk._base import progress
 from dalmax_sk.pool import Pool
 from dalmax_sk.reports import (
     describe_picks,
@@ -114,20 +113,22 @@ def test_a_diverged_model_stops_nothing(pool):
     assert "predicted" not in told
 
 
-def test_a_listener_puts_it_into_the_history():
+def test_a_callback_puts_it_into_the_history():
     # property: what is told of the picks is that of the model that made them
     X, y = make_blobs(120, 4, centers=3, random_state=1)
 
-    def listener(stage, done, total, info):
-        if stage == "picked" and info["pool"].estimator is not None:
-            pool = info["pool"]
-            pool.info["picks"] = describe_query(pool, info["positions"])
+    class DescribePicks:
+        def on_query_end(self, learner, pool, positions):
+            if pool.estimator is not None:
+                return {"picks": describe_query(pool, positions)}
 
     learner = ActiveLearningClassifier(
-        n_initial=10, query_size=5, n_rounds=2, random_state=0
-    )
-    with progress.listen(listener):
-        learner.fit(X, y)
+        n_initial=10,
+        query_size=5,
+        n_rounds=2,
+        callbacks=[DescribePicks()],
+        random_state=0,
+    ).fit(X, y)
     assert "picks" not in learner.history_[0]
     for record in learner.history_[1:]:
         before = learner.labeled_indices_[: record["n_labeled"] - 5]

@@ -1,12 +1,9 @@
 """AdversarialSampling ranks candidates by what attacks find, and writes it down."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -235,45 +232,6 @@ def test_one_class_seen_still_ranks():
     assert sorted(AdversarialSampling().query(pool, 3)) == [0, 1, 2]
 
 
-# ------------------------------------------------------------------------------- files
-
-
-def test_it_saves_the_adversarial_images_of_its_picks(digits, tmp_path):
-    clf, X, y = digits
-    pool = pool_of(clf, X, y)
-    for attack in ("deepfool", "pgd"):
-        folder = tmp_path / attack
-        strategy = AdversarialSampling(attack, save_dir=folder)
-        picks, scores = strategy.query(pool, 5, return_scores=True)
-        rows = pool.indices[picks]
-        with open(folder / "adversarial.csv", encoding="utf-8", newline="") as file:
-            lines = {int(line["row"]): line for line in csv.DictReader(file)}
-        assert set(lines) == set(rows.tolist())
-        assert len(list(folder.iterdir())) == 6
-        for row, score in zip(rows, scores, strict=True):
-            line = lines[row]
-            assert_allclose(float(line["size"]), -score, rtol=2e-2)
-            pair = np.asarray(Image.open(folder / line["file"]))
-            assert_array_equal(pair[:, :8], X[row])
-            assert line["class_before"] == str(clf.predict(X[row : row + 1])[0])
-            assert line["class_after"] != line["class_before"]
-            again = clf.predict(np.ascontiguousarray(pair[None, :, 8:]))[0]
-            assert line["class_as_saved"] == str(again)
-    assert not (tmp_path / "none").exists()
-
-
-def test_only_images_can_be_saved(digits, table, tmp_path):
-    X, y = table
-    strategy = AdversarialSampling(save_dir=tmp_path / "new")
-    linear = LogisticRegression().fit(X[:50], y[:50])
-    net = CNNClassifier(max_epochs=1, device="cpu").fit(X[:50], y[:50])
-    for model, what in ((linear, "a linear model"), (net, r"inputs of shape \(6,\)")):
-        pool = Pool(model, X, np.arange(50), y[:50])
-        with pytest.raises(ValueError, match=f"writes images of .* pool has {what}"):
-            strategy.query(pool, 2)
-    assert not (tmp_path / "new").exists()
-
-
 # ------------------------------------------------------------------------------ errors
 
 
@@ -299,7 +257,6 @@ def test_what_is_missing_is_named(table):
         {"n_candidates": 0},
         {"tolerance": 0.0},
         {"batch": "power"},
-        {"save_dir": 3},
     ],
 )
 def test_bad_parameters_are_refused(params):

@@ -25,7 +25,7 @@ from dalmax_sk.strategies import (
     expected_gradient_length,
     get_strategy,
 )
-from dalmax_sk.strategies.gradient_lengths import (
+from dalmax_sk.strategies._gradient_lengths import (
     ExpectedLengths,
     lengths_by_layers,
     lengths_by_weights,
@@ -337,7 +337,7 @@ def test_peak_memory(by_layers, peak_growth):
     setup = f"""
 import torch
 from torch import nn
-from dalmax_sk.strategies.gradient_lengths import ExpectedLengths
+from dalmax_sk.strategies._gradient_lengths import ExpectedLengths
 torch.manual_seed(0)
 class Scale(nn.Module):
     def __init__(self):

@@ -87,8 +87,7 @@ def _predictions(picks: Pool, missing: dict[str, str]) -> dict[str, Any]:
         missing["probability"] = str(error)
         # without probabilities, and not because what they gave is unusable
         if isinstance(error, MissingCapabilityError) and picks.estimator is not None:
-            predicted = picks.estimator.predict(picks.candidates())
-            return {"predicted": np.asarray(predicted).tolist()}
+            return {"predicted": np.asarray(picks.predict()).tolist()}
         missing["predicted"] = str(error)
         return {}
     best = proba.argmax(axis=1)

@@ -9,7 +9,6 @@ first pass, one matrix product.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,40 +36,13 @@ from dalmax_sk.selection.kit.distances import (
     rows_at,
 )
 
-__all__ = ["NearestCenters", "as_centers", "check_range", "k_center_greedy"]
+__all__ = ["as_centers", "check_range", "distance_bounds", "k_center_greedy"]
 
 # Candidates per pick that the greedy runs on between two looks at the whole pool.
 _WORKING_SET_PER_PICK = 2
 # Above this share of the current best squared distance, float32 bounds are too loose to
 # tell who may be next, and exact values are computed instead.
 _LOOSE = 0.01
-
-
-@dataclass
-class NearestCenters:
-    """What is known of each point's distance to the nearest of some centres.
-
-    Attributes
-    ----------
-    bound : ndarray of shape (n,), float64
-        At least the exact squared distance to the nearest of the first ``upto``
-        centres; infinite if nothing is known.
-    upto : ndarray of shape (n,), integer
-        How many centres ``bound`` takes account of, in the order of the centres.
-    exact : ndarray of shape (n,), bool
-        Whether ``bound`` is that distance itself.
-    """
-
-    bound: np.ndarray
-    upto: np.ndarray
-    exact: np.ndarray
-
-    @classmethod
-    def unknown(cls, n: int) -> "NearestCenters":
-        """Return the state of n points of which nothing is known: 13 bytes each."""
-        return cls(
-            np.full(n, np.inf), np.zeros(n, dtype=np.int32), np.zeros(n, dtype=bool)
-        )
 
 
 def k_center_greedy(
@@ -81,7 +53,7 @@ def k_center_greedy(
     random_state: Any = None,
     max_memory: int = 2**30,
     return_distances: bool = False,
-    nearest: NearestCenters | None = None,
+    nearest: np.ndarray | None = None,
 ) -> Array | tuple[Array, Array, float]:
     """Pick n points, each the farthest from all centres so far.
 
@@ -110,10 +82,10 @@ def k_center_greedy(
         numbers a point. The picks do not depend on it.
     return_distances : bool, default=False
         Whether to return the distances as well.
-    nearest : NearestCenters, default=None
-        What is known of the distances to `centers` from an earlier call with the same
-        points and with the first of these centres; brought up to date in place, so that
-        a call pays for the centres that are new. The picks do not depend on it.
+    nearest : ndarray of shape (n_pool,), float64, default=None
+        Distance of each candidate to the nearest of `centers`, or more than it, as
+        :func:`distance_bounds` gives it: the first pass, the longest, is spared. The
+        picks do not depend on it.
 
     Returns
     -------
@@ -133,7 +105,7 @@ def k_center_greedy(
     ValueError
         If `X` or `centers` are not two-dimensional, finite, and of equal width, or hold
         values whose squared distances overflow, if `n` is not an integer from 1 to
-        n_pool, or if `nearest` is of another number of points or of more centres.
+        n_pool, or if `nearest` is of another shape.
 
     Notes
     -----
@@ -165,8 +137,11 @@ def k_center_greedy(
     n = check_count(n, len(pool), "X")
     labeled = as_centers(centers, pool)
     largest = check_range(pool, labeled)
-    if nearest is not None:
-        _check_nearest(nearest, len(pool), len(labeled))
+    if nearest is not None and np.shape(nearest) != (len(pool),):
+        raise ValueError(
+            f"nearest must hold one distance for each row of X, {len(pool)}; got the "
+            f"shape {np.shape(nearest)}."
+        )
 
     rng = None if random_state is None else check_random_state(random_state)
     traversal = _FarthestFirst(pool, labeled, n, rng, max_memory, largest, nearest)
@@ -186,6 +161,56 @@ def k_center_greedy(
     return positions_like(picks, X), positions_like(distances[:n], X), radius
 
 
+def distance_bounds(
+    X: Any, centers: Any, index: np.ndarray | None = None, *, max_memory: int = 2**30
+) -> np.ndarray:
+    """Return the distance of each point to the nearest centre, rounded up.
+
+    One matrix product in float32, and its margin of error: the first pass of
+    :func:`k_center_greedy`.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor of shape (n_pool, n_features)
+        The points, finite.
+    centers : array-like or torch.Tensor of shape (n_centers, n_features)
+    index : ndarray of int of shape (n,), default=None
+        The points that are meant; None means all.
+    max_memory : int, default=2**30
+        Bytes that temporary blocks may take.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Infinite if there is no centre.
+    """
+    pool = as_matrix(X, "X", max_memory)
+    others = as_centers(centers, pool)
+    if not len(others):
+        return np.full(len(pool) if index is None else len(index), np.inf)
+    which = np.arange(len(pool)) if index is None else np.asarray(index)
+    rows = torch.from_numpy(which).to(pool.device)
+    fast = _fits_float32(pool.device, check_range(pool, others))
+    measure = bound_nearest if fast else exact_nearest
+    found = measure(pool, rows, others, _origin(pool), max_memory)
+    squares = (found[0] if isinstance(found, tuple) else found).cpu().numpy()
+    distances = np.sqrt(squares)
+    too_small = distances * distances < squares
+    distances[too_small] = np.nextafter(distances[too_small], np.inf)
+    return distances
+
+
+def _origin(pool: torch.Tensor) -> torch.Tensor:
+    """Return a point (d,) amid the pool: its mean, unless that overflows."""
+    mean = column_means(pool)
+    return torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+
+
+def _fits_float32(device: torch.device, largest: float) -> bool:
+    """Tell whether float32 gives true bounds: beyond some size its squares overflow."""
+    return products_are_float32(device) and largest < 1e12
+
+
 def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
     """Return the centres as a tensor beside the pool, (0, d) if there are none."""
     if centers is None or len(centers) == 0:
@@ -197,16 +222,6 @@ def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
             "must come from the same feature space."
         )
     return tensor.to(pool.device)
-
-
-def _check_nearest(nearest: NearestCenters, n_pool: int, n_centers: int) -> None:
-    sizes = len(nearest.bound), len(nearest.upto), len(nearest.exact)
-    if set(sizes) != {n_pool} or nearest.upto.max() > n_centers:
-        raise ValueError(
-            f"nearest holds {sizes[0]} points and up to {int(nearest.upto.max())} "
-            f"centres, but X has {n_pool} rows and there are {n_centers} centers; it "
-            "must come from the same points and from the first of these centers."
-        )
 
 
 def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> float:
@@ -244,30 +259,27 @@ class _FarthestFirst:
         rng: np.random.RandomState | None,
         max_memory: int,
         largest: float,
-        known: NearestCenters | None,
+        nearest: np.ndarray | None,
     ) -> None:
         device, size = pool.device, len(pool)
-        self.known = known
         self.pool = pool
         self.labeled = labeled
         self.max_memory = max_memory
         self.n_asked = n
         self.picks: list[int] = []
         self.squares: list[float] = []
-        known = known or NearestCenters.unknown(size)
-        self.bound = torch.tensor(known.bound, device=device)
-        self.upto = torch.tensor(known.upto, device=device)
-        self.exact = torch.tensor(known.exact, device=device)
+        known = np.full(size, np.inf) if nearest is None else np.square(nearest)
+        self.bound = torch.from_numpy(known).to(device)
+        upto = 0 if nearest is None else len(labeled)
+        self.upto = torch.full((size,), upto, dtype=torch.int32, device=device)
+        self.exact = torch.zeros(size, dtype=torch.bool, device=device)
         # Ties go to the smallest priority number.
         order = np.arange(size) if rng is None else rng.permutation(size)
         self.priority = torch.from_numpy(order).to(device)
         self.working_size = _working_set_size(n, pool.shape[1], max_memory)
 
-        mean = column_means(pool)
-        # Any origin is correct; the mean of huge float32 values may overflow.
-        self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-        # Beyond that size float32 squares may overflow.
-        self.use_float32 = products_are_float32(device) and largest < 1e12
+        self.origin = _origin(pool)  # any point is correct
+        self.use_float32 = _fits_float32(device, largest)
 
     @property
     def n_centers(self) -> int:
@@ -303,8 +315,6 @@ class _FarthestFirst:
         while len(self.picks) < n:
             members, outside, outside_priority = self._working_set()
             self._refresh(members, exactly=True)
-            if not self.picks:
-                self._hand_on()
             n_before = len(self.picks)
             chosen, squares, bound = self._greedy(
                 members, n - n_before, outside, outside_priority
@@ -324,13 +334,6 @@ class _FarthestFirst:
             # A picked candidate's bound is minus infinity, which `best` may be as well.
             rivals = (self.bound >= best) & (self.bound > -torch.inf)
             self._refresh(rivals.nonzero().squeeze(1))
-
-    def _hand_on(self) -> None:
-        """Note what is known now, as long as there are no centres but the labelled."""
-        if self.known is not None:
-            self.known.bound[:] = self.bound.cpu().numpy()
-            self.known.upto[:] = self.upto.cpu().numpy()
-            self.known.exact[:] = self.exact.cpu().numpy()
 
     def _working_set(self) -> tuple[torch.Tensor, float, int]:
         """Choose the candidates with the largest bounds, equal ones by priority.

@@ -1,6 +1,5 @@
 """Adversarial attacks: how little has to change before a net changes its mind."""
 
-from dalmax_sk.strategies.attacks.files import write_adversarial_images
 from dalmax_sk.strategies.attacks.perturbations import (
     ATTACKS,
     Perturbations,
@@ -19,5 +18,4 @@ __all__ = [
     "linear_sizes",
     "smallest_perturbations",
     "unit_noise",
-    "write_adversarial_images",
 ]

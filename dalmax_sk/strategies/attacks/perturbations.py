@@ -38,7 +38,7 @@ _FIRST_SHARE, _LAST_SHARE = 2.0**-14, 2.0**-20
 
 @dataclass
 class Perturbations:
-    """What an attack found for each of n samples.
+    """Perturbations that an attack found, one for each of n samples.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def smallest_perturbations(
     max_iter : int, default=None
         Most steps of DeepFool (None: 50); number of steps of BIM and PGD (None: 10).
     max_classes : int, default=10
-        DeepFool looks at the boundaries to so many classes, the predicted one
+        DeepFool looks at the boundaries to this number of classes, the predicted one
         included, the likeliest ones.
     overshoot : float, default=0.02
         How much farther than the boundary DeepFool goes, as a share.

@@ -1,6 +1,5 @@
 """Learning to select: a policy network trained on simulated labelling."""
 
-from dalmax_sk.strategies.reinforcement.environment import make_environment
 from dalmax_sk.strategies.reinforcement.episodes import (
     LabelingEpisode,
     reduce_dimension,
@@ -25,7 +24,6 @@ __all__ = [
     "candidate_features",
     "default_policy",
     "load_policy",
-    "make_environment",
     "reduce_dimension",
     "run_episode",
     "train_policy",

@@ -176,7 +176,7 @@ class LabelingEpisode:
 
     @property
     def features(self):
-        """What a policy sees now, shape (len(pool), 14)."""
+        """Features of the candidates now, the input of a policy, (len(pool), 14)."""
         return candidate_features(
             self._proba(self.pool),
             self._neighbours[self.pool],

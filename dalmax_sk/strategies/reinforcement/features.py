@@ -1,4 +1,4 @@
-"""What a policy sees of one candidate: numbers between 0 and 1 that have no unit.
+"""Features of a candidate, the input of a policy: numbers between 0 and 1.
 
 A policy trained on one data set must mean something on another. So no feature depends
 on the scale of the embeddings, the number of classes, the size of the pool or the order
@@ -207,8 +207,8 @@ def neighbour_distance(
     n_neighbors : int, default=10
         Number of neighbours, the point itself not counted; fewer if there are fewer.
     n_references : int, default=1000
-        Neighbours are looked for among so many points drawn from `X`; all of `X` if it
-        is not larger, and then nothing is drawn.
+        Neighbours are looked for among this number of points drawn from `X`; all of `X`
+        if it is not larger, and then nothing is drawn.
     random_state : RandomState instance
         Draws the reference points.
     max_memory : int, default=1 GiB

@@ -108,11 +108,11 @@ def train_policy(
             "rollout is the mean of the others."
         )
     rng = check_random_state(random_state)
-    prepared = prepare_datasets(datasets)
+    prepared = _prepare_datasets(datasets)
     policy = Policy.initial(n_hidden, rng) if policy is None else policy.copy()
     optimiser = _Adam(policy.parameters(), learning_rate)
     for episode in range(n_episodes):
-        problem = draw_problem(prepared, n_initial_per_class, rng)
+        problem = _draw_problem(prepared, n_initial_per_class, rng)
         query_size = int(query_sizes[rng.randint(len(query_sizes))])
         gradient, gain = _episode_gradient(
             policy,
@@ -132,40 +132,16 @@ def train_policy(
     return policy
 
 
-def prepare_datasets(datasets):
-    """Return [(X, codes, n_classes)], ready for the proxy learner.
-
-    Parameters
-    ----------
-    datasets : list of (X, y)
-        See :func:`train_policy`.
-
-    Returns
-    -------
-    list of (ndarray of shape (n, at most 32), ndarray of int of shape (n,), int)
-    """
+def _prepare_datasets(datasets):
+    """Return [(X (n, at most 32), codes (n,), n_classes)] for the proxy learner."""
     prepared = [_prepare(X, y, f"datasets[{i}]") for i, (X, y) in enumerate(datasets)]
     if not prepared:
         raise ValueError("At least one data set (X, y) is needed, got none.")
     return prepared
 
 
-def draw_problem(prepared, n_initial_per_class, rng):
-    """Draw a data set, at most 400 rows of it, and the size of the labelled start.
-
-    Parameters
-    ----------
-    prepared : list
-        From :func:`prepare_datasets`.
-    n_initial_per_class : tuple of (int, int)
-        Least and most labels a class.
-    rng : RandomState instance
-
-    Returns
-    -------
-    X, codes, n_classes, n_initial
-        The first arguments of :class:`LabelingEpisode`.
-    """
+def _draw_problem(prepared, n_initial_per_class, rng):
+    """Draw the first arguments of an episode: X, codes, n_classes, n_initial."""
     X, codes, n_classes = prepared[rng.randint(len(prepared))]
     if len(X) > _MAX_ROWS:
         rows = rng.permutation(len(X))[:_MAX_ROWS]

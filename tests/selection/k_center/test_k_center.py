@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.selection.k_center import k_center
+from dalmax_sk.selection.k_center.k_center import distance_bounds
 
 SMALL_WORKING_SET = mock.patch.object(limits, "working_set", (2, 8))
 
@@ -360,3 +361,28 @@ k_center_greedy(X, 50, rng.standard_normal((30, 256)), max_memory=2**22)
 """
     growth = peak_growth(setup, measured)
     assert growth < 125_000  # kB: blocks of 16 MB; the file alone has 150,000
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_distance_bounds_spare_the_first_pass_and_change_nothing(convert, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, centers = rng.standard_normal((4000, 8)), rng.standard_normal((300, 8))
+    expected = k_center_greedy(X, 40, centers, return_distances=True)
+    nearest = distance_bounds(convert(X), convert(centers))
+    some = distance_bounds(X, centers, np.array([7, 3]))
+    np.testing.assert_allclose(nearest[[7, 3]], some, rtol=1e-5)
+    assert np.isinf(distance_bounds(X, centers[:0])).all()
+    seen = []
+    monkeypatch.setattr(k_center, "bound_nearest", lambda *args: seen.append(args))
+    found = k_center_greedy(X, 40, centers, return_distances=True, nearest=nearest)
+    assert not seen
+    for now, then in zip(found, expected, strict=True):
+        assert_array_equal(now, then)
+    # a distance that is too large is a bound as well
+    found = k_center_greedy(X[:9], 3, centers, nearest=np.full(9, np.inf))
+    assert_array_equal(found, k_center_greedy(X[:9], 3, centers))
+
+
+def test_distances_of_other_points_are_refused():
+    with pytest.raises(ValueError, match=r"each row of X, 5; got the shape \(4,\)"):
+        k_center_greedy(np.zeros((5, 2)), 1, np.ones((2, 2)), nearest=np.ones(4))

@@ -1,6 +1,5 @@
 """Attacks equal their definitions, and foolbox finds the same."""
 
-import csv
 import warnings
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from dalmax_sk.cnn import CNNClassifier
@@ -20,7 +18,6 @@ from dalmax_sk.strategies.attacks import (
     linear_sizes,
     smallest_perturbations,
     unit_noise,
-    write_adversarial_images,
 )
 
 ATTACKS = ("deepfool", "fgsm", "bim", "pgd")
@@ -445,70 +442,6 @@ def test_batches_fit_the_memory():
     # weights, here 64 times as large as a sample, are not counted as parts of it
     wide = InputClassifier(MLP((3, 32, 32), 10), torch.zeros(3), torch.ones(3)).eval()
     assert attack_batch_size(wide, sample, 2**24) > 60
-
-
-# ------------------------------------------------------------------------------- files
-
-
-def read_table(folder):
-    with open(folder / "adversarial.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_files_hold_what_they_say(digits_net, tmp_path):
-    module, batch = digits_net
-    names = [f"digit {k}" for k in range(10)]
-    found = attacked(module, batch[:4], "deepfool", "l2")
-    paths = write_adversarial_images(
-        tmp_path / "new", [7, 3, 12, 5], batch[:4], found, module=module,
-        class_names=names,
-    )  # fmt: skip
-    assert [path.name for path in paths][:2] == ["row_000007.png", "row_000003.png"]
-    lines = read_table(tmp_path / "new")
-    assert [line["row"] for line in lines] == ["7", "3", "12", "5"]
-    for i, (path, line) in enumerate(zip(paths, lines, strict=True)):
-        pair = np.asarray(Image.open(path))
-        assert pair.shape == (8, 16)
-        assert_array_equal(pair[:, :8], batch[i, 0])
-        expected = (found.adversarial[i, 0] * 255).round()
-        assert_array_equal(pair[:, 8:], expected)
-        assert line["file"] == path.name
-        assert_allclose(float(line["size"]), found.sizes[i])
-        assert line["class_before"] == names[found.outputs[i]]
-        assert line["class_after"] != line["class_before"]
-        saved = torch.from_numpy(pair[:, 8:].copy())[None, None]
-        assert line["class_as_saved"] == names[int(module(saved).argmax())]
-
-
-def test_later_calls_add_to_the_table(digits_net, tmp_path):
-    module, batch = digits_net
-    found = attacked(module, batch[:1], "fgsm", "l2")
-    for row in (1, 2, 1):
-        write_adversarial_images(
-            tmp_path, [row], batch[:1], found, module=module, class_names=range(10)
-        )
-    assert [line["row"] for line in read_table(tmp_path)] == ["1", "2"]
-    (tmp_path / "adversarial.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="has the columns a, b, expected row, file"):
-        write_adversarial_images(
-            tmp_path, [1], batch[:1], found, module=module, class_names=range(10)
-        )
-
-
-def test_float_images_in_colour_are_scaled_to_be_seen(tmp_path):
-    torch.manual_seed(0)
-    module = InputClassifier(SmallCNN(3, 2), torch.zeros(3), torch.ones(3)).eval()
-    batch = torch.randn(2, 3, 8, 8)
-    found = attacked(module, batch, "deepfool", "linf")
-    paths = write_adversarial_images(
-        tmp_path, [0, 1], batch, found, module=module, class_names=["a", "b"]
-    )
-    for path, image, other in zip(paths, batch, found.adversarial, strict=True):
-        pair = np.asarray(Image.open(path)).astype(float)
-        assert pair.shape == (8, 16, 3)
-        both = torch.cat([image, other], dim=2).permute(1, 2, 0).numpy()
-        both = (both - both.min()) / (both.max() - both.min()) * 255
-        assert_allclose(pair, both, atol=0.51)
 
 
 @pytest.mark.gpu

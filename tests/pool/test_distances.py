@@ -1,4 +1,4 @@
-"""What is kept between rounds spares work and changes no pick."""
+"""Distances that are kept between rounds spare work and change no pick."""
 
 import copy
 import pickle
@@ -17,13 +17,11 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._base.limits import limits
-from dalmax_sk.active_learning.round_cache import RoundCache
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.pool import Pool
+from dalmax_sk.pool.distances import LabeledDistances
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.selection.k_center import k_center
-from dalmax_sk.selection.k_center.center_distances import KeptDistances
-from dalmax_sk.selection.k_center.k_center import NearestCenters
 from dalmax_sk.strategies import (
     CoreSet,
     Filtered,
@@ -43,29 +41,40 @@ def points(kind, n, d, dtype, seed):
         )
     if kind == "loose":  # float32 bounds say nothing of distances so small
         return (rng.standard_normal((n, d)) * 1e-4 + 1e4).astype(dtype)
+    if kind == "huge":  # whose squares overflow float32
+        return (rng.standard_normal((n, d)) * 1e13).astype(dtype)
     return rng.standard_normal((n, d)).astype(dtype)
 
 
-def select(X, rows, centers, n, seed, kept=None):
-    nearest = None if kept is None else kept.take(rows, centers)
-    result = k_center_greedy(
+KINDS = ["normal", "ties", "duplicates", "loose", "huge"]
+
+
+def distances_of(kept, X, rows, labeled, fingerprint="same"):
+    return kept.update(fingerprint, rows, labeled, X[rows], X[labeled], 2**30)
+
+
+def definition(X, rows, labeled):
+    X = X.astype(np.float64)
+    squares = ((X[rows][:, None] - X[labeled][None]) ** 2).sum(axis=2)
+    return np.sqrt(squares.min(axis=1, initial=np.inf))
+
+
+def select(X, rows, labeled, n, seed, nearest=None):
+    return k_center_greedy(
         X[rows],
         n,
-        X[centers] if len(centers) else None,
+        X[labeled],
         random_state=seed,
         return_distances=True,
         nearest=nearest,
     )
-    if kept is not None:
-        kept.put(rows, centers, nearest)
-    return result
 
 
 # property: rounds that keep distances pick, in order and distance, what rounds that
 # do not keep them pick, whatever the candidates are and whichever picks get labelled
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(["normal", "ties", "duplicates", "loose"]),
+    kind=st.sampled_from(KINDS),
     dtype=st.sampled_from([np.float32, np.float64]),
     n=st.integers(30, 120),
     d=st.integers(1, 6),
@@ -79,7 +88,7 @@ def test_picks_do_not_depend_on_what_is_kept(
     X = points(kind, n, d, dtype, seed)
     rng = np.random.default_rng(seed)
     labeled = rng.permutation(n)[:n_initial]
-    kept = KeptDistances(n)
+    kept = LabeledDistances()
     with mock.patch.object(limits, "working_set", working_set):
         for round_number in range(5):
             rows = np.setdiff1d(np.arange(n), labeled)
@@ -88,7 +97,8 @@ def test_picks_do_not_depend_on_what_is_kept(
             if round_number % 2:  # a filtered pool, in an order of its own
                 rows = rng.permutation(rows)[: max(1, len(rows) * 2 // 3)]
             n_picks = int(rng.integers(1, min(10, len(rows)) + 1))
-            found = select(X, rows, labeled, n_picks, round_number, kept)
+            nearest = distances_of(kept, X, rows, labeled)
+            found = select(X, rows, labeled, n_picks, round_number, nearest)
             expected = select(X, rows, labeled, n_picks, round_number)
             assert_array_equal(found[0], expected[0])
             assert_array_equal(found[1], expected[1])
@@ -98,101 +108,102 @@ def test_picks_do_not_depend_on_what_is_kept(
             labeled = np.concatenate([labeled, answered])
 
 
-# Every bound is one, and every distance called exact is the definition's.
+# Never below the definition, and above it by the rounding of float32 only.
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_kept_is_true(definition_of_nearest, dtype):
-    X = points("normal", 300, 5, dtype, 0)
-    kept, labeled = KeptDistances(300), np.arange(20)
-    with mock.patch.object(limits, "working_set", (16, 32)):
-        for seed in range(4):
-            rows = np.setdiff1d(np.arange(300), labeled)
-            picks = select(X, rows, labeled, 10, seed, kept)[0]
-            nearest = kept.nearest
-            for row in rows:
-                true = definition_of_nearest(X, row, labeled[: nearest.upto[row]])
-                assert nearest.bound[row] >= true
-                if nearest.exact[row]:
-                    assert nearest.bound[row] == true
-            assert nearest.exact[rows].sum() >= 16
-            labeled = np.concatenate([labeled, rows[picks]])
+@pytest.mark.parametrize("kind", ["normal", "ties", "huge"])
+def test_distances_are_those_of_the_definition_rounded_up(kind, dtype):
+    X = points(kind, 300, 5, dtype, 0)
+    kept = LabeledDistances()
+    for n_labeled in (0, 20, 21, 60):
+        rows, labeled = np.arange(n_labeled, 300), np.arange(n_labeled)[::-1]
+        labeled = np.concatenate(
+            [np.arange(min(20, n_labeled)), np.arange(20, n_labeled)]
+        )
+        found = distances_of(kept, X, rows, labeled)
+        expected = definition(X, rows, labeled)
+        assert (found >= expected * (1 - 1e-15)).all()
+        assert (np.square(found) >= np.square(expected) * (1 - 1e-15)).all()
+        if n_labeled:
+            assert found.max() <= expected.max() + 0.01 * abs(X).max()
+        else:
+            assert np.isinf(found).all()
 
 
 @pytest.fixture
-def definition_of_nearest():
-    def nearest(X, row, centers):
-        X = X.astype(np.float64)
-        return ((X[centers] - X[row]) ** 2).sum(axis=1).min(initial=np.inf)
-
-    return nearest
-
-
-# A round after the first measures the distances to the new centres only.
-def test_a_round_looks_at_new_centers_only(monkeypatch):
-    seen = []
+def pairs(monkeypatch):
+    """A list that grows by the pairs of points and centres of each bounding."""
+    found = []
     original = k_center.bound_nearest
 
     def counting(pool, index, centers, *args):
-        seen.append(len(index) * len(centers))
+        found.append(len(index) * len(centers))
         return original(pool, index, centers, *args)
 
     monkeypatch.setattr(k_center, "bound_nearest", counting)
-    X = points("normal", 4000, 8, np.float32, 0)
-    kept, labeled, pairs = KeptDistances(4000), np.arange(500), []
-    for seed in range(3):
-        rows = np.setdiff1d(np.arange(4000), labeled)
-        seen.clear()
-        picks = select(X, rows, labeled, 10, seed, kept)[0]
-        pairs.append(sum(seen))
-        labeled = np.concatenate([labeled, rows[picks]])
-    assert pairs[0] >= 3500 * 500
-    assert max(pairs[1:]) <= 2 * 3500 * 10
+    monkeypatch.setattr(limits, "working_set", (16, 32))
+    return found
 
 
-def test_other_centers_start_afresh():
-    X = points("normal", 60, 3, np.float64, 0)
-    kept, rows = KeptDistances(60), np.arange(30, 60)
-    select(X, rows, np.array([0, 1, 2]), 5, 0, kept)
-    for centers in ([0, 2, 3], [0, 1], [5]):  # others, fewer, others and fewer
-        centers = np.array(centers)
-        found = select(X, rows, centers, 5, 0, kept)
-        expected = select(X, rows, centers, 5, 0)
-        assert_array_equal(found[0], expected[0])
-        assert_array_equal(found[1], expected[1])
-
-
-def test_an_entry_of_other_embeddings_is_dropped():
-    kept = RoundCache(10)
-    first = kept.of("distances", ("inputs", 1), KeptDistances)
-    assert kept.of("distances", ("inputs", 1), KeptDistances) is first
-    second = kept.of("distances", ("inputs", 2), KeptDistances)
-    assert second is not first
-    assert len(second.nearest.bound) == 10
-    assert kept.of("distances", ("inputs", 1), KeptDistances) is not first
-
-
-# A token may be the identity of an object, which is another object after a copy.
-@pytest.mark.parametrize("copied", [lambda k: pickle.loads(pickle.dumps(k)), copy.copy])
-def test_copies_hold_nothing(copied):
-    kept = RoundCache(10)
-    first = kept.of("distances", 1, KeptDistances)
-    again = copied(kept)
-    assert again.n_rows == 10
-    assert again.of("distances", 1, KeptDistances) is not first
-    assert kept.of("distances", 1, KeptDistances) is first
+# A round after the first measures the distances to the new labels only.
+def test_a_round_measures_new_labels_only(pairs):
+    X = points("normal", 400, 8, np.float32, 0)
+    kept, labeled = LabeledDistances(), np.arange(50)
+    rows = np.arange(60, 400)
+    distances_of(kept, X, rows, labeled)
+    assert sum(pairs) == 340 * 50
+    pairs.clear()
+    distances_of(kept, X, rows, labeled)
+    assert not pairs
+    distances_of(kept, X, rows[40:], np.arange(55))
+    assert sum(pairs) == 300 * 5
+    # those that were no candidates are brought up to date
+    pairs.clear()
+    distances_of(kept, X, rows, np.arange(55))
+    assert sum(pairs) == 40 * 5
 
 
 @pytest.mark.parametrize(
-    ("n", "upto", "message"),
-    [
-        (4, 0, "nearest holds 4 points and up to 0 centres, but X has 5 rows"),
-        (5, 3, "nearest holds 5 points and up to 3 centres.*there are 2 centers"),
-    ],
+    ("fingerprint", "labeled"),
+    [("same", [0, 2, 3]), ("same", [0, 1]), ("same", [5]), ("other", [0, 1, 2])],
+    ids=["others", "fewer", "others and fewer", "other embeddings"],
 )
-def test_distances_of_other_points_are_refused(n, upto, message):
-    nearest = NearestCenters.unknown(n)
-    nearest.upto[:] = upto
-    with pytest.raises(ValueError, match=message):
-        k_center_greedy(np.zeros((5, 2)), 1, np.ones((2, 2)), nearest=nearest)
+def test_other_labels_and_other_embeddings_start_afresh(pairs, fingerprint, labeled):
+    X = points("normal", 60, 3, np.float64, 0)
+    kept, rows = LabeledDistances(), np.arange(30, 60)
+    distances_of(kept, X, rows, np.array([0, 1, 2]))
+    pairs.clear()
+    X = X if fingerprint == "same" else X + 1.5 * X**2
+    labeled = np.array(labeled)
+    found = distances_of(kept, X, rows, labeled, fingerprint)
+    assert_array_equal(found, distances_of(LabeledDistances(), X, rows, labeled))
+    assert sum(pairs) == 2 * 30 * len(labeled)
+
+
+# A fingerprint may be the identity of an object, which is another one after a copy.
+@pytest.mark.parametrize("copied", [lambda k: pickle.loads(pickle.dumps(k)), copy.copy])
+def test_copies_hold_nothing(copied, pairs):
+    X = points("normal", 60, 3, np.float64, 0)
+    kept, rows, labeled = LabeledDistances(), np.arange(30, 60), np.arange(7)
+    found = distances_of(kept, X, rows, labeled)
+    again = copied(kept)
+    pairs.clear()
+    assert_array_equal(distances_of(again, X, rows, labeled), found)
+    assert sum(pairs) == 30 * 7
+    assert_array_equal(distances_of(kept, X, rows, labeled), found)
+    assert sum(pairs) == 30 * 7
+
+
+def test_a_subset_slices_the_distances(pairs):
+    X = points("normal", 60, 3, np.float64, 0)
+    pool = Pool.from_arrays(embeddings=X[9:], labeled_embeddings=X[:9])
+    expected = pool.distance_to_labeled[[5, 2, 11]]
+    n_pairs = sum(pairs)
+    assert_array_equal(pool.subset([5, 2, 11]).distance_to_labeled, expected)
+    assert sum(pairs) == n_pairs
+    fresh = Pool.from_arrays(embeddings=X[9:], labeled_embeddings=X[:9])
+    found = fresh.subset([5, 2, 11]).distance_to_labeled
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert np.isinf(Pool.from_arrays(embeddings=X).distance_to_labeled).all()
 
 
 # ---------------------------------------------------------------- in a learner's rounds
@@ -214,12 +225,16 @@ def learner(strategy=None, **params):
     )
 
 
+def fresh_update(kept, *args, update=LabeledDistances.update):
+    return update(LabeledDistances(), *args)
+
+
 @pytest.fixture
 def forgetful(monkeypatch):
     """Let nothing be kept from here on."""
 
     def forget():
-        monkeypatch.setattr(RoundCache, "of", lambda self, name, token, make: make(450))
+        monkeypatch.setattr(LabeledDistances, "update", fresh_update)
 
     return forget
 
@@ -246,20 +261,6 @@ def test_rounds_pick_what_they_picked(table, forgetful, strategy):
         assert now["query_scores"] == then["query_scores"]
 
 
-def count_pairs(monkeypatch):
-    """Return a list that grows by the pairs of points and centres of each bounding."""
-    pairs = []
-    original = k_center.bound_nearest
-
-    def counting(pool, index, centers, *args):
-        pairs.append(len(index) * len(centers))
-        return original(pool, index, centers, *args)
-
-    monkeypatch.setattr(k_center, "bound_nearest", counting)
-    monkeypatch.setattr(limits, "working_set", (16, 32))
-    return pairs
-
-
 # A scaler is fitted anew each round, and with it each row's embedding changes.
 @pytest.mark.parametrize(
     ("estimator", "is_kept"),
@@ -270,9 +271,8 @@ def count_pairs(monkeypatch):
     ],
 )
 def test_kept_only_while_embeddings_cannot_change(
-    table, monkeypatch, forgetful, estimator, is_kept
+    table, pairs, forgetful, estimator, is_kept
 ):
-    pairs = count_pairs(monkeypatch)
     found = learner(estimator=estimator, n_initial=200).fit(*table)
     spared = sum(pairs)
     pairs.clear()
@@ -317,22 +317,21 @@ def test_taught_by_hand(table, forgetful):
     assert_array_equal(*runs)
 
 
-def test_pools_of_arrays_and_pools_without_a_learner_keep_nothing(table):
+def test_pools_without_a_learner_give_the_same(table):
     X, y = table
     given = Pool.from_arrays(
         embeddings=X[20:], labeled_embeddings=X[:20], random_state=0
     )
     model = LogisticRegression().fit(X[:20], y[:20])
     made = Pool(model, X, np.arange(20), y[:20], random_state=0)
-    assert given.kept is None
-    assert made.kept is None
+    assert_array_equal(given.distance_to_labeled, made.distance_to_labeled)
     assert_array_equal(CoreSet().query(given, 5), CoreSet().query(made, 5))
 
 
 # A frozen body gives each image the same embedding in every round; a body that is
 # trained does not.
 @pytest.mark.parametrize("freeze", [None, "body"])
-def test_a_frozen_net(freeze, monkeypatch):
+def test_a_frozen_net(freeze, pairs, forgetful):
     digits = load_digits(n_class=3)
     X, y = digits.images[:300] / 16, digits.target[:300]
     body = torch.nn.Sequential(
@@ -346,12 +345,11 @@ def test_a_frozen_net(freeze, monkeypatch):
         device="cpu",
     )
     rounds = {"estimator": net, "n_initial": 100, "n_rounds": 3}
-    pairs = count_pairs(monkeypatch)
     found = learner(**rounds).fit(X, y)
     spared = sum(pairs)
     assert (found.estimator_.embedding_fingerprint_ is None) == (freeze is None)
     pairs.clear()
-    monkeypatch.setattr(RoundCache, "of", lambda self, name, token, make: make(300))
+    forgetful()
     expected = learner(**rounds).fit(X, y)
     assert_array_equal(found.labeled_indices_, expected.labeled_indices_)
     if freeze is None:

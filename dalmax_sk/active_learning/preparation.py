@@ -1,0 +1,149 @@
+"""The beginning of a run: validation, and the initial set."""
+
+import functools
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.metadata_routing import process_routing
+
+from dalmax_sk._base.seeds import derive_seed
+from dalmax_sk._base.sklearn_compat import routing_enabled
+from dalmax_sk.active_learning.callbacks import check_callbacks
+from dalmax_sk.active_learning.checkpoint import as_checkpoint
+from dalmax_sk.active_learning.labels import UNKNOWN, LabelState
+from dalmax_sk.active_learning.oracle import CallableOracle, SimulatedOracle, as_labels
+from dalmax_sk.active_learning.rounds import SEED_INITIAL, Round
+from dalmax_sk.active_learning.schedules import (
+    balanced_indices,
+    check_schedule,
+    initial_size,
+)
+from dalmax_sk.active_learning.validation import (
+    as_strategy,
+    check_eval_set,
+    check_rows,
+    check_stopping,
+    default_estimator,
+    find_classes,
+    given_classes,
+    prepare_estimator,
+)
+from dalmax_sk.pool.distances import LabeledDistances
+
+__all__ = ["PreparationMixin"]
+
+
+class PreparationMixin:
+    """The beginning of a run of :class:`~dalmax_sk.ActiveLearningClassifier`."""
+
+    def _get_estimator(self, X=None):
+        return default_estimator(X) if self.estimator is None else self.estimator
+
+    def _check_X(self, X, *, reset):
+        return check_rows(self, X, reset=reset)
+
+    def _prepare_run(self, X, y, eval_set, fit_params):
+        """Validate everything, then restore a checkpoint or label the initial set."""
+        X, y = self._check_data(X, y)
+        for name in ("estimator_", "estimators_", "_labels"):
+            vars(self).pop(name, None)  # a failing fit leaves nothing of other data
+        self._X = X
+        estimator = self._get_estimator(X)
+        self.classes_ = find_classes(
+            y, given_classes(self.classes, estimator), self.missing_label
+        )
+        self._labels = LabelState(len(y), self.classes_, self.missing_label)
+        if eval_set is not None:
+            check_X = functools.partial(self._check_X, reset=False)
+            eval_set = check_eval_set(eval_set, check_X, self._labels)
+        self._eval_set = eval_set
+        self._check_params(estimator, fit_params)
+        codes = self._labels.encode(y, "y")
+        self._source = self._find_source(y, codes)
+        self.initial_indices_ = np.empty(0, dtype=np.int64)
+        self.history_ = []
+        self._round = Round()
+        self._distances = LabeledDistances()
+        self._checkpoint = as_checkpoint(self.checkpoint_dir)
+        if not self._restore(codes):
+            self._label_initial(codes)
+        if self._source is not None and not self.history_:
+            self._extend_initial()
+
+    def _check_data(self, X, y):
+        X = self._check_X(X, reset=True)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None"
+            )
+        y = as_labels(y)
+        check_consistent_length(X, y)
+        return X, y
+
+    def _check_params(self, estimator, fit_params):
+        """Validate and keep what the rounds are made with."""
+        self._routed = (
+            process_routing(self, "fit", **fit_params)["estimator"]["fit"]
+            if routing_enabled() and fit_params
+            else {}
+        )
+        self._unfitted = prepare_estimator(
+            estimator, self.classes_, self.refit == "continue"
+        )
+        self.strategy_ = clone(as_strategy(self.strategy))
+        self.strategy_._validate_params()
+        self._rules = check_stopping(self.stopping)
+        self._callbacks = check_callbacks(self.callbacks)
+        check_schedule(self.query_size, self._labels.n_samples)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._base_seed = self._group.broadcast(seed)
+
+    def _find_source(self, y, codes):
+        """Return whom to ask for labels, None for a person."""
+        is_known = codes != UNKNOWN
+        if not is_known.any() and self.initial_strategy == "balanced":
+            raise ValueError(
+                "initial_strategy='balanced' needs the labels of all rows; "
+                f"{len(codes)} of {len(codes)} are missing. Use 'random' or a strategy."
+            )
+        if self.oracle is not None:
+            return CallableOracle(self.oracle, self._X)
+        return SimulatedOracle(y) if is_known.all() else None
+
+    def _label_initial(self, codes):
+        """Label the initial set: that of `y`, or one that is drawn."""
+        rows = np.flatnonzero(codes != UNKNOWN)
+        if len(rows) and not isinstance(self._source, SimulatedOracle):
+            self._labels.add(rows, codes[rows])
+        elif self._source is not None:
+            self._draw_initial(codes)
+        self.initial_indices_ = self.labeled_indices_
+        self._save()
+
+    def _n_initial(self):
+        return initial_size(self.n_initial, self._labels.n_samples, self._rules)
+
+    def _draw_initial(self, codes):
+        """Label the initial set of a simulation or an oracle run."""
+        if self.initial_strategy == "balanced":
+            seed = derive_seed(self._base_seed, 0, SEED_INITIAL)
+            rng = np.random.RandomState(seed)
+            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
+        else:
+            rows, _ = self._pick(self._n_initial())
+        self._ask(rows, 0)
+
+    def _extend_initial(self):
+        """Go on at random, one label at a time: a classifier needs two classes."""
+        while self._labels.one_class_only:
+            candidates = self._labels.candidates
+            if not len(candidates):
+                break
+            seed = derive_seed(self._base_seed, 0, SEED_INITIAL, len(candidates))
+            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
+            self.initial_indices_ = self.labeled_indices_
+            self._save()
+        if not len(self.labeled_indices_):
+            raise ValueError("The oracle labelled none of the rows.")
