@@ -74,7 +74,7 @@ def test_report_of_one_run(dalmax, own_run):
     [
         (["nowhere"], "nowhere is no folder"),
         (["."], "holds no run"),
-        ([".", "--max-images", "-1", "--max_images_per_round", "-2"], "-2.*-1"),
+        ([".", "--max-images", "-1", "--max_images_per_round", "-2"], "-1.*-2"),
     ],
 )
 def test_report_of_nothing(dalmax, tmp_path, monkeypatch, words, message):

@@ -268,7 +268,7 @@ def _other_format(run):
         (_other_format, "", "has format 7; this version of dalmax_sk reads format 1"),
         (None, "--type random", "--type random draws from all training images"),
         (None, "--n-labels 3", "--n-labels goes with --type random"),
-        (None, "--type other", "--type must be one of random, train; got 'other'"),
+        (None, "--type other", "--type must be one of train, random; got 'other'"),
         (None, "--n-labels 0 --epochs 0", "--n-labels must be at least 1.*--epochs"),
     ],
 )
@@ -289,7 +289,8 @@ def test_a_selection_that_cannot_be(train, out, own_run, spoil, flags, message):
         ("--type random", "--n-labels N, or --like RUN_DIR"),
         ("--type random --n-labels 2000", "2000 images are to be drawn.* holds 1437"),
         ("--type random --like nowhere", "there is no run.json .* there"),
-        ("--dir-train nowhere", "--dir-train needs --dir-test beside it"),
+        ("--dir-train nowhere", "--dir-train names a folder that does not exist: /"),
+        ("--dir-train /", "--dir-train needs --dir-test beside it"),
         ("--type random --n-labels 1", "All 1 training images are of one class"),
     ],
 )
