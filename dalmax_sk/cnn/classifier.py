@@ -479,7 +479,7 @@ class CNNClassifier(
         0 4 (4, 2) (4, 64)
         """
         check_is_fitted(self)
-        source = read_inputs(self, X, spec=self.input_spec_)
+        source, _, _ = read_inputs(self, X, spec=self.input_spec_)
         return self._outputs(source, embeddings)
 
     def iter_batches(self, X, batch_size=None):
@@ -503,7 +503,7 @@ class CNNClassifier(
             On ``device_``; uint8 or float as in X.
         """
         check_is_fitted(self)
-        source = read_inputs(self, X, spec=self.input_spec_)
+        source, _, _ = read_inputs(self, X, spec=self.input_spec_)
         yield from self._batches(source, batch_size)
 
     def _batches(self, source, batch_size=None, parts=None):
@@ -517,7 +517,7 @@ class CNNClassifier(
             self.module_, source, self.device_, amp=self.net_.amp, parts=parts
         )
         for start, _, features in found:
-            inner = FeatureSource(features)
+            inner = FeatureSource.of(features, self.device_)
             for a, b, batch in sequential_batches(inner, batch_size, self.device_):
                 yield start + a, start + b, batch
 
@@ -546,7 +546,7 @@ class CNNClassifier(
 
     def _evaluate(self, X, embeddings):
         check_is_fitted(self)
-        source = read_inputs(self, X, spec=self.input_spec_)
+        source, _, _ = read_inputs(self, X, spec=self.input_spec_)
         return collect(self._outputs(source, embeddings), len(source))
 
     def _restore(self, state, *, classes, spec, history):

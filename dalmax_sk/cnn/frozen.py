@@ -50,6 +50,13 @@ class FeatureSource(TensorSource):
             torch.zeros(8, *module.frozen.feature_shape, dtype=module.mean.dtype)
         )
 
+    @classmethod
+    def of(cls, rows: NDArray[Any], device: torch.device) -> "FeatureSource":
+        """Features as `iter_features` gives them: 16-bit floats come as int16."""
+        data = torch.from_numpy(rows)
+        is_half = data.dtype == torch.int16
+        return cls(data.view(autocast_dtype(device)) if is_half else data)
+
     def to(self, device: torch.device) -> "FeatureSource":
         return FeatureSource(self.data.to(device))
 
@@ -67,7 +74,7 @@ def iter_features(
     *,
     amp: bool = False,
     parts: Iterable[slice] | None = None,
-) -> Iterator[tuple[int, int, Tensor]]:
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """Go through the features of a source's samples, in order, many at a time.
 
     Features of images are looked up in the process's feature store, and kept there.
@@ -87,21 +94,9 @@ def iter_features(
     Yields
     ------
     start, stop : int
-    features : Tensor of shape (stop - start, ...)
-        On the CPU.
+    features : ndarray of shape (stop - start, ...)
+        For `FeatureSource.of`: NumPy has no bfloat16.
     """
-    for start, stop, rows in _iter_rows(module, source, device, amp, parts):
-        yield start, stop, _as_features(rows, device)
-
-
-def _iter_rows(
-    module: InputClassifier,
-    source: TensorSource | FileSource,
-    device: torch.device,
-    amp: bool,
-    parts: Iterable[slice] | None = None,
-) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """Yield what `iter_features` does, as arrays; 16-bit floats are int16."""
     assert module.frozen is not None
     is_table = isinstance(source, TensorSource) and source.data.ndim == 2
     store = get_feature_store()
@@ -124,14 +119,6 @@ def _iter_rows(
             else:
                 (found,) = collect(compute(np.arange(len(rows))), len(rows))
             yield start, start + len(rows), found
-
-
-def _as_features(rows: NDArray[Any], device: torch.device) -> Tensor:
-    """Tensor of rows, which NumPy has as int16 where they are 16-bit floats."""
-    features = torch.from_numpy(rows)
-    if features.dtype == torch.int16:
-        return features.view(autocast_dtype(device))
-    return features
 
 
 def collect_features(
@@ -160,8 +147,8 @@ def collect_features(
     n_bytes = 4 * len(source) * int(np.prod(module.frozen.feature_shape))
     if n_bytes > get_feature_store().max_bytes:
         return None
-    (rows,) = collect(_iter_rows(module, source, device, amp), len(source))
-    return FeatureSource(_as_features(rows, device))
+    blocks = iter_features(module, source, device, amp=amp)
+    return FeatureSource.of(collect(blocks, len(source))[0], device)
 
 
 def embedding_fingerprint(module: InputClassifier, amp: bool) -> str | None:

@@ -239,7 +239,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         OSError
             If weights cannot be downloaded or the file of weights is not there.
         """
-        _, spec = read_inputs(self, _without_tensors(X))
+        _, _, spec = read_inputs(self, _without_tensors(X))
         device = resolve_device(self.device)
         cuda = [device] if device.type == "cuda" else []
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -304,7 +304,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             kind = getattr(X, "dtype", np.dtype(np.uint8)).kind
             is_float = as_paths(X) is None and kind not in "biu"
             spec = dataclasses.replace(spec, dtype="float" if is_float else "uint8")
-        source = read_inputs(self, X, spec=spec)
+        source, _, _ = read_inputs(self, X, spec=spec)
         if not source.in_memory:
             source.reduced = True
             return source

@@ -1,13 +1,15 @@
 """Inputs of a net: paths, image arrays or a table, checked and made a source."""
 
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from dalmax_sk.images.decode import common_image_size
+from dalmax_sk.images.decode import ImageMode, check_image_size, common_image_size
 from dalmax_sk.images.paths import as_paths, check_images
-from dalmax_sk.images.source import FileSource, TensorSource, as_tensor
+from dalmax_sk.images.source import FileSource, Source, TensorSource, as_tensor
 
 __all__ = ["InputSpec", "channel_axis_of", "read_inputs"]
 
@@ -30,12 +32,12 @@ class InputSpec:
     """
 
     kind: str
-    shape: tuple
+    shape: tuple[int, ...]
     dtype: str
     resize: bool = False
 
 
-def channel_axis_of(shape, channel_axis=None):
+def channel_axis_of(shape: tuple[int, ...], channel_axis: int | None = None) -> int:
     """Which axis of a 4-D array of shape ``shape`` holds the channels: 1 or 3.
 
     The axis of size 1, 3 or 4 that can only be the channels is the channels; where both
@@ -62,95 +64,85 @@ def channel_axis_of(shape, channel_axis=None):
     )
 
 
-def read_inputs(estimator, X, y="no_validation", *, spec=None):
+def read_inputs(
+    estimator: Any,
+    X: Any,
+    y: Any = "no_validation",
+    *,
+    spec: InputSpec | None = None,
+) -> tuple[Source, Any, InputSpec]:
     """Validate X and make a source of batches of it.
 
     Parameters
     ----------
-    estimator : CNNClassifier
+    estimator : CNNClassifier or ImageEmbedder
         Its ``image_size``, ``image_mode`` and ``channel_axis`` are read.
     X : array-like
         Paths, images or a table.
     y : array-like of shape (n,), optional
     spec : InputSpec or None
-        What the net was fitted on; None in ``fit``.
+        Form that the net was fitted on; None in ``fit``.
 
     Returns
     -------
     source : TensorSource or FileSource
     y : ndarray of shape (n,)
-        Only if ``y`` was given.
+        As it was given, if it was not.
     spec : InputSpec
-        Only if it was None.
+        That of X if it was None.
     """
-    reset = spec is None
-    is_fit = not (isinstance(y, str) and y == "no_validation")
     paths = as_paths(X)
     if paths is not None:
-        checked = check_images(estimator, X, y, reset=reset)
-        paths, y = checked if is_fit else (checked, None)
-        source, found = _read_paths(estimator, paths, spec)
-    elif _n_axes(X) > 2:
-        array, y = _check_image_array(estimator, X, y, is_fit, reset)
-        source, found = _read_images(estimator, array, spec)
-    else:
-        if spec is not None and spec.kind == "image":
-            _refuse(estimator, f"a table or vector of shape {np.shape(X)}", spec)
-        checked = check_images(estimator, X, y, reset=reset, dtype=np.float64)
-        table, y = checked if is_fit else (checked, None)
-        source = TensorSource(as_tensor(table))
-        found = InputSpec("table", table.shape[1:], "float")
-    results = [source]
-    if is_fit:
-        results.append(y)
-    if reset:
-        results.append(found)
-    return results[0] if len(results) == 1 else tuple(results)
+        paths, y = _checked(estimator, X, y, reset=spec is None)
+        files, spec = _read_paths(estimator, paths, spec)
+        return files, y, spec
+    if _n_axes(X) > 2:
+        array, y = _check_image_array(estimator, X, y, reset=spec is None)
+        images, spec = _read_images(estimator, array, spec)
+        return images, y, spec
+    if spec is not None and spec.kind == "image":
+        _refuse(estimator, f"a table or vector of shape {np.shape(X)}", spec)
+    table, y = _checked(estimator, X, y, reset=spec is None, dtype=np.float64)
+    source = TensorSource(as_tensor(table))
+    return source, y, spec or InputSpec("table", table.shape[1:], "float")
 
 
-def _n_axes(X):
+def _checked(estimator: Any, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+    """X and y as `check_images` gives them, also without y."""
+    checked = check_images(estimator, X, y, **options)
+    return checked if isinstance(checked, tuple) else (checked, y)
+
+
+def _n_axes(X: Any) -> int:
     # np.ndim would go through __array_function__, which not everything supports.
     return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
 
 
-def _size_pair(image_size):
-    """Return (height, width) of a parameter ``image_size`` that is not None."""
-    if np.ndim(image_size) == 0:
-        return int(image_size), int(image_size)
-    size = tuple(int(side) for side in image_size)
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(
-            "image_size must be None, an int or (height, width), all at least 1; got "
-            f"{image_size!r}."
-        )
-    return size
-
-
-def _read_paths(estimator, paths, spec):
+def _read_paths(
+    estimator: Any, paths: NDArray[np.object_], spec: InputSpec | None
+) -> tuple[FileSource, InputSpec]:
     if spec is None:
-        size = (
-            common_image_size(paths)
-            if estimator.image_size is None
-            else _size_pair(estimator.image_size)
-        )
+        size = check_image_size(estimator.image_size) or common_image_size(paths)
         n_channels = 1 if estimator.image_mode == "grey" else 3
         spec = InputSpec("image", (n_channels, *size), "uint8", resize=True)
     elif spec.kind != "image" or spec.dtype != "uint8" or spec.shape[0] not in (1, 3):
         _refuse(estimator, "paths of image files", spec)
-    mode = "grey" if spec.shape[0] == 1 else "rgb"
-    return FileSource(paths, spec.shape[1:], mode), spec
+    n_channels, height, width = spec.shape
+    mode: ImageMode = "grey" if n_channels == 1 else "rgb"
+    return FileSource(paths, (height, width), mode), spec
 
 
-def _check_image_array(estimator, X, y, is_fit, reset):
+def _check_image_array(
+    estimator: Any, X: Any, y: Any, *, reset: bool
+) -> tuple[NDArray[Any], Any]:
     """Validate a 3-D or 4-D array; (array, y)."""
     if reset:
         # A fit on a table before this one must not leave its width behind.
         vars(estimator).pop("n_features_in_", None)
         vars(estimator).pop("feature_names_in_", None)
-        checked = check_images(estimator, X, y, reset=True)
+        array, y = _checked(estimator, X, y, reset=True)
         # It counted axis 1, which is the height or the channels, never features.
         vars(estimator).pop("n_features_in_", None)
-        array, y = checked if is_fit else (checked, None)
     else:
         array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
     if array.ndim > 4:
@@ -171,7 +163,9 @@ def _check_image_array(estimator, X, y, is_fit, reset):
     return array, y
 
 
-def _read_images(estimator, array, spec):
+def _read_images(
+    estimator: Any, array: NDArray[Any], spec: InputSpec | None
+) -> tuple[TensorSource, InputSpec]:
     if array.ndim == 3:
         channel_axis, n_channels, size = None, 1, array.shape[1:]
     else:
@@ -181,10 +175,9 @@ def _read_images(estimator, array, spec):
     dtype = "uint8" if array.dtype == np.uint8 else "float"
     given = f"{dtype} images of {n_channels} channel(s), {size[0]}×{size[1]} pixels"
     if spec is None:
-        resize = estimator.image_size is not None
-        if resize:
-            size = _size_pair(estimator.image_size)
-        spec = InputSpec("image", (n_channels, *size), dtype, resize)
+        wanted = check_image_size(estimator.image_size)
+        shape = (n_channels, *(wanted or size))
+        spec = InputSpec("image", shape, dtype, resize=wanted is not None)
     elif (
         spec.kind != "image"
         or spec.dtype != dtype
@@ -195,7 +188,7 @@ def _read_images(estimator, array, spec):
     return TensorSource(as_tensor(array), channel_axis), spec
 
 
-def _refuse(estimator, given, spec):
+def _refuse(estimator: Any, given: str, spec: InputSpec) -> NoReturn:
     if spec.kind == "table":
         fitted = f"a table with {spec.shape[0]} columns"
     else:

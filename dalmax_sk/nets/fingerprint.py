@@ -41,7 +41,7 @@ class NetDigest:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 # viewed as bytes, because NumPy has no bfloat16
                 flat = tensor.detach().cpu().contiguous().reshape(-1)
-                digest.update(flat.view(torch.uint8).numpy())
+                digest.update(flat.view(torch.uint8).numpy().data)
             self._state, self._value = state, digest.hexdigest()
         return self._value
 

@@ -2,9 +2,12 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from dalmax_sk._base import progress
 from dalmax_sk._base.devices import (
@@ -29,15 +32,21 @@ __all__ = [
 
 logger = logging.getLogger("dalmax_sk")
 
+Forward: TypeAlias = Callable[[Tensor], tuple[Tensor | None, ...]]
+#: (start, stop, batch) in order, without gaps.
+Batch: TypeAlias = tuple[int, int, Tensor]
 
-def autocast(device, enabled):
+
+def autocast(device: torch.device | str, enabled: bool) -> torch.autocast:
     """Context of 16-bit mixed precision on ``device``, or of nothing."""
     device = torch.device(device)
     dtype = autocast_dtype(device) if enabled else None
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
-def inference_batch_size(values_per_sample, device, *, amp=False):
+def inference_batch_size(
+    values_per_sample: int, device: torch.device, *, amp: bool = False
+) -> int:
     """Return how many samples to look at together when no gradient is needed."""
     if device.type == "cpu":
         size = limits.inference_cpu_values // values_per_sample
@@ -51,7 +60,13 @@ def inference_batch_size(values_per_sample, device, *, amp=False):
     return min(largest, max(smallest, size))
 
 
-def fitting_batch_size(forward, source, device, *, amp=False):
+def fitting_batch_size(
+    forward: Callable[[Tensor], Any],
+    source: Any,
+    device: torch.device,
+    *,
+    amp: bool = False,
+) -> int:
     """Return `inference_batch_size`, or less where memory is short.
 
     Parameters
@@ -73,7 +88,13 @@ def fitting_batch_size(forward, source, device, *, amp=False):
     return max(1, min(size, int(room * len(probe) / max(1, used))))
 
 
-def outputs_of(module, *, amp=False, embeddings=True, from_features=False):
+def outputs_of(
+    module: nn.Module,
+    *,
+    amp: bool = False,
+    embeddings: bool = True,
+    from_features: bool = False,
+) -> Forward:
     """Return the function that gives a batch's probabilities and embeddings.
 
     Parameters
@@ -94,7 +115,7 @@ def outputs_of(module, *, amp=False, embeddings=True, from_features=False):
     # Only passed on when it is wanted: the module may be anything that gives outputs.
     options = {"from_features": True} if from_features else {}
 
-    def forward(X):
+    def forward(X: Tensor) -> tuple[Tensor | None, ...]:
         with torch.inference_mode():
             with autocast(X.device, amp):
                 output = module(X, return_embeddings=embeddings, **options)
@@ -108,14 +129,14 @@ def outputs_of(module, *, amp=False, embeddings=True, from_features=False):
 
 
 def iter_outputs(
-    module,
-    batches,
+    module: nn.Module,
+    batches: Iterable[Batch],
     *,
-    amp=False,
-    embeddings=True,
-    n_samples=None,
-    from_features=False,
-):
+    amp: bool = False,
+    embeddings: bool = True,
+    n_samples: int | None = None,
+    from_features: bool = False,
+) -> Iterator[Any]:
     """Run the module over batches in evaluation mode.
 
     Parameters
@@ -158,7 +179,7 @@ def iter_outputs(
         module.train(was_training)
 
 
-def iter_results(forward, batches):
+def iter_results(forward: Forward, batches: Iterable[Batch]) -> Iterator[Any]:
     """Yield (start, stop, *results) of each batch, as arrays.
 
     A GPU computes the next batches while results are on their way from it. Where its
@@ -175,7 +196,7 @@ def iter_results(forward, batches):
     start, stop : int
     *results : ndarray or None
     """
-    on_the_way = deque()
+    on_the_way: deque[Any] = deque()
     for start, stop, results in _computed(forward, batches):
         on_the_way.append((start, stop, to_host(results)))
         if results[0].device.type != "cuda" or len(on_the_way) > limits.pending_batches:
@@ -184,11 +205,11 @@ def iter_results(forward, batches):
         yield _arrived(*on_the_way.popleft())
 
 
-def _arrived(start, stop, receive):
+def _arrived(start: int, stop: int, receive: Callable[[], Any]) -> tuple[Any, ...]:
     return start, stop, *(None if r is None else r.numpy() for r in receive())
 
 
-def _computed(forward, batches):
+def _computed(forward: Forward, batches: Iterable[Batch]) -> Iterator[Any]:
     """Yield (start, stop, results on the device), in smaller batches if need be."""
     limit = None  # samples that memory has room for, once it ran out
     for start, stop, X in batches:
@@ -202,7 +223,7 @@ def _computed(forward, batches):
             X, start = X[size:], start + size
 
 
-def _unless_out_of_memory(forward, X):
+def _unless_out_of_memory(forward: Forward, X: Tensor) -> Any:
     # A function of its own: while an exception is handled, its traceback keeps the
     # activations alive that are to be freed.
     try:
@@ -219,7 +240,7 @@ def _unless_out_of_memory(forward, X):
     return None
 
 
-def _halved(size, device):
+def _halved(size: int, device: torch.device) -> int:
     release_unused(device)
     logger.warning(
         "Out of memory on %s with a batch of %d samples; going on with batches of %d.",
@@ -230,7 +251,7 @@ def _halved(size, device):
     return size // 2
 
 
-def collect(blocks, n_samples):
+def collect(blocks: Iterable[Any], n_samples: int) -> tuple[Any, ...]:
     """Join the results of blocks of rows to whole arrays.
 
     Parameters
@@ -243,9 +264,9 @@ def collect(blocks, n_samples):
     -------
     tuple of ndarray of shape (n, ...) or None
     """
-    whole = None
+    whole: tuple[Any, ...] = ()
     for start, stop, *results in blocks:
-        if whole is None:
+        if not whole:
             whole = tuple(
                 None
                 if rows is None

@@ -182,7 +182,7 @@ def test_image_size_of_arrays(colour, labels):
     clf = classifier(image_size=(6, 5)).fit(colour, labels)
     assert clf.image_size_ == (6, 5)
     assert clf.predict_proba(colour[:, :6]).shape == (N, 4)
-    with pytest.raises(ValueError, match=r"image_size must be None, an int or"):
+    with pytest.raises(ValueError, match="image_size must be a positive int"):
         classifier(image_size=(1, 2, 3)).fit(colour, labels)
 
 
