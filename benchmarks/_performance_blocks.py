@@ -111,6 +111,14 @@ def large_pool(renderer):
     return f"{setup(renderer, 'large_pool.csv')}\n\n{markdown(table)}"
 
 
+def start(renderer):
+    """Seconds to the first lines of the commands."""
+    rows = read(renderer, "start.csv")
+    rows = rows.rename(columns=lambda name: name.replace("_seconds", " (s)"))
+    rows = rows.rename(columns=lambda name: name.replace("_", " "))
+    return f"{setup(renderer, 'start.csv')}\n\n{markdown(rows.set_index('command'))}"
+
+
 def refit(renderer, name):
     """Ways to refit beside each other, and where the figures come from."""
     sidecar = json.loads(path_of(renderer, f"{name}.json").read_text(encoding="utf-8"))
@@ -149,6 +157,7 @@ PERFORMANCE = {
     "round_parts": (parts, "round"),
     "round_selection": (selection, "round"),
     "main_job": (main_job,),
+    "start": (start,),
     "large_pool": (large_pool,),
     "refit_digits": (refit, "refit_digits"),
     "refit_images": (refit, "refit_images"),

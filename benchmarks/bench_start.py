@@ -12,11 +12,13 @@ medians.
 
 import argparse
 import csv
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 from dalmax_sk.reports import describe_hardware, describe_versions
@@ -127,6 +129,7 @@ def write(path, rows):
     with open(path, "w", newline="", encoding="utf-8") as file:
         file.write(f"# command: python {' '.join(sys.argv)}\n")
         file.write(
+            f"# date: {date.today().isoformat()}, load {os.getloadavg()[0]:.1f}\n"
             f"# machine: {hardware['cpu']}, {hardware['usable_cores']} cores\n"
             f"# versions: {', '.join(f'{n} {versions[n]}' for n in named)}\n"
         )

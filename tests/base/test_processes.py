@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,30 +257,48 @@ def test_mistakes_are_told_once(run_two):
     assert err.count("core_sett") == 1
 
 
+def _is_running(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.mark.slow
-def test_ctrl_c_ends_all(tmp_path):
-    code = (
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("number", "code", "status", "words"),
+    [
+        (signal.SIGINT, 130, "interrupted", "interrupted"),
+        (signal.SIGTERM, 143, "failed", "Another process of this run has ended"),
+        (signal.SIGKILL, -9, "interrupted", "interrupted"),
+    ],
+)
+def test_the_end_of_the_launcher_ends_all(tmp_path, number, code, status, words):
+    program = (
         "import sys; from dalmax_sk.cli.launch import run_processes;"
         "sys.exit(run_processes(2, sys.argv[1:]))"
     )
-    words = ["train-al", "--dir-results", str(tmp_path), "--epochs", "5000"]
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--mult-gpu", "True"],
+    flags = ["train-al", "--dir-results", str(tmp_path), "--epochs", "5000"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", program, *flags, "--mult-gpu", "True"],
         env=_environ(COLUMNS="1000"),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     checkpoint = tmp_path / "active_learning/uncertainty_sampling/checkpoint/state.json"
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 180
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert err.count("interrupted") == 1
-    assert "--resume" in err
-    assert _read(tmp_path)[1]["status"] == "interrupted"
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text()
+    assert len(children.split()) == 2
+    launcher.send_signal(number)
+    _, err = launcher.communicate(timeout=60)  # until all have closed their ends
+    assert launcher.returncode == code
+    assert not any(map(_is_running, children.split()))
+    assert err.count(words) == 1
+    assert err.count("--resume") == 1
+    assert "Traceback" not in err
+    assert _read(tmp_path)[1]["status"] == status
 
 
 # ------------------------------------------------------------------------ the parts

@@ -43,6 +43,19 @@ def test_large_pools(blocks, renderer):
     assert "| badge | 1,000,000 × 256 | 1,000 | 20.0 | 5.00 | 0.25 | 1,23" in text
 
 
+def test_start(blocks, renderer):
+    write(
+        renderer.results / "start.csv",
+        "command,first_line_seconds,beyond_imports_seconds",
+        "train-al,0.25,0.41",
+        head=["machine: A, 2 cores"],
+    )
+    text = blocks.start(renderer)
+    assert "- machine: `A, 2 cores`" in text
+    assert "| command | first line (s) | beyond imports (s) |" in text
+    assert "| train-al | 0.25 | 0.41 |" in text
+
+
 def test_ways_to_refit(blocks, renderer):
     baseline = "scratch, 20 epochs"
     sidecar = {
