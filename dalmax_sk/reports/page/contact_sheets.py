@@ -38,7 +38,7 @@ def share_of_images(
 
     Examples
     --------
-    >>> from dalmax_sk.reports.page.read_run import share_of_images
+    >>> from dalmax_sk.reports.page.contact_sheets import share_of_images
     >>> share_of_images([10, 10], 100, 1000), share_of_images([50] * 10, 100, 300)
     (10, 30)
     """
