@@ -88,8 +88,8 @@ class FeatureStore(RowCache):
     ) -> Rows:
         """Features (n, ...) of samples: read where they are known, else computed.
 
-        Rows are kept as they are computed, so that a killed process loses at most
-        ``limits.store_rows`` of a folder, and one that an error ends none.
+        Rows are kept as they are computed: a killed process loses at most one block of
+        a folder, and one that an error ends loses nothing.
 
         Parameters
         ----------
@@ -98,9 +98,14 @@ class FeatureStore(RowCache):
         keys : sequence of n (str, (int, int) or None)
             In any order, also repeatedly (each sample is computed once).
         compute : callable
-            Called at most once; see `Compute`.
+            Maps positions in `keys`, (k,) int64, to an iterator of (start, stop, rows)
+            over them, in order and without gaps. Called at most once.
         folder : FeatureFolder or None, default=None
             For this net; features are read from it and added to it.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
         """
         unique: dict[Key, int] = {}
         inverse = [unique.setdefault(key, len(unique)) for key in keys]
