@@ -21,10 +21,10 @@ from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_center.farthest_first import greedy_on_cpu, greedy_on_device
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
+    as_points,
     check_count,
     check_max_memory,
-    column_means,
+    origin_of,
     positions_like,
     row_blocks,
     take_rows,
@@ -37,7 +37,7 @@ from dalmax_sk.selection.kit.distances import (
     products_are_float32,
 )
 
-__all__ = ["NearestCenters", "as_centers", "check_range", "k_center_greedy"]
+__all__ = ["NearestCenters", "k_center_greedy"]
 
 # Candidates per pick that the greedy runs on between two looks at the whole pool.
 _WORKING_SET_PER_PICK = 2
@@ -48,7 +48,7 @@ _LOOSE = 0.01
 
 @dataclass
 class NearestCenters:
-    """What is known of each point's distance to the nearest of some centres.
+    """Bounds on each point's distance to the nearest of some centres.
 
     Attributes
     ----------
@@ -161,10 +161,8 @@ def k_center_greedy(
     (array([3, 2]), array([10.,  4.]), 1.0)
     """
     max_memory = check_max_memory(max_memory)
-    pool = as_matrix(X, "X", max_memory)
+    pool, labeled, largest = as_points(X, centers, max_memory)
     n = check_count(n, len(pool), "X")
-    labeled = as_centers(centers, pool)
-    largest = check_range(pool, labeled)
     if nearest is not None:
         _check_nearest(nearest, len(pool), len(labeled))
 
@@ -186,19 +184,6 @@ def k_center_greedy(
     return positions_like(picks, X), positions_like(distances[:n], X), radius
 
 
-def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
-    """Return the centres as a tensor beside the pool, (0, d) if there are none."""
-    if centers is None or len(centers) == 0:
-        return pool[:0]
-    tensor = as_matrix(centers, "centers")
-    if tensor.shape[1] != pool.shape[1]:
-        raise ValueError(
-            f"centers has {tensor.shape[1]} features, but X has {pool.shape[1]}; both "
-            "must come from the same feature space."
-        )
-    return tensor.to(pool.device)
-
-
 def _check_nearest(nearest: NearestCenters, n_pool: int, n_centers: int) -> None:
     sizes = len(nearest.bound), len(nearest.upto), len(nearest.exact)
     if set(sizes) != {n_pool} or nearest.upto.max() > n_centers:
@@ -207,24 +192,6 @@ def _check_nearest(nearest: NearestCenters, n_pool: int, n_centers: int) -> None
             f"centres, but X has {n_pool} rows and there are {n_centers} centers; it "
             "must come from the same points and from the first of these centers."
         )
-
-
-def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> float:
-    """Refuse values whose squared distances are infinite; return the largest value."""
-    largest = max(
-        max(-float(low), float(high))
-        for part in (pool, labeled)
-        for low, high in (part[block].aminmax() for block in row_blocks(part))
-    )
-    # |x - c| is at most twice the largest value in each feature, and the expansion adds
-    # up a few such squares.
-    limit = np.sqrt(np.finfo(np.float64).max / (16 * pool.shape[1]))
-    if largest > limit:
-        raise ValueError(
-            f"X or centers hold values as large as {largest:g}, but squared distances "
-            f"overflow float64 above {limit:g}. Rescale the features."
-        )
-    return largest
 
 
 class _FarthestFirst:
@@ -263,9 +230,7 @@ class _FarthestFirst:
         self.priority = torch.from_numpy(order).to(device)
         self.working_size = _working_set_size(n, pool.shape[1], max_memory)
 
-        mean = column_means(pool)
-        # Any origin is correct; the mean of huge float32 values may overflow.
-        self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+        self.origin = origin_of(pool)
         # Beyond that size float32 squares may overflow.
         self.use_float32 = products_are_float32(device) and largest < 1e12
 
