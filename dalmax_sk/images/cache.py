@@ -245,9 +245,7 @@ def find_broken_images(
 
     cache = get_image_cache() if cache is None else cache
     shape = (*size, n_channels)
-    step = min(
-        limits.decode_files, max(1, limits.check_image_bytes // int(np.prod(shape)))
-    )
+    step = min(limits.decode_files, max(1, limits.read_bytes // int(np.prod(shape))))
     failures: list[tuple[str, str]] = []
     for start in range(0, len(names), step):
         wave = names[start : start + step]

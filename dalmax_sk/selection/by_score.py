@@ -83,7 +83,7 @@ def stochastic_top_n(
     * ``"softmax"``: :math:`p_i \propto \exp(\beta s_i)`, for scores whose differences
       matter and whose zero does not;
     * ``"softrank"``: :math:`p_i \propto r_i^{-\beta}` with the rank :math:`r_i = 1` for
-      the largest score, for scores of which only the order is to be trusted.
+      the largest score, for scores whose order alone is to be trusted.
 
     The larger `beta`, the closer to :func:`top_n`; ``beta=0`` draws uniformly.
 

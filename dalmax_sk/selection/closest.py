@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dalmax_sk.selection.kit.arrays import as_matrix, check_max_memory
+from dalmax_sk.selection.kit.arrays import as_matrix, check_max_memory, origin_of
 from dalmax_sk.selection.kit.distances import (
     block_shape,
     centred,
@@ -49,7 +49,7 @@ def min_distance(X: Any, *, max_memory: int = 2**30) -> float:
     points = torch.unique(as_matrix(X, "X"), dim=0)
     if len(points) < 2:
         return float("inf")
-    origin = points.mean(dim=0)
+    origin = origin_of(points)
     rows, columns = block_shape(points.shape[1], 8, max_memory)
     size = min(rows, columns)
     pairs = max(1, max_memory // (64 * points.shape[1]))

@@ -18,10 +18,11 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
+    as_points,
     check_count,
     check_max_memory,
     positions_like,
+    row_blocks,
 )
 from dalmax_sk.selection.kit.distances import block_shape
 
@@ -106,16 +107,9 @@ def average_linkage(
     """
     if metric not in _METRICS:
         raise ValueError(f"metric must be one of {_METRICS}, got {metric!r}.")
-    pool = as_matrix(X, "X")
-    n_clusters = _check_limits(len(pool), n_clusters, threshold)
     max_memory = check_max_memory(max_memory)
-    largest = torch.linalg.vector_norm(pool, torch.inf).item()
-    limit = np.sqrt(np.finfo(np.float64).max / (16 * pool.shape[1]))
-    if not largest <= limit:
-        raise ValueError(
-            f"X holds values as large as {largest:g}, but squared distances overflow "
-            f"float64 above {limit:g}. Rescale the features."
-        )
+    pool, _, _ = as_points(X, max_memory=max_memory)
+    n_clusters = _check_limits(len(pool), n_clusters, threshold)
     merging = _Merging(_as_squared(pool, metric), max_memory)
     merging.merge_copies(n_clusters)
     merging.run(n_clusters, np.inf if threshold is None else float(threshold))
@@ -190,9 +184,9 @@ class _Merging:
         """Merge points that are equal, at a distance of 0, while that is allowed."""
         seen: dict[bytes, int] = {}
         gone: list[int] = []
-        for block in range(0, len(self.means), 4096):
-            rows = (self.means[block : block + 4096] + 0.0).cpu().numpy()  # no -0.0
-            for i, row in enumerate(rows, start=block):
+        for block in row_blocks(self.means, limits.checked_rows):
+            rows = (self.means[block] + 0.0).cpu().numpy()  # no -0.0
+            for i, row in enumerate(rows, start=block.start):
                 digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
                 first = seen.setdefault(digest, i)
                 if first != i and self.n_active - len(gone) > n_clusters:
@@ -312,7 +306,7 @@ class _Merging:
 
     def labels(self) -> np.ndarray:
         """Return the cluster of each point, numbered by lowest position."""
-        # Parents stand before their children.
+        # Parents have lower numbers than their children.
         roots = self.parents
         for point in range(len(roots)):
             roots[point] = roots[roots[point]]

@@ -5,13 +5,10 @@ from typing import Any
 import torch
 
 from dalmax_sk._base import progress
-from dalmax_sk.selection.joint_entropy import RESOLUTION, as_samples, plogp
+from dalmax_sk.selection.joint_entropy import RESOLUTION, as_samples, plogp, tile_values
 from dalmax_sk.selection.kit.arrays import Array, check_max_memory
 
 __all__ = ["epig_scores"]
-
-# Numbers in one tile of joint probabilities: 1 MB in float64; more on a GPU.
-_TILE = {"cpu": 2**17, "cuda": 2**24}
 
 
 def epig_scores(samples: Any, targets: Any, *, max_memory: int = 2**30) -> Array:
@@ -74,8 +71,7 @@ def epig_scores(samples: Any, targets: Any, *, max_memory: int = 2**30) -> Array
             f"targets must have {n_samples} samples and {n_classes} classes as samples "
             f"have, got the shape {tuple(aims.shape)}."
         )
-    limit = _TILE.get(given.device.type, _TILE["cuda"])
-    tile = min(limit, max(1, max_memory // (4 * 8)))
+    tile = tile_values(given.device, max_memory)
     # Blocks of candidates and of targets, as square as they can be.
     side = max(1, int((tile / n_classes**2) ** 0.5))
     columns = min(side, aims.shape[1], max(1, tile // (n_samples * n_classes)))

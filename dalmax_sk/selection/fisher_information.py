@@ -117,7 +117,7 @@ def bait(
     random_state : int, RandomState instance or None, default=None
         Breaks ties.
     max_memory : int, default=1 GiB
-        Bytes that may be taken beside the inputs. The search needs
+        Bytes that may be taken in addition to the inputs. The search needs
         ``16·(c·d)² + 16·c·d² + 24·n_pool·c²``, c = C - 1, and a block.
     return_scores : bool, default=False
         Whether to return the scores and the objective as well.
@@ -407,7 +407,7 @@ def _check_parameters(
 def _probabilities(
     proba: Any, points: torch.Tensor, name: str, of: str
 ) -> torch.Tensor:
-    """Return ``proba`` (n, C) in float64 beside ``points`` after checking it."""
+    """Return ``proba`` (n, C) in float64 on the device of ``points``, checked."""
     chances = as_matrix(proba, name).to(points.device, torch.float64)
     if len(chances) != len(points):
         raise ValueError(f"{name} has {len(chances)} rows, {of} has {len(points)}.")

@@ -15,6 +15,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
@@ -23,13 +24,17 @@ from dalmax_sk.selection.kit.arrays import (
     positions_like,
 )
 
-__all__ = ["RESOLUTION", "as_samples", "batch_bald", "information_limit", "plogp"]
+__all__ = [
+    "RESOLUTION",
+    "as_samples",
+    "batch_bald",
+    "information_limit",
+    "plogp",
+    "tile_values",
+]
 
-# Numbers in one tile of predictive probabilities: 1 MB in float64, which stays in a
-# second-level cache; a GPU wants larger ones.
-_TILE = {"cpu": 2**17, "cuda": 2**24}
-# Candidates evaluated between two looks at the best so far: at first, at most. They do
-# not depend on the memory, so that neither do the picks.
+# Candidates evaluated between two looks at the best so far: at first, at most. Where
+# labellings are drawn the picks depend on them, so they are the same for any memory.
 _CHUNK = (32, 512)
 #: Information (in nats) below this is rounding; gains that differ by less are equal.
 RESOLUTION = 1e-12
@@ -59,6 +64,14 @@ def as_samples(samples: Any, name: str = "samples") -> torch.Tensor:
             f"least value is {float(tensor.min()):g}, a sum is off by {worst:g}."
         )
     return tensor.view(shape)
+
+
+def tile_values(device: torch.device, max_memory: int) -> int:
+    """Return how many float64 numbers a tile of probabilities may have."""
+    on_cpu = device.type == "cpu"
+    most = limits.tile_cpu_values if on_cpu else limits.tile_gpu_values
+    # a tile, its logarithms, and what goes into the product
+    return max(1, min(most, max_memory // (4 * 8)))
 
 
 def batch_bald(
@@ -177,9 +190,7 @@ class _Search:
         self.samples = samples
         self.max_configurations = max_configurations
         self.rng = rng
-        # the probabilities, their logarithms, the products
-        limit = max(1, max_memory // (4 * 8))
-        self.tile = min(limit, _TILE.get(samples.device.type, _TILE["cuda"]))
+        self.tile = tile_values(samples.device, max_memory)
         n_samples, self.n_pool, self.n_classes = samples.shape
         self.mass = torch.ones(1, dtype=torch.float64, device=samples.device)
         self.weights = self.mass.repeat(1, n_samples) / n_samples

@@ -4,7 +4,6 @@ Distances are those of float64 differences. Matrix products only bound them; the
 pairs that the bounds leave open are evaluated exactly.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,13 @@ import torch
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
     check_max_memory,
+    measured_matrix,
+    measured_pair,
+    origin_of,
     positions_like,
+    row_blocks,
+    take_rows,
 )
 from dalmax_sk.selection.kit.distances import (
     block_shape,
@@ -71,20 +74,9 @@ def near_any(
     >>> near_any([[0.0], [1.0], [5.0]], [[1.5]], 0.5)
     array([False,  True, False])
     """
-    pool, rest = _as_pair(X, others)
-    points = _Points(pool, metric, max_memory)
-    limit = points.square_limit(threshold)
-    near = torch.zeros(len(pool), dtype=torch.bool, device=pool.device)
-    if len(rest) == 0:
-        return near.cpu().numpy()
-    rows, columns = block_shape(pool.shape[1], 8, points.max_memory)
-    for there in rest.split(columns):
-        second = points.rows(there)
-        for at in torch.arange(len(pool), device=pool.device).split(rows):
-            at = at[~near[at]]
-            if len(at):
-                near[at] = points.any_within(points.rows(pool[at]), second, limit)
-    return near.cpu().numpy()
+    pool, rest, largest = measured_pair(X, others, "others")
+    points = _Points(pool, largest, metric, max_memory)
+    return points.near_any(pool, rest, points.square_limit(threshold)).cpu().numpy()
 
 
 def greedy_apart(
@@ -107,7 +99,7 @@ def greedy_apart(
         No two kept rows are within this distance; one that equals it is too near. A
         negative threshold keeps rows apart in no way.
     n : int, default=None
-        Stop after so many. None goes through all rows.
+        Stop after `n` rows. None goes through all rows.
     groups : array-like of int of shape (n_rows,), default=None
         Group of each row.
     quotas : array-like of int of shape (n_groups,), default=None
@@ -130,8 +122,8 @@ def greedy_apart(
     >>> greedy_apart([[0.0], [1.0], [2.0]], 0.5, groups=[0, 0, 1], quotas=[1, 1])
     array([0, 2])
     """
-    pool = as_matrix(X, "X")
-    points = _Points(pool, metric, max_memory)
+    pool, largest = measured_matrix(X, "X")
+    points = _Points(pool, largest, metric, max_memory)
     limit = points.square_limit(threshold) if threshold >= 0 else None
     wanted = len(pool) if n is None else min(n, len(pool))
     group = np.zeros(len(pool), dtype=np.int64) if groups is None else np.array(groups)
@@ -141,13 +133,12 @@ def greedy_apart(
         block = np.arange(start, min(start + limits.walk_rows, len(pool)))
         block = block[room[group[block]] > 0]
         if limit is not None and kept and len(block):
-            near = near_any(
-                pool[block], pool[kept], threshold, metric=metric, max_memory=max_memory
-            )
-            block = block[~near]
+            before = take_rows(pool, torch.tensor(kept, device=pool.device))
+            near = points.near_any(take_rows(pool, block), before, limit)
+            block = block[~near.cpu().numpy()]
         within = np.zeros((len(block), len(block)), dtype=bool)
         if limit is not None and len(block):
-            rows = points.rows(pool[block])
+            rows = points.rows(take_rows(pool, block))
             within = points.all_within(rows, rows, limit).cpu().numpy()
         free = np.ones(len(block), dtype=bool)
         for i, position in enumerate(block.tolist()):
@@ -201,7 +192,7 @@ def kth_neighbor_distances(
     -----
     Every distance is that of a pair, evaluated in float64. Which neighbour is the k-th
     is decided in float64 too, so two whose squared distances agree to about 13 digits
-    of the squared norms may stand for each other.
+    of the squared norms may change places.
 
     Examples
     --------
@@ -209,8 +200,10 @@ def kth_neighbor_distances(
     >>> kth_neighbor_distances([[0.0], [1.0], [3.0], [9.0]], 2)
     array([3., 2., 3., 8.])
     """
-    pool, others = _as_pair(X, X if reference is None else reference)
-    points = _Points(pool, metric, max_memory)
+    pool, others, largest = measured_pair(
+        X, X if reference is None else reference, "reference"
+    )
+    points = _Points(pool, largest, metric, max_memory)
     available = len(others) - (reference is None)
     if not 1 <= k <= available:
         raise ValueError(
@@ -225,7 +218,7 @@ def kth_neighbor_distances(
     squares = torch.empty(len(pool), dtype=torch.float64, device=pool.device)
     for at in torch.arange(len(pool), device=pool.device).split(rows):
         own = at if reference is None else None
-        squares[at] = points.kth_squares(pool[at], others, k, n_kept, own)
+        squares[at] = points.kth_squares(take_rows(pool, at), others, k, n_kept, own)
     if metric == "cosine":
         found = squares / 2
     else:
@@ -234,37 +227,20 @@ def kth_neighbor_distances(
     return found if isinstance(X, torch.Tensor) else found.cpu().numpy()
 
 
-def _as_pair(X: Any, others: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both as tensors on the device of the first, the second perhaps empty."""
-    pool = as_matrix(X, "X")
-    if len(others) == 0:
-        return pool, pool[:0]
-    rest = pool if others is X else as_matrix(others, "others").to(pool.device)
-    if rest.shape[1] != pool.shape[1]:
-        raise ValueError(
-            f"X has {pool.shape[1]} features and the rows it is compared with have "
-            f"{rest.shape[1]}; both must come from the same feature space."
-        )
-    return pool, rest
-
-
 class _Points:
     """Rows in the geometry of a metric, and exact answers about blocks of them."""
 
-    def __init__(self, pool: torch.Tensor, metric: str, max_memory: int) -> None:
+    def __init__(
+        self, pool: torch.Tensor, largest: float, metric: str, max_memory: int
+    ) -> None:
         if metric not in _METRICS:
             raise ValueError(f"metric must be one of {_METRICS}, got {metric!r}.")
         self.metric = metric
         self.max_memory = check_max_memory(max_memory)
-        self.origin = torch.zeros(
-            pool.shape[1], dtype=torch.float64, device=pool.device
-        )
-        if metric == "euclidean" and len(pool):
-            mean = pool.mean(dim=0).to(torch.float64)
-            # any origin is correct; the mean of huge float32 values may overflow
-            self.origin = torch.where(torch.isfinite(mean), mean, self.origin)
+        self.origin = origin_of(pool).to(torch.float64)
+        if metric == "cosine":
+            self.origin.zero_()
         # beyond that size float32 squares may overflow
-        largest = float(pool.abs().max()) if len(pool) else 0.0
         self.use_float32 = products_are_float32(pool.device) and (
             metric == "cosine" or largest < 1e12
         )
@@ -292,6 +268,21 @@ class _Points:
         """Return approximate squares (r, c) and their margins of error (r, 1)."""
         squares, margin = expanded_squares(first - self.origin, second - self.origin)
         return squares, margin[:, None]
+
+    def near_any(
+        self, pool: torch.Tensor, rest: torch.Tensor, limit: float
+    ) -> torch.Tensor:
+        """Tell which rows of ``pool`` (n, d) are near any row of ``rest`` (k, d)."""
+        near = torch.zeros(len(pool), dtype=torch.bool, device=pool.device)
+        rows, columns = block_shape(pool.shape[1], 8, self.max_memory)
+        for there in row_blocks(rest, columns):
+            second = self.rows(rest[there])
+            for at in torch.arange(len(pool), device=pool.device).split(rows):
+                at = at[~near[at]]
+                if len(at):
+                    first = self.rows(take_rows(pool, at))
+                    near[at] = self.any_within(first, second, limit)
+        return near
 
     def any_within(
         self, first: torch.Tensor, second: torch.Tensor, limit: float
@@ -324,7 +315,8 @@ class _Points:
 
     def _pairs(self, rows: torch.Tensor) -> int:
         """Return how many pairs may be evaluated at once."""
-        return max(1, min(self.max_memory, 2**25) // (32 * rows.shape[1]))
+        n_bytes = min(self.max_memory, limits.exact_pair_bytes)
+        return max(1, n_bytes // (32 * rows.shape[1]))
 
     def kth_squares(
         self,
@@ -366,7 +358,7 @@ class _Points:
         values, index, margin = self._nearest(first, others, n_kept, own, dtype)
         exact = torch.empty_like(values, dtype=torch.float64)
         for column in range(n_kept):
-            rows = self.rows(others[index[:, column]])
+            rows = self.rows(take_rows(others, index[:, column]))
             exact[:, column] = plain_squares(first, rows)
         kth = exact.kthvalue(k, dim=1).values
         sure = (kth <= values[:, -1].to(torch.float64) - margin) | (kth == 0)
@@ -390,27 +382,20 @@ class _Points:
         values = torch.full((size, n_kept), torch.inf, dtype=dtype, device=first.device)
         index = torch.zeros((size, n_kept), dtype=torch.int64, device=first.device)
         largest = torch.zeros((), dtype=dtype, device=first.device)
-        for start, block in self._column_blocks(others, columns):
-            second = (block - self.origin).to(dtype)
+        for there in row_blocks(others, columns):
+            start, n_others = there.start, there.stop - there.start
+            second = (self.rows(others[there]) - self.origin).to(dtype)
             other_norms = (second * second).sum(dim=1)
             largest = torch.maximum(largest, other_norms.max())
             squares = torch.addmm(other_norms, shifted, second.T, alpha=-2.0)
             squares += norms[:, None]
             if own is not None:
-                here = (
-                    ((own >= start) & (own < start + len(block))).nonzero().squeeze(1)
-                )
+                here = ((own >= start) & (own < there.stop)).nonzero().squeeze(1)
                 squares[here, own[here] - start] = torch.inf
-            best, where = squares.topk(min(n_kept, len(block)), dim=1, largest=False)
+            best, where = squares.topk(min(n_kept, n_others), dim=1, largest=False)
             joined = torch.cat([values, best], dim=1)
             values, order = joined.topk(n_kept, dim=1, largest=False)
             index = torch.cat([index, where + start], dim=1).gather(1, order)
         relative, absolute = rounding(first.shape[1], dtype)
         reach = norms.sqrt().to(torch.float64) + largest.sqrt().to(torch.float64)
         return values, index, relative * reach.square() + absolute
-
-    def _column_blocks(
-        self, others: torch.Tensor, columns: int
-    ) -> Iterator[tuple[int, torch.Tensor]]:
-        for start in range(0, len(others), columns):
-            yield start, self.rows(others[start : start + columns])

@@ -165,7 +165,7 @@ def flip_sizes(embeddings, anchors, head, max_memory):
     weight = head.weight
     flips = np.full(n, np.inf)
     per_row = 8 * (_COPIES * d + len(anchors) + 6 * len(weight))
-    rows = max(1, min(limits.cached_rows, max_memory // per_row))
+    rows = max(1, min(limits.product_rows, max_memory // per_row))
     anchor_squares = (anchors**2).sum(axis=1)
     for start in range(0, n, rows):
         block = np.asarray(embeddings[start : start + rows], dtype=np.float64)

@@ -116,7 +116,7 @@ class DropQuery(QueryStrategy):
         generator = np.random.default_rng(rng.randint(2**32, size=4, dtype=np.uint64))
         # a block, its draws, the mask and what the matrix product copies
         per_row = 8 * (5 * d + 2 * len(head.weight))
-        rows = max(1, min(limits.cached_rows, max_memory // per_row))
+        rows = max(1, min(limits.product_rows, max_memory // per_row))
         keep = 1 - self.dropout
         plain = np.empty(n, dtype=np.int64)
         differing = np.zeros(n, dtype=np.int64)

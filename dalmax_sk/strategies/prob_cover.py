@@ -6,7 +6,7 @@ import numpy as np
 
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import ball_cover, pure_ball_radius, unit_rows
-from dalmax_sk.selection.kit.stacking import concatenate
+from dalmax_sk.selection.kit.arrays import concatenate
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["ProbCover"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk.selection import clusters_to_visit, k_means_clusters, typicality
-from dalmax_sk.selection.kit.stacking import concatenate
+from dalmax_sk.selection.kit.arrays import concatenate
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["TypiClust"]

@@ -32,8 +32,8 @@ from dalmax_sk._base.storage import (
 from dalmax_sk.selection.kit.arrays import (
     as_matrix,
     as_type,
-    column_means,
-    largest_entry,
+    measured_matrix,
+    origin_of,
 )
 
 needs_madvise = pytest.mark.skipif(
@@ -287,7 +287,7 @@ def test_a_matrix_from_a_file_stays_there(tmp_path, dtype, becomes):
     X = (3 * numbers(500, 4)).astype(dtype)
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    tensor = as_matrix(mapped, "X", max_memory=100)
+    tensor, largest = measured_matrix(mapped, "X", max_memory=100)
     assert is_mapped(tensor)
     assert tensor.dtype == getattr(torch, becomes)
     assert_array_equal(tensor, X.astype(becomes))
@@ -296,9 +296,9 @@ def test_a_matrix_from_a_file_stays_there(tmp_path, dtype, becomes):
     double = as_type(tensor, torch.float64, "X", 100)
     assert is_mapped(double)
     assert_array_equal(double, X.astype("float64"))
-    assert largest_entry(tensor) == np.abs(X.astype(becomes)).max()
+    assert largest == np.abs(X.astype(becomes)).max()
     np.testing.assert_allclose(
-        column_means(tensor), X.astype("f8").mean(axis=0), atol=1e-6
+        origin_of(tensor), X.astype("f8").mean(axis=0), atol=1e-6
     )
 
 

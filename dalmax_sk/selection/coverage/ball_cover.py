@@ -16,10 +16,9 @@ from sklearn.utils import check_random_state
 from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.similarity import BoundedFeatures, Similarity
-from dalmax_sk.selection.k_center.k_center import as_centers, check_range
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
+    as_points,
     check_count,
     check_max_memory,
     positions_like,
@@ -104,11 +103,9 @@ def ball_cover(
     >>> ball_cover(X, 2, radius=1.0, return_gains=True)
     (array([1, 3]), array([0.5       , 0.33333333]), 0.8333333333333334)
     """
-    pool = as_matrix(X, "X")
-    n = check_count(n, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    covering = as_centers(centers, pool)
-    check_range(pool, covering)
+    pool, covering, _ = as_points(X, centers, max_memory)
+    n = check_count(n, len(pool), "X")
     if not isinstance(radius, int | float | np.number) or not 0 < radius < math.inf:
         raise ValueError(f"radius must be a number in (0, inf), got {radius!r}.")
     rng = None if random_state is None else check_random_state(random_state)
@@ -122,7 +119,7 @@ def ball_cover(
 
 
 class _Balls:
-    """Who lies in whose ball; each point lies in its own."""
+    """Membership of points in balls around points; each lies in its own."""
 
     def __init__(self, pool: torch.Tensor, radius: float, max_memory: int) -> None:
         self.pool, self.max_memory = pool, max_memory
@@ -152,7 +149,8 @@ class _Balls:
         inside = tile >= -1.0
         # Near the rim, the product is not precise enough.
         i, j = (inside & (tile < -1.0 + self.data.slack)).nonzero(as_tuple=True)
-        pairs = max(1, min(self.max_memory, 2**25) // (24 * self.pool.shape[1]))
+        n_bytes = min(self.max_memory, limits.exact_pair_bytes)
+        pairs = max(1, n_bytes // (24 * self.pool.shape[1]))
         for i_part, j_part in zip(i.split(pairs), j.split(pairs), strict=True):
             squares = plain_squares(
                 self.pool[index[i_part]].to(torch.float64),
@@ -162,7 +160,7 @@ class _Balls:
         return inside
 
     def pairs_of_blocks(self) -> Iterator[tuple[slice, slice, torch.Tensor]]:
-        """Yield blocks and who of the second lies in whose ball of the first.
+        """Yield blocks and the members of the second in the balls of the first.
 
         Each pair of blocks comes once, since the relation is symmetric.
         """
@@ -209,29 +207,29 @@ class _BallCover:
         self.degree = self._first_pass()
 
     def _first_pass(self) -> np.ndarray:
-        """Count whom each ball would cover; keep lists of members if there is room."""
+        """Count what each ball would cover; keep lists of members if there is room."""
         size, device = len(self.pool), self.pool.device
-        open_ = torch.from_numpy(~self.covered).to(device, torch.float32)
+        uncovered = torch.from_numpy(~self.covered).to(device, torch.float32)
         # In float64 numbers of points are exact, a block's in float32 as well.
         degree = torch.zeros(size, dtype=torch.float64, device=device)
-        found: _Found | None = _Found(self.balls.blocks(), self.room)
+        store: _MemberStore | None = _MemberStore(self.balls.blocks(), self.room)
         for block, other, inside in self.balls.pairs_of_blocks():
             counts = inside.to(torch.float32)
-            degree[block] += counts.mv(open_[other])
+            degree[block] += counts.mv(uncovered[other])
             if other != block:
-                degree[other] += counts.T.mv(open_[block])
-            if found is None:
+                degree[other] += counts.T.mv(uncovered[block])
+            if store is None:
                 continue
             n_more = int(counts.sum()) * (1 if other == block else 2)
-            if found.size + n_more > self.room:
-                found = None
+            if store.size + n_more > self.room:
+                store = None
                 continue
             i, j = (part.cpu().numpy() for part in inside.nonzero(as_tuple=True))
-            found.add(block, i, j + other.start)
+            store.add(block, i, j + other.start)
             if other != block:
-                found.add(other, j, i + block.start)
-        if found is not None:
-            self.lists = found.lists()
+                store.add(other, j, i + block.start)
+        if store is not None:
+            self.lists = store.lists()
         return degree.cpu().numpy().astype(np.int64)
 
     def run(self, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -287,7 +285,7 @@ class _BallCover:
                 self.degree[block] -= inside.sum(dim=0).cpu().numpy()
 
 
-class _Found:
+class _MemberStore:
     """Members of balls as they are found, in two arrays made beforehand.
 
     Many small arrays, made between large ones that go again, would leave the large

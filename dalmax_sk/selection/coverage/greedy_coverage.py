@@ -13,12 +13,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from dalmax_sk.selection.coverage.lazy_greedy import LazyGreedy
-from dalmax_sk.selection.coverage.similarity import Similarity, unit_rows
-from dalmax_sk.selection.k_center.k_center import as_centers, check_range
+from dalmax_sk.selection.coverage.similarity import Similarity, unit_tensor
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
-    as_vector,
+    as_points,
+    as_weight,
     check_count,
     check_max_memory,
     positions_like,
@@ -119,15 +118,14 @@ def greedy_coverage(
     array([3])
     """
     max_memory = check_max_memory(max_memory)
-    pool = as_matrix(X, "X", max_memory)
+    pool, covering, _ = as_points(X, centers, max_memory)
     n = check_count(n, len(pool), "X")
-    covering = as_centers(centers, pool)
-    check_range(pool, covering)
     similarity = _as_similarity(kernel, sigma)
-    weight = _as_weight(sample_weight, len(pool))
+    weight = as_weight(sample_weight, len(pool))
+    weight /= weight.max()
     if kernel == "cosine":
-        pool = unit_rows(pool, max_memory=max(1, max_memory // 4))
-        covering = unit_rows(covering)
+        pool = unit_tensor(pool, max(1, max_memory // 4))
+        covering = unit_tensor(covering, max_memory)
 
     rng = None if random_state is None else check_random_state(random_state)
     greedy = LazyGreedy(
@@ -149,22 +147,3 @@ def _as_similarity(kernel: str, sigma: float) -> Similarity:
     if not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be a number in (0, inf), got {sigma!r}.")
     return Similarity("rbf", float(sigma))
-
-
-def _as_weight(sample_weight: Any, length: int) -> np.ndarray:
-    """Return float64 weights on the host, the largest of which is 1."""
-    if sample_weight is None:
-        return np.ones(length)
-    weight = as_vector(sample_weight, "sample_weight", length).astype(np.float64)
-    n_bad = np.count_nonzero((weight < 0) | np.isinf(weight))
-    if n_bad:
-        raise ValueError(
-            f"sample_weight must be finite and at least 0, but {n_bad} of "
-            f"{length} weights are not."
-        )
-    if not weight.any():
-        raise ValueError(
-            "sample_weight is 0 everywhere, so no point is worth covering. Give at "
-            "least one positive weight, or sample_weight=None."
-        )
-    return weight / weight.max()

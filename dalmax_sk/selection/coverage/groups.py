@@ -1,8 +1,8 @@
-"""Points in an order in which near ones stand together, and which groups can meet.
+"""Groups of neighbouring points, and bounds on which pairs of groups can interact.
 
 A question about all pairs of points often concerns few of them: what a candidate adds
 to a coverage depends only on the points that are nearer to it than to what covers them
-already. If points stand in groups, whole groups can be left out by their centres.
+already. If points are in groups, whole groups can be left out by their centres.
 """
 
 import numpy as np
@@ -12,24 +12,18 @@ from dalmax_sk._base.limits import limits
 from dalmax_sk._base.storage import rows_within
 from dalmax_sk.selection.coverage.similarity import new_rows
 from dalmax_sk.selection.k_means.lloyd import Lloyd
-from dalmax_sk.selection.kit.arrays import (
-    column_means,
-    row_blocks,
-    take_rows,
-)
+from dalmax_sk.selection.kit.arrays import row_blocks, take_rows
 from dalmax_sk.selection.kit.distances import centred
 
 __all__ = ["GroupPairs", "Groups"]
 
-# Share of max_memory for two numbers a pair of groups.
-_PAIRS_SHARE = 1 / 8
 # Comparisons of squared distances allow for so much of the largest: far more than what
 # float64 loses.
 _TOLERANCE = 1e-9
 
 
 class Groups:
-    """A copy of the points in which those of a group stand together.
+    """A copy of the points, sorted by group.
 
     Groups are those of k-means on a sample; only speed depends on how good they are.
 
@@ -40,7 +34,7 @@ class Groups:
     max_memory : int
         Bytes that blocks may take. A copy of more than a quarter of it is a temporary
         file; on another device than the CPU there is none then, and the groups are
-        blocks of rows as they stand.
+        blocks of rows in their old order.
     most_rows : int
         The most points of a group.
 
@@ -56,7 +50,7 @@ class Groups:
 
     def __init__(self, pool: torch.Tensor, max_memory: int, most_rows: int) -> None:
         size = len(pool)
-        most_groups = max(1, int((_PAIRS_SHARE * max_memory / 16) ** 0.5))
+        most_groups = max(1, int((limits.group_pair_share * max_memory / 16) ** 0.5))
         rows = min(max(limits.group_rows, -(-2 * size // most_groups)), most_rows)
         room = max(1, max_memory // 4)
         fits = pool.device.type == "cpu" or pool.numel() * pool.element_size() <= room
@@ -82,7 +76,7 @@ class Groups:
         return slice(int(self.starts[first]), int(self.starts[stop + 1]))
 
     def spans(self, wanted: np.ndarray, most_rows: int) -> list[tuple[int, int]]:
-        """Return runs (first, last) of wanted groups (G,) of at most so many rows.
+        """Return runs (first, last) of wanted groups (G,), of at most ``most_rows``.
 
         A single group may have more rows.
         """
@@ -104,21 +98,18 @@ def _near_labels(
     pool: torch.Tensor, n_groups: int, max_memory: int
 ) -> tuple[np.ndarray, int]:
     """Return labels (n,) of k-means groups, neighbouring ones near each other."""
-    # What is made here is seen in nothing but time, so the seed does not matter.
+    # Groups change nothing but the time, so the seed does not matter.
     rng = np.random.RandomState(0)
     row_bytes = pool.shape[1] * pool.element_size()
     room = max(n_groups, max_memory // 8 // row_bytes)
     n_sampled = min(len(pool), limits.group_sample_rows * n_groups, room)
     at = np.sort(rng.choice(len(pool), n_sampled, replace=False))
     sample = take_rows(pool, torch.from_numpy(at).to(pool.device))
-    mean = column_means(sample)
-    origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-    ones = torch.ones(len(sample), dtype=torch.float64, device=pool.device)
-    lloyd = Lloyd(sample, ones, origin, max_memory)
+    lloyd = Lloyd(sample, max_memory)
     centers, _, _ = lloyd.run(lloyd.plus_plus(n_groups, rng))
     centers = centers[torch.from_numpy(_chain(centers)).to(pool.device)]
     labels = np.empty(len(pool), dtype=np.int64)
-    lloyd = Lloyd(pool, ones, origin, max_memory)
+    lloyd = Lloyd(pool, max_memory, origin=lloyd.origin)
     for block, _, label, _ in lloyd.nearest(centers):
         labels[block] = label.cpu().numpy()
     return labels, n_groups
@@ -158,7 +149,7 @@ def _pieces(counts: np.ndarray, rows: int) -> np.ndarray:
 
 
 class GroupPairs:
-    r"""Which candidates may be within the reach of which points, group by group.
+    r"""Bounds on which candidates are within the reach of which points, by group.
 
     Each point x has a reach :math:`D_x`: a candidate matters to it only if it is nearer
     than that. With μ and ν the centres of the groups of a candidate c and of x,
@@ -212,7 +203,7 @@ class GroupPairs:
         return centred(take_rows(self.groups.pool, rows), self.origin, torch.float64)
 
     def renew(self, squares: np.ndarray) -> None:
-        """Take over the squared reaches (n,) of all points."""
+        """Set the squared reaches (n,) of all points."""
         groups, count = self.groups, len(self.groups)
         least, limit = torch.full((2, count, count), torch.inf, dtype=torch.float64)
         limit.neg_()
@@ -239,7 +230,7 @@ class GroupPairs:
         self.widest = np.maximum.reduceat(widest, groups.starts[:-1])
 
     def shrink(self, touched: np.ndarray, squares: np.ndarray) -> None:
-        """Take over the squared reaches of the points of some groups."""
+        """Lower the squared reaches of the points of some groups."""
         at = 0
         for group in touched.tolist():
             rows = self.groups.rows(group)
@@ -249,7 +240,7 @@ class GroupPairs:
             at += size
 
     def pairs(self) -> np.ndarray:
-        """Tell which groups (G, G) may have a candidate for the other, either way."""
+        """Tell which pairs of groups (G, G) may interact, in either direction."""
         may = self.least < self.limit
         return may | may.T
 

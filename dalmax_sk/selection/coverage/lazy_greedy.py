@@ -2,8 +2,8 @@
 
 Values come in three grades: bounds from before the latest picks, fresh bounds from a
 float32 matrix product, and exact ones. A candidate moves up a grade only when it might
-be the next pick. Points stand in groups, and groups that are too far apart to matter to
-each other are left out.
+be the next pick. Points are sorted into groups, and groups that are too far apart to
+matter to each other are left out.
 """
 
 import math
@@ -25,11 +25,7 @@ from dalmax_sk.selection.kit.tie_order import TieOrder
 
 __all__ = ["LazyGreedy"]
 
-# A product with fewer candidates takes as long, because it reads all points.
-_PRODUCT = 64
-# Candidates for whose whole rows of similarities there has to be room.
-_KEPT_ROWS = 1024
-# Which groups can meet is found out again when so many times more covers the points.
+# The reach of the groups is computed anew when this many times more covers the points.
 _RENEWED_AFTER = 4
 
 
@@ -66,8 +62,8 @@ class LazyGreedy:
         self.best = np.zeros(size)
         if len(covering):
             self._cover(covering)
-        self.meetings = GroupPairs(self.groups, self.data.origin, max_memory)
-        self.meetings.renew(similarity.reach_squares(self.best))
+        self.group_pairs = GroupPairs(self.groups, self.data.origin, max_memory)
+        self.group_pairs.renew(similarity.reach_squares(self.best))
         dtype, device = self.data.dtype, pool.device
         tiny = torch.finfo(dtype).tiny
         self._eps = torch.finfo(dtype).eps
@@ -83,18 +79,18 @@ class LazyGreedy:
         self.exact = np.full(size, -1, dtype=np.int32)
         # Fresh memory costs more than the sums that fill it.
         self._scratch = self._floor.new_empty((2, self.tile[0] * self.tile[1]))
-        self.kept = self._keep()
+        self.cache = self._make_cache()
         # Those with the largest bounds, and the largest bound of all others, which
         # does not change before they are looked at.
         self.work, self.outside = np.arange(size), -1.0
         self.picks: list[int] = []
 
-    def _keep(self) -> SimilarityRowCache | SimilarityListCache:
-        """Return where similarities are kept: rows if there is room, else lists."""
+    def _make_cache(self) -> SimilarityRowCache | SimilarityListCache:
+        """Return a cache of similarities: of rows if there is room, else of lists."""
         size = len(self.pool)
         n_bytes = int(limits.similarity_share * self.max_memory)
         capacity = n_bytes // (size * self._floor.element_size())
-        if capacity < min(_KEPT_ROWS, size):
+        if capacity < min(limits.similarity_rows, size):
             return SimilarityListCache(n_bytes, self._floor, self._weight)
         return SimilarityRowCache(
             min(capacity, 4 * limits.renewed_candidates[1], size),
@@ -144,12 +140,12 @@ class LazyGreedy:
             gains[len(self.picks)] = gain
             self.picks.append(pick)
             self.bound[pick] = -1.0
-            self._take(points, similar)
+            self._cover_by_pick(points, similar)
             progress.report("query", len(self.picks), n)
         progress.report("query", n, n)
         return self.groups.order[self.picks], gains
 
-    def _take(self, points: np.ndarray, similar: np.ndarray) -> None:
+    def _cover_by_pick(self, points: np.ndarray, similar: np.ndarray) -> None:
         """Let a pick cover points (k,) to which it is so similar."""
         better = similar > self.best[points]
         points, similar = points[better], similar[better]
@@ -160,13 +156,13 @@ class LazyGreedy:
         n_covering = self.n_centers + len(self.picks)
         if n_covering >= _RENEWED_AFTER * max(1, self.n_renewed):
             self.n_renewed = n_covering
-            self.meetings.renew(self.similarity.reach_squares(self.best))
+            self.group_pairs.renew(self.similarity.reach_squares(self.best))
             return
-        touched = np.unique(self.meetings.group_of[points])
+        touched = np.unique(self.group_pairs.group_of[points])
         parts = [self.best[self.groups.rows(group)] for group in touched.tolist()]
         if parts:
             reach = self.similarity.reach_squares(np.concatenate(parts))
-            self.meetings.shrink(touched, reach)
+            self.group_pairs.shrink(touched, reach)
 
     def _gather(self, least: float = math.inf) -> None:
         """Work on those with the largest bounds, at least on all from ``least`` on."""
@@ -212,11 +208,11 @@ class LazyGreedy:
                 self._renew(stale)
                 width = min(2 * width, limits.renewed_candidates[1])
                 continue
-            if not self.kept.has(np.array([top]))[0]:
+            if not self.cache.has(np.array([top]))[0]:
                 # Many are tied within the margins: find the points near them together.
-                lost = rivals[~self.kept.has(rivals)]
+                lost = rivals[~self.cache.has(rivals)]
                 lost = lost[np.lexsort((lost != top, -self.bound[lost]))]
-                most = min(_PRODUCT, self.tile[0], self.kept.room())
+                most = min(limits.product_candidates, self.tile[0], self.cache.room())
                 self._from_products(lost[:most])
             gain, points, similar = self._gain(top)
             self.bound[top], self.exact[top] = gain, step
@@ -228,8 +224,8 @@ class LazyGreedy:
 
     def _renew(self, index: np.ndarray) -> None:
         """Bring the bounds of the candidates ``index`` up to date."""
-        kept = self.kept.has(index)
-        again = index[kept]
+        cached = self.cache.has(index)
+        again = index[cached]
         for part in np.split(
             again,
             range(
@@ -237,21 +233,21 @@ class LazyGreedy:
             ),
         ):
             if len(part):
-                self._lower(part, self.kept.gains(part))
+                self._lower(part, self.cache.gains(part))
         width = self.tile[0]
-        missing = self._filled_up(index[~kept])
+        missing = self._filled_up(index[~cached])
         missing = missing[np.argsort(-self.bound[missing], kind="stable")]
         for start in range(0, len(missing), width):
             self._from_products(missing[start : start + width])
 
     def _filled_up(self, index: np.ndarray) -> np.ndarray:
         """Return ``index`` and those that will be looked at soon, if that is free."""
-        room = min(_PRODUCT, self.kept.room()) - len(index)
+        room = min(limits.product_candidates, self.cache.room()) - len(index)
         if len(index) == 0 or room <= 0:
             return index
         may_come = self.work[self.bound[self.work] > 0.0]
         may_come = may_come[self.fresh[may_come] != len(self.picks)]
-        may_come = may_come[~self.kept.has(may_come)]
+        may_come = may_come[~self.cache.has(may_come)]
         others = may_come[~np.isin(may_come, index)]
         if len(others) > room:
             others = others[np.argpartition(-self.bound[others], room)[:room]]
@@ -260,18 +256,18 @@ class LazyGreedy:
     def _from_products(self, index: np.ndarray) -> None:
         at = torch.from_numpy(index).to(self.pool.device)
         features, offset = self.data.features(at), self.data.offset[at]
-        may = self.meetings.of_candidates(at)  # (k, G)
+        may = self.group_pairs.of_candidates(at)  # (k, G)
         gains = torch.zeros(len(index), dtype=torch.float64, device=self.pool.device)
-        self.kept.begin(index)
+        self.cache.begin(index)
         for first, last in self.groups.spans(np.any(may, axis=0), self.tile[1]):
             block = self.groups.rows(first, last)
             some = np.flatnonzero(may[:, first : last + 1].any(axis=1))
             which = torch.from_numpy(some).to(at.device)
             tile = self._tile(len(some), block)
             self.data.bound_into(tile, features[which], offset[which], block)
-            self.kept.add(which, block, tile)
+            self.cache.add(which, block, tile)
             gains.index_add_(0, which, self._add_up(tile, block))
-        self.kept.end()
+        self.cache.end()
         self._lower(index, gains)
 
     def _add_up(self, tile: torch.Tensor, block: slice) -> torch.Tensor:
@@ -298,7 +294,7 @@ class LazyGreedy:
         """Bound what every candidate adds to the centres; each pair is used twice."""
         device = self.pool.device
         gains = torch.zeros(len(self.pool), dtype=torch.float64, device=device)
-        pairs = self.meetings.pairs()
+        pairs = self.group_pairs.pairs()
         for group in range(len(self.groups)):
             block = self.groups.rows(group)
             features, offset = self.data.features(block), self.data.offset[block]
@@ -319,8 +315,8 @@ class LazyGreedy:
 
     def _gain(self, candidate: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Return what a candidate adds exactly, and where: see :meth:`_next`."""
-        is_kept = self.kept.has(np.array([candidate]))[0]
-        near = self.kept.near(candidate) if is_kept else self._near(candidate)
+        is_cached = self.cache.has(np.array([candidate]))[0]
+        near = self.cache.near(candidate) if is_cached else self._near(candidate)
         point = self.pool[candidate].to(torch.float64)
         rows = max(
             1, min(self.max_memory // 4, limits.exact_pair_bytes) // (24 * len(point))
@@ -341,7 +337,7 @@ class LazyGreedy:
         features, offset = self.data.features(at), self.data.offset[at]
         found = [at[:0]]
         for first, last in self.groups.spans(
-            self.meetings.of_candidates(at)[0], self.tile[1]
+            self.group_pairs.of_candidates(at)[0], self.tile[1]
         ):
             block = self.groups.rows(first, last)
             tile = self._tile(1, block)

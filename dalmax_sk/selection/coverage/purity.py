@@ -9,9 +9,13 @@ from sklearn.utils import check_random_state
 
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.coverage.similarity import BoundedFeatures, Similarity
-from dalmax_sk.selection.k_center.k_center import check_range
-from dalmax_sk.selection.k_means.k_means import k_means_clusters
-from dalmax_sk.selection.kit.arrays import as_matrix, check_count, check_max_memory
+from dalmax_sk.selection.k_means.lloyd import Lloyd
+from dalmax_sk.selection.kit.arrays import (
+    as_points,
+    check_count,
+    check_max_memory,
+    origin_of,
+)
 from dalmax_sk.selection.kit.distances import exact_nearest
 from dalmax_sk.selection.kit.tie_order import TieOrder
 
@@ -73,21 +77,19 @@ def pure_ball_radius(
     >>> round(pure_ball_radius(X, 2, purity=0.5, random_state=0), 6)
     4.0
     """
-    pool = as_matrix(X, "X")
-    n_clusters = check_count(n_clusters, len(pool), "X")
     max_memory = check_max_memory(max_memory)
-    check_range(pool, pool[:0])
+    pool, _, _ = as_points(X, max_memory=max_memory)
+    n_clusters = check_count(n_clusters, len(pool), "X")
     if not isinstance(purity, int | float | np.number) or not 0 < purity <= 1:
         raise ValueError(f"purity must be a number in (0, 1], got {purity!r}.")
-    rng = check_random_state(random_state)
-    clusters, _, _ = k_means_clusters(
-        pool, n_clusters, random_state=rng, max_memory=max_memory
-    )
+    lloyd = Lloyd(pool, max_memory)
+    start = lloyd.plus_plus(n_clusters, check_random_state(random_state))
+    _, clusters, _ = lloyd.run(start)
     # Equal points may lie between two centres at the same distance; rounding must not
     # put them into different clusters.
     group = TieOrder(pool, None).group
     first = np.unique(group, return_index=True)[1]
-    labels = torch.as_tensor(clusters).cpu().numpy()[first[group]]
+    labels = clusters.cpu().numpy()[first[group]]
     return _radius(pool, labels, float(purity), max_memory)
 
 
@@ -129,7 +131,7 @@ def _nth_largest_gap(
     unsure = np.flatnonzero((low + slack >= least) & (low <= most))
     n_above = int((low > most).sum())
     exact = np.full(len(unsure), np.inf)
-    origin = sorted_pool.mean(dim=0)
+    origin = origin_of(sorted_pool)
     for start, end in zip(np.append(0, ends[:-1]), ends, strict=True):
         mine = (unsure >= start) & (unsure < end)
         if not mine.any():
@@ -148,7 +150,7 @@ def _gaps(
 ) -> tuple[np.ndarray, float]:
     """Return lower bounds on squared distances to the nearest other label, and slack.
 
-    ``pool`` is sorted by label, each of which ends before one of ``ends``.
+    ``pool`` is sorted by label; ``ends`` holds the end of each label's rows.
     """
     mean = pool.mean(dim=0)
     spread = float(
@@ -175,6 +177,6 @@ def _gaps(
     return np.maximum(low, 0.0), data.slack * scale**2
 
 
-def _blocks(start: Any, end: Any, size: int = limits.tile_rows) -> list[slice]:
-    start, end = int(start), int(end)
+def _blocks(start: Any, end: Any, size: int | None = None) -> list[slice]:
+    start, end, size = int(start), int(end), size or limits.tile_rows
     return [slice(i, min(i + size, end)) for i in range(start, end, size)]

@@ -18,14 +18,14 @@ from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
     check_max_memory,
-    column_means,
     is_mapped,
+    origin_of,
     row_blocks,
     take_rows,
 )
 from dalmax_sk.selection.kit.distances import centred, products_are_float32
 
-__all__ = ["BoundedFeatures", "Similarity", "unit_rows"]
+__all__ = ["BoundedFeatures", "Similarity", "unit_rows", "unit_tensor"]
 
 # A radial similarity below this counts as 0: float32 cannot hold much less.
 _SMALLEST = 2.0**-120
@@ -61,7 +61,12 @@ def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
            [0. , 0. ]])
     """
     max_memory = check_max_memory(max_memory)
-    tensor = as_matrix(X, "X", max_memory)
+    unit = unit_tensor(as_matrix(X, "X", max_memory), max_memory)
+    return unit if isinstance(X, torch.Tensor) else unit.numpy()
+
+
+def unit_tensor(tensor: torch.Tensor, max_memory: int) -> torch.Tensor:
+    """Return :func:`unit_rows` of a checked tensor (n, d)."""
     unit = new_rows(tensor, len(tensor), max_memory, "unit vectors of the rows of X")
     n_rows = rows_within(tensor, limits.copy_bytes)
     for block in row_blocks(tensor, n_rows, along=[unit]):
@@ -71,7 +76,7 @@ def unit_rows(X: Any, *, max_memory: int = 2**30) -> Array:
         wide = wide / torch.where(largest > 0, largest, torch.ones_like(largest))
         length = torch.linalg.vector_norm(wide, dim=1, keepdim=True)
         unit[block] = wide / torch.where(length > 0, length, torch.ones_like(length))
-    return unit if isinstance(X, torch.Tensor) else unit.numpy()
+    return unit
 
 
 def new_rows(like: torch.Tensor, n: int, max_memory: int, what: str) -> torch.Tensor:
@@ -138,8 +143,7 @@ class BoundedFeatures:
     def __init__(
         self, pool: torch.Tensor, similarity: Similarity, max_memory: int
     ) -> None:
-        mean = column_means(pool)
-        self.origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+        self.origin = origin_of(pool)
         self.pool = pool
         self.similarity = similarity
         # Made beforehand: small results between large temporaries would keep the memory
@@ -164,7 +168,7 @@ class BoundedFeatures:
         self.stored = self._features(slice(None)) if 4 * size <= max_memory else None
 
     def _margin(self, dtype: torch.dtype) -> tuple[float, float]:
-        """Return the margin's share of |x|² / scale², and what it has besides."""
+        """Return the margin's share of |x|² / scale² and its constant."""
         eps = torch.finfo(dtype).eps
         return (self.pool.shape[1] / 2 + 32) * eps, 32 * eps
 

@@ -1,4 +1,4 @@
-"""Bounds on similarities of some candidates to all points, kept for another look.
+"""Cached bounds on the similarities of some candidates to all points.
 
 A candidate is looked at again and again while others are picked, and what it is similar
 to does not change. Of a small pool whole rows are kept; of a large one only the points
@@ -59,7 +59,7 @@ class SimilarityRowCache:
         self._end = 0  # of what is filled
 
     def has(self, index: np.ndarray) -> np.ndarray:
-        """Tell of which candidates (k,) something is kept."""
+        """Tell which candidates (k,) are in the cache."""
         return self.slot[index] >= 0
 
     def room(self) -> int:
@@ -99,7 +99,7 @@ class SimilarityRowCache:
             self._filling = None
 
     def gains(self, index: np.ndarray) -> torch.Tensor:
-        """Return what candidates (k,) of which something is kept add, float64."""
+        """Return what candidates (k,) in the cache add, float64."""
         slots = torch.from_numpy(self.slot[index]).to(self.floor.device)
         gains = torch.zeros(len(index), dtype=torch.float64, device=slots.device)
         rows = max(1, limits.similarity_entries // len(index))
@@ -127,15 +127,15 @@ class SimilarityListCache:
         self.capacity = n_bytes // _ENTRY_BYTES  # entries of all lists together
         self.floor, self.weight = floor, weight
         self.lists: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.kept = np.zeros(len(floor), dtype=bool)
+        self.cached = np.zeros(len(floor), dtype=bool)
         self.n_entries = 0
         self.length = len(floor)  # of lists lately
         self._index = np.arange(0)
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def has(self, index: np.ndarray) -> np.ndarray:
-        """Tell of which candidates (k,) something is kept."""
-        return self.kept[index]
+        """Tell which candidates (k,) are in the cache."""
+        return self.cached[index]
 
     def room(self) -> int:
         """Return how many candidates should be kept at once."""
@@ -163,7 +163,7 @@ class SimilarityListCache:
         self._put(self._index, owner[order], points[order], similar[order])
 
     def gains(self, index: np.ndarray) -> torch.Tensor:
-        """Return what candidates (k,) of which something is kept add, float64."""
+        """Return what candidates (k,) in the cache add, float64."""
         return torch.cat([self._gains(part) for part in self._parts(index)])
 
     def near(self, candidate: int) -> torch.Tensor:
@@ -211,7 +211,7 @@ class SimilarityListCache:
             # Copies, because a view would keep all the others.
             self.lists[candidate] = where.clone(), value.clone()
             self.n_entries += len(where)
-        self.kept[index] = True
+        self.cached[index] = True
         self.length = max(1, -(-sum(counts) // len(counts)))
         while self.n_entries > self.capacity and len(self.lists) > 1:
             self._drop(next(iter(self.lists)))
@@ -220,4 +220,4 @@ class SimilarityListCache:
         found = self.lists.pop(candidate, None)
         if found is not None:
             self.n_entries -= len(found[0])
-            self.kept[candidate] = False
+            self.cached[candidate] = False

@@ -20,10 +20,10 @@ from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_center.farthest_first import greedy_on_cpu, greedy_on_device
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
+    as_points,
     check_count,
     check_max_memory,
-    column_means,
+    origin_of,
     positions_like,
     row_blocks,
     take_rows,
@@ -36,7 +36,7 @@ from dalmax_sk.selection.kit.distances import (
     products_are_float32,
 )
 
-__all__ = ["as_centers", "check_range", "distance_bounds", "k_center_greedy"]
+__all__ = ["distance_bounds", "k_center_greedy"]
 
 # Candidates per pick that the greedy runs on between two looks at the whole pool.
 _WORKING_SET_PER_PICK = 2
@@ -133,10 +133,8 @@ def k_center_greedy(
     (array([3, 2]), array([10.,  4.]), 1.0)
     """
     max_memory = check_max_memory(max_memory)
-    pool = as_matrix(X, "X", max_memory)
+    pool, labeled, largest = as_points(X, centers, max_memory)
     n = check_count(n, len(pool), "X")
-    labeled = as_centers(centers, pool)
-    largest = check_range(pool, labeled)
     if nearest is not None and np.shape(nearest) != (len(pool),):
         raise ValueError(
             f"nearest must hold one distance for each row of X, {len(pool)}; got the "
@@ -184,15 +182,14 @@ def distance_bounds(
     ndarray of shape (n,), float64
         Infinite if there is no centre.
     """
-    pool = as_matrix(X, "X", max_memory)
-    others = as_centers(centers, pool)
+    pool, others, largest = as_points(X, centers, max_memory)
     if not len(others):
         return np.full(len(pool) if index is None else len(index), np.inf)
     which = np.arange(len(pool)) if index is None else np.asarray(index)
     rows = torch.from_numpy(which).to(pool.device)
-    fast = _fits_float32(pool.device, check_range(pool, others))
+    fast = _fits_float32(pool.device, largest)
     measure = bound_nearest if fast else exact_nearest
-    found = measure(pool, rows, others, _origin(pool), max_memory)
+    found = measure(pool, rows, others, origin_of(pool), max_memory)
     squares = (found[0] if isinstance(found, tuple) else found).cpu().numpy()
     distances = np.sqrt(squares)
     too_small = distances * distances < squares
@@ -200,46 +197,9 @@ def distance_bounds(
     return distances
 
 
-def _origin(pool: torch.Tensor) -> torch.Tensor:
-    """Return a point (d,) amid the pool: its mean, unless that overflows."""
-    mean = column_means(pool)
-    return torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-
-
 def _fits_float32(device: torch.device, largest: float) -> bool:
     """Tell whether float32 gives true bounds: beyond some size its squares overflow."""
     return products_are_float32(device) and largest < 1e12
-
-
-def as_centers(centers: Any, pool: torch.Tensor) -> torch.Tensor:
-    """Return the centres as a tensor beside the pool, (0, d) if there are none."""
-    if centers is None or len(centers) == 0:
-        return pool[:0]
-    tensor = as_matrix(centers, "centers")
-    if tensor.shape[1] != pool.shape[1]:
-        raise ValueError(
-            f"centers has {tensor.shape[1]} features, but X has {pool.shape[1]}; both "
-            "must come from the same feature space."
-        )
-    return tensor.to(pool.device)
-
-
-def check_range(pool: torch.Tensor, labeled: torch.Tensor) -> float:
-    """Refuse values whose squared distances are infinite; return the largest value."""
-    largest = max(
-        max(-float(low), float(high))
-        for part in (pool, labeled)
-        for low, high in (part[block].aminmax() for block in row_blocks(part))
-    )
-    # |x - c| is at most twice the largest value in each feature, and the expansion adds
-    # up a few such squares.
-    limit = np.sqrt(np.finfo(np.float64).max / (16 * pool.shape[1]))
-    if largest > limit:
-        raise ValueError(
-            f"X or centers hold values as large as {largest:g}, but squared distances "
-            f"overflow float64 above {limit:g}. Rescale the features."
-        )
-    return largest
 
 
 class _FarthestFirst:
@@ -278,7 +238,7 @@ class _FarthestFirst:
         self.priority = torch.from_numpy(order).to(device)
         self.working_size = _working_set_size(n, pool.shape[1], max_memory)
 
-        self.origin = _origin(pool)  # any point is correct
+        self.origin = origin_of(pool)
         self.use_float32 = _fits_float32(device, largest)
 
     @property

@@ -12,10 +12,9 @@ from dalmax_sk.selection.k_means.lloyd import Lloyd, add_at
 from dalmax_sk.selection.kit.arrays import (
     Array,
     as_matrix,
-    as_vector,
+    as_weight,
     check_count,
     check_max_memory,
-    column_means,
     positions_like,
     row_blocks,
     take_rows,
@@ -69,7 +68,7 @@ def k_means_select(
         Positions in `X`, all distinct, the heaviest cluster's first (ties: the lower
         position). A tensor on the device of `X` if that is a tensor.
     distances : ndarray or torch.Tensor of shape (n,), float64
-        Distance of each pick to the centre it stands for. Only if `return_distances`.
+        Distance of each pick to the centre of its cluster. Only if `return_distances`.
     inertia : float
         Weighted sum of the squared distances of all points to their nearest centre.
         Only if `return_distances`.
@@ -107,10 +106,9 @@ def k_means_select(
     pool = as_matrix(X, "X", max_memory)
     n = check_count(n, len(pool), "X")
     weight = _as_weight(sample_weight, pool)
-    lloyd, scale = _start(pool, weight, max_memory)
-    start = lloyd.plus_plus(n, check_random_state(random_state))
-    centers, labels, inertia = lloyd.run(start)
-
+    lloyd, centers, labels, inertia = _cluster(
+        pool, n, weight, random_state, max_memory
+    )
     eligible = weight > 0
     if int(eligible.sum()) < n:
         eligible = torch.ones_like(eligible)
@@ -125,7 +123,7 @@ def k_means_select(
     picks = positions_like(positions[by_size], X)
     if not return_distances:
         return picks
-    return picks, positions_like(squares[by_size].sqrt(), X), inertia * scale
+    return picks, positions_like(squares[by_size].sqrt(), X), inertia
 
 
 def k_means_clusters(
@@ -182,41 +180,33 @@ def k_means_clusters(
     max_memory = check_max_memory(max_memory)
     pool = as_matrix(X, "X", max_memory)
     n = check_count(n, len(pool), "X")
-    lloyd, scale = _start(pool, _as_weight(sample_weight, pool), max_memory)
+    weight = _as_weight(sample_weight, pool)
+    lloyd, centers, labels, inertia = _cluster(
+        pool, n, weight, random_state, max_memory
+    )
+    centers = (centers.to(torch.float64) + lloyd.origin).to(pool.dtype)
+    return positions_like(labels, X), positions_like(centers, X), inertia
+
+
+def _cluster(
+    pool: torch.Tensor,
+    n: int,
+    weight: torch.Tensor,
+    random_state: Any,
+    max_memory: int,
+) -> tuple[Lloyd, torch.Tensor, torch.Tensor, float]:
+    """Return the clustering, its centres (n, d), labels (n_pool,) and inertia."""
+    # Relative weights, because the scale may not fit the precision of the points.
+    scale = weight.max()
+    lloyd = Lloyd(pool, max_memory, weight=weight / scale)
     start = lloyd.plus_plus(n, check_random_state(random_state))
     centers, labels, inertia = lloyd.run(start)
-    centers = (centers.to(torch.float64) + lloyd.origin).to(pool.dtype)
-    return positions_like(labels, X), positions_like(centers, X), inertia * scale
-
-
-def _start(
-    pool: torch.Tensor, weight: torch.Tensor, max_memory: int
-) -> tuple[Lloyd, float]:
-    """Return k-means on relative weights, and what they were divided by."""
-    mean = column_means(pool)
-    origin = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-    # Relative, because the scale may not fit the precision of the points.
-    scale = weight.max()
-    return Lloyd(pool, weight / scale, origin, max_memory), float(scale)
+    return lloyd, centers, labels, inertia * float(scale)
 
 
 def _as_weight(sample_weight: Any, pool: torch.Tensor) -> torch.Tensor:
-    """Return float64 weights beside the pool."""
-    if sample_weight is None:
-        return torch.ones(len(pool), dtype=torch.float64, device=pool.device)
-    weight = as_vector(sample_weight, "sample_weight", len(pool))
-    n_bad = np.count_nonzero((weight < 0) | np.isinf(weight))
-    if n_bad:
-        raise ValueError(
-            f"sample_weight must be finite and at least 0, but {n_bad} of "
-            f"{len(weight)} weights are not."
-        )
-    if not (weight > 0).any():
-        raise ValueError(
-            "sample_weight is 0 everywhere, so no point says where clusters are. Give "
-            "at least one positive weight, or sample_weight=None."
-        )
-    return torch.from_numpy(weight).to(pool.device, torch.float64)
+    """Return weights (n_pool,), float64, on the device of the pool."""
+    return torch.from_numpy(as_weight(sample_weight, len(pool))).to(pool.device)
 
 
 def _nearest_distinct(

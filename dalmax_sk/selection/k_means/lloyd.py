@@ -8,7 +8,7 @@ import torch
 from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.k_means.seeding import sample_proportional
-from dalmax_sk.selection.kit.arrays import row_blocks, take_rows
+from dalmax_sk.selection.kit.arrays import origin_of, row_blocks, take_rows
 from dalmax_sk.selection.kit.distances import block_shape, centred
 
 __all__ = ["Lloyd", "add_at"]
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 _MAX_ITERATIONS = 100
 # Candidates that k-means++ draws for each centre it keeps.
 _CANDIDATES_PER_CENTER = 4
-# Vectors of one number a point beside the columns of distances, about.
+# Vectors of one number a point in addition to the columns of distances, about.
 _COLUMNS_BESIDES = 6
 
 
@@ -32,19 +32,34 @@ def add_at(total: torch.Tensor, index: torch.Tensor, values: torch.Tensor) -> No
 
 
 class Lloyd:
-    """k-means of a weighted pool; all centres are relative to ``origin``."""
+    """k-means of a pool; all centres are relative to ``origin``.
+
+    Parameters
+    ----------
+    pool : torch.Tensor of shape (n, d)
+        The points, checked.
+    max_memory : int
+        Bytes that blocks may take.
+    weight : torch.Tensor of shape (n,), float64, default=None
+        None weighs all points alike.
+    origin : torch.Tensor of shape (d,), default=None
+        None takes the mean of the pool.
+    """
 
     def __init__(
         self,
         pool: torch.Tensor,
-        weight: torch.Tensor,
-        origin: torch.Tensor,
         max_memory: int,
+        *,
+        weight: torch.Tensor | None = None,
+        origin: torch.Tensor | None = None,
     ) -> None:
+        if weight is None:
+            weight = torch.ones(len(pool), dtype=torch.float64, device=pool.device)
         self.pool = pool
         self.weight = weight
         self.unweighted = bool((weight == 1.0).all())
-        self.origin = origin
+        self.origin = origin_of(pool) if origin is None else origin
         self.max_memory = max_memory
         self.block = block_shape(pool.shape[1], pool.element_size(), max_memory)
 

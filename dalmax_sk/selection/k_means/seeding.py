@@ -16,12 +16,12 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection.kit.arrays import (
     Array,
-    as_matrix,
     as_type,
     check_count,
     check_max_memory,
-    column_means,
-    largest_entry,
+    check_range,
+    measured_matrix,
+    origin_of,
     positions_like,
     row_blocks,
     take_rows,
@@ -135,18 +135,21 @@ def k_means_plus_plus(
     if method not in _METHODS:
         raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
     max_memory = check_max_memory(max_memory)
-    pool = as_matrix(X, "X", max_memory)
+    pool, largest = measured_matrix(X, "X", max_memory)
     n = check_count(n, len(pool), "X")
     factors = None
     if coefficients is not None:
-        factors = as_matrix(coefficients, "coefficients", max_memory).to(pool.device)
+        factors, most = measured_matrix(coefficients, "coefficients", max_memory)
+        factors = factors.to(pool.device)
+        largest = max(largest, 1.0) * most
         if len(factors) != len(pool):
             raise ValueError(
                 f"coefficients has {len(factors)} rows for {len(pool)} rows of X."
             )
+    check_range(largest, pool.shape[1], "X or coefficients hold")
     rng = check_random_state(random_state)
 
-    points = _Points(pool, factors, bool(bias), max_memory)
+    points = _Points(pool, factors, bool(bias), largest, max_memory)
     seeding = _Seeding(points, rng)
     seeding.start(first)
     (seeding.reject if method == "rejection" else seeding.step)(n)
@@ -183,16 +186,13 @@ class _Points:
         pool: torch.Tensor,
         factors: torch.Tensor | None,
         bias: bool,
+        largest: float,
         max_memory: int,
     ) -> None:
         self.pool = pool
-        size = largest_entry(pool)
-        if factors is not None:
-            size = max(size, 1.0) * largest_entry(factors)
-        _check_range(size, pool.shape[1])
         quick = (
             pool.dtype == torch.float32
-            and size < _LARGEST_FLOAT32
+            and largest < _LARGEST_FLOAT32
             and products_are_float32(pool.device)
         )
         #: The precision of the products, and what they may be wrong by.
@@ -211,8 +211,7 @@ class _Points:
         # Differences do not care where zero is, but norms and outer products do.
         self.origin = None
         if factors is None:
-            mean = column_means(pool)
-            self.origin = torch.where(torch.isfinite(mean), mean, 0.0)
+            self.origin = origin_of(pool)
         self.squared_norms = torch.empty(
             len(pool), dtype=torch.float64, device=pool.device
         )
@@ -446,13 +445,3 @@ class _Seeding:
         self.current[recent] = 0.0
         self.points.update_distances(self.current, recent)
         self.recent = []
-
-
-def _check_range(size: float, n_features: int) -> None:
-    """Refuse values whose squares are infinite in float64."""
-    limit = np.sqrt(np.finfo(np.float64).max / (16 * n_features))
-    if not size <= limit:
-        raise ValueError(
-            f"X or coefficients hold values as large as {size:g}, but squared "
-            f"distances overflow float64 above {limit:g}. Rescale the features."
-        )

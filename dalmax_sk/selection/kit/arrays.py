@@ -26,13 +26,18 @@ from dalmax_sk._base.storage import (
 __all__ = [
     "Array",
     "as_matrix",
+    "as_points",
     "as_type",
     "as_vector",
+    "as_weight",
     "check_count",
     "check_max_memory",
-    "column_means",
+    "check_range",
+    "concatenate",
     "is_mapped",
-    "largest_entry",
+    "measured_matrix",
+    "measured_pair",
+    "origin_of",
     "positions_like",
     "row_blocks",
     "take_rows",
@@ -49,6 +54,17 @@ def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
     integers and booleans become float64. What is mapped from a file stays there; if its
     type has to change, the copy is a temporary file above ``max_memory`` bytes.
     """
+    return measured_matrix(X, name, max_memory)[0]
+
+
+def measured_matrix(
+    X: Any, name: str, max_memory: int = 2**30
+) -> tuple[torch.Tensor, float]:
+    """Return the tensor of :func:`as_matrix` and its largest absolute value.
+
+    Both come from one scan of the data. Functions behind the public ones take such
+    tensors as they are, so that no kernel scans the same rows twice.
+    """
     tensor = _as_tensor(X, name, max_memory)
     if tensor.ndim != 2:
         raise ValueError(
@@ -57,21 +73,68 @@ def as_matrix(X: Any, name: str, max_memory: int = 2**30) -> torch.Tensor:
         )
     if tensor.shape[1] == 0:
         raise ValueError(f"{name} has no features, got shape {tuple(tensor.shape)}.")
-    # A sum is finite only if every term is; it reads the data once and allocates
-    # nothing. The exact count is taken only when the sum is not (it may overflow).
     whole = None if is_mapped(tensor) else max(1, len(tensor))
-    total = sum(tensor[block].sum() for block in row_blocks(tensor, whole))
-    if not math.isfinite(total):
-        bad = sum(
-            int((~torch.isfinite(tensor[block])).any(dim=1).sum())
-            for block in row_blocks(tensor, limits.checked_rows)
-        )
-        if bad:
+    largest = 0.0
+    for block in row_blocks(tensor, whole):
+        low, high = tensor[block].aminmax()  # NaN if any value is; no temporary
+        value = max(-float(low), float(high))
+        if not math.isfinite(value):
             raise ValueError(
-                f"{name} must be finite, but {bad} of its {len(tensor)} rows hold NaN "
-                "or infinity. Remove or impute them first."
+                f"{name} must be finite, but {_count_bad(tensor)} of its {len(tensor)} "
+                "rows hold NaN or infinity. Remove or impute them first."
             )
-    return tensor
+        largest = max(largest, value)
+    return tensor, largest
+
+
+def _count_bad(tensor: torch.Tensor) -> int:
+    """Return how many rows hold NaN or infinity."""
+    return sum(
+        int((~torch.isfinite(tensor[block])).any(dim=1).sum())
+        for block in row_blocks(tensor, limits.checked_rows)
+    )
+
+
+def measured_pair(
+    X: Any, others: Any, name: str, max_memory: int = 2**30
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return two matrices of one width on the device of `X`, and the largest value.
+
+    ``others``, called ``name`` in errors, may be None or have no rows: (0, d) then.
+    """
+    pool, largest = measured_matrix(X, "X", max_memory)
+    if others is X:
+        return pool, pool, largest
+    if others is None or len(others) == 0:
+        return pool, pool[:0], largest
+    rest, most = measured_matrix(others, name, max_memory)
+    if rest.shape[1] != pool.shape[1]:
+        raise ValueError(
+            f"{name} has {rest.shape[1]} features, but X has {pool.shape[1]}; both "
+            "must come from the same feature space."
+        )
+    return pool, rest.to(pool.device), max(largest, most)
+
+
+def as_points(
+    X: Any, centers: Any = None, max_memory: int = 2**30
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return points and centres, whose squared distances are finite, as a pair."""
+    pool, rest, largest = measured_pair(X, centers, "centers", max_memory)
+    check_range(largest, pool.shape[1], "X or centers hold" if len(rest) else "X holds")
+    return pool, rest, largest
+
+
+def check_range(largest: float, n_features: int, who: str) -> None:
+    """Refuse values whose squared distances are infinite in float64."""
+    # |x - c| is at most twice the largest value in each feature, and the expansion adds
+    # up a few such squares.
+    limit = np.sqrt(np.finfo(np.float64).max / (16 * n_features))
+    if not largest <= limit:
+        raise ValueError(
+            f"{who} values as large as {largest:g}, but squared distances overflow "
+            f"float64 above {limit:g}. Rescale the features."
+        )
 
 
 def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
@@ -85,6 +148,25 @@ def as_vector(values: Any, name: str, length: int | None = None) -> np.ndarray:
     if n_missing:
         raise ValueError(f"{name} holds NaN in {n_missing} of {len(array)} places.")
     return array
+
+
+def as_weight(sample_weight: Any, length: int) -> np.ndarray:
+    """Return weights (length,) as float64 on the host, ones for None."""
+    if sample_weight is None:
+        return np.ones(length)
+    weight = as_vector(sample_weight, "sample_weight", length).astype(np.float64)
+    n_bad = np.count_nonzero((weight < 0) | np.isinf(weight))
+    if n_bad:
+        raise ValueError(
+            f"sample_weight must be finite and at least 0, but {n_bad} of "
+            f"{length} weights are not."
+        )
+    if not weight.any():
+        raise ValueError(
+            "sample_weight is 0 everywhere, so no point counts. Give at least one "
+            "positive weight, or sample_weight=None."
+        )
+    return weight
 
 
 def as_type(
@@ -104,31 +186,53 @@ def as_type(
     return copy
 
 
-def largest_entry(tensor: torch.Tensor) -> float:
-    """Return the largest absolute value in a tensor (n, d)."""
-    largest = 0.0
-    for block in row_blocks(tensor):
-        low, high = torch.aminmax(tensor[block])  # faster than a norm, no temporary
-        largest = max(largest, -low.item(), high.item())
-    return largest
+def origin_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each column (d,), 0 where it overflows the type of ``tensor``.
 
-
-def column_means(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the mean of each column, in the type of ``tensor``, of shape (d,).
-
-    Of what is mapped from a file it is summed in float64, block by block, so the last
-    bits may be others than those of an array in memory.
+    Distances do not depend on the origin, but their expansions lose digits far from it.
+    The mean of what is mapped from a file is summed in float64, block by block, so its
+    last bits may be others than those of an array in memory.
     """
-    if not is_mapped(tensor):
-        return tensor.mean(dim=0)
-    total = torch.zeros(tensor.shape[1], dtype=torch.float64)
-    for block in row_blocks(tensor, limits.checked_rows):
-        total += tensor[block].sum(dim=0, dtype=torch.float64)
-    return (total / len(tensor)).to(tensor.dtype)
+    if is_mapped(tensor):
+        total = torch.zeros(tensor.shape[1], dtype=torch.float64)
+        for block in row_blocks(tensor, limits.checked_rows):
+            total += tensor[block].sum(dim=0, dtype=torch.float64)
+        mean = (total / len(tensor)).to(tensor.dtype)
+    else:
+        mean = tensor.mean(dim=0)
+    return torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+
+
+def concatenate(first: np.ndarray, second: np.ndarray, max_memory: int) -> np.ndarray:
+    """Return the rows of one array and then those of another.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n, d) and (m, d)
+        Mapped from a file or not.
+    max_memory : int
+        A result of more bytes is a temporary file that is mapped into memory.
+
+    Returns
+    -------
+    ndarray of shape (n + m, d)
+        `first` itself if `second` has no rows, else a copy.
+    """
+    if len(second) == 0:
+        return first
+    out = allocate(
+        (len(first) + len(second), *first.shape[1:]),
+        np.result_type(first, second),
+        max_memory=max_memory,
+        what=f"the embeddings of {len(first)} candidates and {len(second)} others",
+    )
+    copy_rows(first, out[: len(first)])
+    copy_rows(second, out[len(first) :])
+    return out
 
 
 def check_count(n: Any, available: int, name: str) -> int:
-    """Return ``n`` as an int if so many distinct rows of ``name`` can be picked."""
+    """Return ``n`` as an int, at least 1 and at most the ``available`` rows."""
     try:
         count = 0 if isinstance(n, bool | np.bool_) else operator.index(n)
     except TypeError:
@@ -155,7 +259,7 @@ def check_max_memory(max_memory: Any) -> int:
 
 
 def positions_like(positions: torch.Tensor | np.ndarray, like: Any) -> Array:
-    """Return positions as a tensor beside ``like`` if that is one, else as an array."""
+    """Return positions as a tensor on the device of ``like``, or as an array."""
     tensor = torch.as_tensor(positions)
     if isinstance(like, torch.Tensor):
         return tensor.to(like.device)

@@ -11,12 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from dalmax_sk._base.limits import limits
 from dalmax_sk.selection import greedy_coverage
 from dalmax_sk.selection.coverage import lazy_greedy
-from dalmax_sk.selection.coverage import similarity_cache as kept
 from dalmax_sk.selection.coverage.similarity import (
     BoundedFeatures,
     Similarity,
     unit_rows,
 )
+from dalmax_sk.selection.coverage.similarity_cache import SimilarityListCache
 from dalmax_sk.selection.kit.tie_order import TieOrder
 
 KERNELS = [("rbf", 1.0), ("rbf", 0.3), ("rbf", 8.0), ("cosine", 1.0)]
@@ -70,8 +70,8 @@ def path(request, monkeypatch):
     if request.param == "lists kept":
         monkeypatch.setattr(
             lazy_greedy.LazyGreedy,
-            "_keep",
-            lambda self: kept.SimilarityListCache(3000, self._floor, self._weight),
+            "_make_cache",
+            lambda self: SimilarityListCache(3000, self._floor, self._weight),
         )
         monkeypatch.setattr(limits, "lazy_candidates", 3)
         monkeypatch.setattr(limits, "similarity_entries", 7)

@@ -85,13 +85,13 @@ def test_no_pair_that_matters_is_left_out(seed, d, scale, offset, noise, dtype):
     rng = np.random.default_rng(seed)
     # the reach of a point is often that of another point, where margins are thin
     reach = squares[rng.integers(0, 90, 90), np.arange(90)]
-    meetings = GroupPairs(groups, groups.pool.mean(dim=0), 2**24)
-    meetings.renew(reach)
+    group_pairs = GroupPairs(groups, groups.pool.mean(dim=0), 2**24)
+    group_pairs.renew(reach)
     everyone = torch.arange(90)
-    may = meetings.of_candidates(everyone)
-    pairs = meetings.pairs()
+    may = group_pairs.of_candidates(everyone)
+    pairs = group_pairs.pairs()
     candidates, points = np.nonzero(squares < reach)
-    group_of = meetings.group_of
+    group_of = group_pairs.group_of
     assert may[candidates, group_of[points]].all()
     assert pairs[group_of[candidates], group_of[points]].all()
     # and after some groups' reaches have shrunk
@@ -100,8 +100,8 @@ def test_no_pair_that_matters_is_left_out(seed, d, scale, offset, noise, dtype):
     rows = np.concatenate(
         [np.arange(groups.starts[g], groups.starts[g + 1]) for g in touched]
     )
-    meetings.shrink(touched, reach[rows])
-    may = meetings.of_candidates(everyone)
+    group_pairs.shrink(touched, reach[rows])
+    may = group_pairs.of_candidates(everyone)
     candidates, points = np.nonzero(squares < reach)
     inside = np.isin(points, rows)
     assert may[candidates[inside], group_of[points[inside]]].all()
@@ -110,10 +110,10 @@ def test_no_pair_that_matters_is_left_out(seed, d, scale, offset, noise, dtype):
 def test_far_groups_are_left_out():
     X = make_clusters(600, 8, 10, noise=0.01)
     groups = make_groups(X, rows=60)
-    meetings = GroupPairs(groups, groups.pool.mean(dim=0), 2**24)
-    meetings.renew(np.full(600, 0.2))
+    group_pairs = GroupPairs(groups, groups.pool.mean(dim=0), 2**24)
+    group_pairs.renew(np.full(600, 0.2))
     sizes = np.diff(groups.starts)
-    share = (meetings.pairs() * sizes * sizes[:, None]).sum() / 600**2
+    share = (group_pairs.pairs() * sizes * sizes[:, None]).sum() / 600**2
     assert share < 0.2
 
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from dalmax_sk.selection import min_distance, pure_ball_radius
 from dalmax_sk.selection.coverage import purity
+from dalmax_sk.selection.k_means.lloyd import Lloyd
 from dalmax_sk.selection.kit.tie_order import TieOrder
 
 
@@ -86,8 +87,8 @@ def test_equal_points_are_in_one_cluster():
 # k-means may put equal points that lie between two centres into either cluster.
 def test_rounding_does_not_part_equal_points(monkeypatch):
     X = np.repeat([[0.0], [1.0], [3.0]], 2, axis=0)
-    labels = np.array([0, 1, 0, 0, 1, 1])
-    monkeypatch.setattr(purity, "k_means_clusters", lambda *a, **k: (labels, None, 0))
+    labels = torch.tensor([0, 1, 0, 0, 1, 1])
+    monkeypatch.setattr(Lloyd, "run", lambda self, start: (start, labels, 0.0))
     assert pure_ball_radius(X, 2) == math.nextafter(2.0, 0)
 
 

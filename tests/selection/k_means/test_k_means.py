@@ -21,8 +21,8 @@ def make_blobs(n, k, d, dtype=np.float64, seed=0):
 
 def make_lloyd(X, weight=None, max_memory=2**30):
     pool = torch.from_numpy(X)
-    weight = torch.ones(len(X)) if weight is None else torch.from_numpy(weight)
-    return Lloyd(pool, weight.double(), pool.mean(dim=0), max_memory)
+    weight = None if weight is None else torch.from_numpy(weight).double()
+    return Lloyd(pool, max_memory, weight=weight)
 
 
 # Well separated blobs have one optimal clustering, so that the picks are determined:
