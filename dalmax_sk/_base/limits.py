@@ -48,10 +48,6 @@ class Limits:
     read_files: int = 512
     #: Bytes of pixels decoded together.
     read_bytes: int = 2**26
-    #: Samples whose frozen features are put together at a time.
-    frozen_rows: int = 4096
-    #: Bytes of frozen features put together at a time.
-    frozen_bytes: int = 2**26
     #: Values of a batch of inputs in inference on a CPU: 42 images of 32x32x3 a thread,
     #: or 85 in 16 bits, so that the feature maps that a thread works on fit its cache.
     inference_cpu_values: int = 2**17
@@ -69,13 +65,6 @@ class Limits:
     probed_rows: int = 8
     #: Batches of results on their way from a GPU while the next is computed.
     pending_batches: int = 2
-    #: Values of a batch of an embedder on a CPU: four colour images of 160 pixels. The
-    #: allocator gives larger activations back to the system each time.
-    embedder_cpu_values: int = 320_000
-    #: Rows of a batch of an embedder on a GPU.
-    embedder_gpu_rows: int = 256
-    #: Rows of features written or read together.
-    store_rows: int = 1024
     #: Files decoded between two reports of progress.
     decode_files: int = 512
     #: Files that a decoding thread takes at a time.
@@ -89,6 +78,18 @@ class Limits:
     exchange_rows: int = 2048
 
     # Features
+
+    #: Samples whose frozen features are put together at a time.
+    frozen_rows: int = 4096
+    #: Bytes of frozen features put together at a time.
+    frozen_bytes: int = 2**26
+    #: Values of a batch of an embedder on a CPU: four colour images of 160 pixels. The
+    #: allocator gives larger activations back to the system each time.
+    embedder_cpu_values: int = 320_000
+    #: Rows of a batch of an embedder on a GPU.
+    embedder_gpu_rows: int = 256
+    #: Rows of features written or read together.
+    store_rows: int = 1024
 
     # The pool: inputs of one call of ``predict_proba``
 
