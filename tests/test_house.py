@@ -3,6 +3,8 @@
 import ast
 import importlib
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,9 +23,9 @@ ORDER = [
     "cnn",
     "pool",
     "strategies",
-    "stopping",
     "active_learning",
     "evaluation",
+    "stopping",
     "reports",
     "cli",
     "utils",
@@ -107,3 +109,25 @@ def test_only_the_storage_gives_pages_back(room):
         if name.endswith("release_pages")
     ]
     assert not users
+
+
+def test_the_compiler_and_torchvision_wait_until_they_are_needed():
+    code = """
+import sys
+import numpy as np
+from dalmax_sk import CNNClassifier, ImageEmbedder
+from dalmax_sk.cnn import load_model
+
+HEAVY = {"torch._dynamo", "torchvision", "accelerate"}
+X = np.zeros((4, 8, 8), np.uint8)
+net = ImageEmbedder("small_cnn", weights="random", image_size=8, device="cpu")
+net.fit_transform(X)
+print(sorted(HEAVY & sys.modules.keys()))
+CNNClassifier(max_epochs=1, device="cpu").fit(X, [0, 1, 0, 1]).predict(X)
+# torch's optimizers load the compiler when the first of them is made
+print(sorted(HEAVY & sys.modules.keys() - {"torch._dynamo"}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]
