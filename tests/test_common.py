@@ -19,12 +19,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 from dalmax_sk import ActiveLearningClassifier, CNNClassifier
-from dalmax_sk.strategies import (
-    CoreSet,
-    DiversitySampling,
-    RandomSampling,
-    UncertaintySampling,
-)
+from dalmax_sk.strategies import CoreSet, get_strategy, strategy_names
 
 LEARNERS = [
     ActiveLearningClassifier(),
@@ -32,7 +27,8 @@ LEARNERS = [
     ActiveLearningClassifier(make_pipeline(StandardScaler(), LogisticRegression())),
     ActiveLearningClassifier(strategy=CoreSet()),
 ]
-STRATEGIES = [RandomSampling(), UncertaintySampling(), DiversitySampling(), CoreSet()]
+# one of each class
+STRATEGIES = [*{type(s): s for s in map(get_strategy, strategy_names())}.values()]
 
 # The battery fits on all kinds of data with the defaults.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
