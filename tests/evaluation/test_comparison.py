@@ -424,7 +424,7 @@ def test_missing_baseline_is_refused():
         compare(from_scores(make_scores((0.0,)), ["margin_sampling"]))
     with pytest.raises(ValueError, match="nothing to compare"):
         compare(curves.select(["badge"]), "badge")
-    with pytest.raises(ValueError, match=r"metric 'recall' .* have 'accuracy'"):
+    with pytest.raises(ValueError, match=r"metric: 'recall' .* have 'accuracy'"):
         compare(curves, metric="recall")
 
 
