@@ -1,4 +1,4 @@
-"""What the user sees of a run: bars on a terminal, plain lines elsewhere."""
+"""Output of a run for people: bars on a terminal, plain lines elsewhere."""
 
 import logging
 import math

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import dalmax_sk
 from dalmax_sk.active_learning import ActiveLearningClassifier
-from dalmax_sk.cli.app import COMMANDS, make_app
+from dalmax_sk.cli.commands import COMMANDS, make_app
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags import kinds
 from dalmax_sk.cli.flags.command_line import read_flags

@@ -1,4 +1,4 @@
-"""What a model says of test images, and the files that tell it."""
+"""Predictions of a model for test images, and their files."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ EVALUATION_FILES = (
 
 @dataclass
 class Predictions:
-    """What a model says of test images.
+    """Predictions of a model for test images.
 
     Attributes
     ----------
