@@ -52,7 +52,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the settings that another training takes over: net, training, seed and folders."""
+        """Return what another training takes over: net, training, seed and folders."""
         config, data = self.record["config"], self.record["data"]
         flags = TrainSettings.flags().items()
         names = {name for name, flag in flags if flag.from_run}
