@@ -226,7 +226,7 @@ class _Experiment:
         self._folder, self._screen = folder, screen
         self._started = time.perf_counter()
         self._seconds_before = 0.0
-        described = {"train": data.train.describe(), "test": data.test.describe()}
+        described = data.describe()
         if stored is not None:
             check_same_images(stored["data"], described)
             self._seconds_before = stored["total_seconds"]

@@ -103,7 +103,7 @@ class Console:
     def announce(self, text: str) -> None:
         """Write to stderr what begins now and takes a while."""
         if not self.quiet:
-            self.err.print(escape(f"{text} …"))
+            _write(self.err, f"{text} …")
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:

@@ -115,7 +115,7 @@ def _describe(
         "config": settings.to_config(),
         "resolved": {"device": str(model.device_)},
         "classes": {name: i for i, name in enumerate(data.class_names)},
-        "data": {"train": data.train.describe(), "test": data.test.describe()},
+        "data": data.describe(),
         "versions": describe_versions(),
         "hardware": describe_hardware(),
     }

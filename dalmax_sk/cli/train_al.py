@@ -189,7 +189,7 @@ class _Run:
         self._files = data.train.files
         self._history: list[dict[str, Any]] = []
         self._started = time.perf_counter()
-        described = {"train": data.train.describe(), "test": data.test.describe()}
+        described = data.describe()
         self._sessions: list[dict[str, Any]] = []
         if stored is not None:
             check_same_images(stored["data"], described)

@@ -97,6 +97,10 @@ class RunData:
     train: Split
     test: Split
 
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return what run.json says about both folders."""
+        return {"train": self.train.describe(), "test": self.test.describe()}
+
 
 def list_run_data(
     dir_train: str | None, dir_test: str | None, *, dir_results: str

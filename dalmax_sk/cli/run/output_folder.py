@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from dalmax_sk._base.files import file_lock, release_and_remove
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.records import read_record
 
-__all__ = ["OutputFolder", "listed"]
+__all__ = ["OutputFolder", "acquire", "listed"]
 
 
 class OutputFolder:
@@ -103,17 +103,25 @@ class OutputFolder:
         UsageError
             If another process is at work in the folder.
         """
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise UsageError(
-                f"Another process is at work in {self.path}. Wait for it, or choose "
-                "another --dir-results."
-            ) from error
+        acquire(self._lock, self.path)
 
     def unlock(self) -> None:
         """Let other processes in again."""
         release_and_remove(self._lock)
+
+
+def acquire(lock: FileLock, folder: Path) -> None:
+    """Acquire the lock of a folder, or raise UsageError at once.
+
+    The operating system releases it with the process, however that ends.
+    """
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(
+            f"Another process is at work in {folder}. Wait for it, or choose another "
+            "--dir-results."
+        ) from error
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

@@ -6,11 +6,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from filelock import Timeout
-
 from dalmax_sk._base.files import file_lock, part_name
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.run.output_folder import listed
+from dalmax_sk.cli.run.output_folder import acquire, listed
 from dalmax_sk.cli.run.records import AL_KIND, check_keys, read_record
 
 __all__ = ["RunFolder"]
@@ -193,20 +191,12 @@ class RunFolder:
     def lock(self) -> None:
         """Make the folder and keep other processes out of it until this one ends.
 
-        The operating system lets go of the lock with the process, however it ends.
-
         Raises
         ------
         UsageError
             If another process is at work in the folder.
         """
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise UsageError(
-                f"Another process is at work in {self.path}. Wait for it, or choose "
-                "another --dir-results."
-            ) from error
+        acquire(self._lock, self.path)
 
     def unlock(self) -> None:
         """Let other processes in again."""
