@@ -70,8 +70,12 @@ class StubPool:
     def model_random_state(self):
         return np.random.RandomState(self.seed)
 
-    def prepare(self, needs, owner):
-        assert needs == ["network"]
+    def prepare(self, requires, owner):
+        assert requires == ["network"]
+
+    def once(self, key, make, *, axis):
+        assert axis == 1
+        return make()
 
 
 class Shown(nn.Module):
