@@ -151,7 +151,7 @@ class CNNClassifier(
     classes_ : ndarray of shape (n_classes,)
         Class labels, sorted.
     net_ : skorch.NeuralNetClassifier
-        The conductor of the training, with the module, its optimizer and history.
+        The skorch net that trained, with the module, its optimizer and history.
     module_ : nn.Module
         The trained net behind its normalisation. Takes raw batches: uint8, or float in
         the units of float training images (uint8's divided by 255), shape (b, channels,

@@ -66,7 +66,7 @@ SCHEDULES = {"cosine": _cosine, "one_cycle": _one_cycle}
 
 
 def warm_start_state(clf, spec, classes):
-    """Return the weights that a warm start goes on from, or None."""
+    """Weights that a warm start continues from, or None."""
     if not clf.warm_start or not hasattr(clf, "net_"):
         return None
     if not np.array_equal(classes, clf.classes_):
@@ -84,7 +84,7 @@ def warm_start_state(clf, spec, classes):
 
 
 def train_net(clf, source, y_index, spec, classes, start_state):
-    """Return the conductor with the net that it has trained.
+    """Train a net; return the `BatchNet` that holds it.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def train_net(clf, source, y_index, spec, classes, start_state):
     spec : InputSpec
     classes : ndarray of shape (n_classes,)
     start_state : dict of Tensor or None
-        Weights to go on from.
+        Weights to continue from.
     """
     if clf.freeze is not None and start_state is None:
         _warn_of_random_layers(clf)
@@ -215,7 +215,7 @@ def _out_of_memory_advice(clf, spec, device, message):
 
 
 def restore_net(clf, state, spec, n_classes):
-    """Return a conductor whose net has the weights ``state``, as after a training."""
+    """Return a `BatchNet` whose net has the weights ``state``, as after a training."""
     device = resolve_device("auto" if clf.device == "multi" else clf.device)
     n_values = spec.shape[0]  # channels or columns
     with _own_random_state(device):
@@ -340,20 +340,20 @@ def _make_callbacks(clf, data):
 def _make_net(
     clf, spec, n_classes, *, mean, std, weights, device, accelerator=None, **kwargs
 ):
-    """Return a conductor, not yet initialized."""
+    """Return a `BatchNet`, not yet initialized."""
     optimizer, options = OPTIMIZERS.get(clf.optimizer, (clf.optimizer, {}))
     if optimizer is not clf.optimizer and device.type in ("cpu", "cuda"):
         options = {**options, "fused": True}
     if clf.weight_decay:
         options = {**options, "weight_decay": clf.weight_decay}
     kwargs |= {f"optimizer__{name}": value for name, value in options.items()}
-    conductor = BatchNet
+    net_class = BatchNet
     if accelerator is not None:
         from dalmax_sk.cnn.multi_gpu import AccelerateNet
 
-        conductor = AccelerateNet
+        net_class = AccelerateNet
         kwargs["accelerator"] = accelerator
-    return conductor(
+    return net_class(
         module=functools.partial(
             build_module,
             clf.architecture,

@@ -38,7 +38,7 @@ def make_accelerator(group):
     accelerator = Accelerator(
         # Processes without a GPU work together on CPUs only when this is said.
         cpu=group.world_size > 1 and not uses_gpus(),
-        # The conductor does the autocast: the next fit in this process may want another
+        # BatchNet does the autocast: the next fit in this process may want another
         # precision, which Accelerate forbids.
         mixed_precision="no",
     )
@@ -52,7 +52,7 @@ def make_accelerator(group):
 
 
 class BatchShard:
-    """Which rows of a whole batch a process has, and what its loss counts.
+    """Rows of a whole batch that a process has, and the weight of its loss.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class BatchShard:
         self.start, self.stop, self.total, self.count = start, stop, total, count
 
     def weight(self, y, class_weight):
-        """Return the factor of the mean loss of this part, whose mean over all is it.
+        """Factor that makes the mean of the processes' losses that of the whole batch.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class ShardedBatches(Batches):
 
 
 class AccelerateNet(AccelerateMixin, BatchNet):
-    """A conductor on `ShardedBatches`: several devices, one process each."""
+    """A `BatchNet` on `ShardedBatches`: several devices, one process each."""
 
     _batches = None
 

@@ -1,4 +1,4 @@
-"""skorch as the conductor of training on whole-tensor batches."""
+"""A skorch net that trains on whole-tensor batches."""
 
 import functools
 import logging

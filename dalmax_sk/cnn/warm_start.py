@@ -1,4 +1,4 @@
-"""How a net goes on from weights it has: as they are, or shrunk and perturbed."""
+"""Warm starts: present weights as they are, or shrunk and perturbed."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ def _trainable_values(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _frozen_prefixes(module: nn.Module) -> tuple[str, ...]:
-    """Return what the names of all that lies in frozen parts begin with, a tuple."""
+    """Prefixes of the names of parameters and buffers in frozen parts."""
     found = []
     for name, part in module.named_modules():
         trained = [value.requires_grad for value in part.parameters()]
