@@ -101,9 +101,8 @@ class Console:
         _write(self.err, f"Error: {text}", "red")
 
     def announce(self, text: str) -> None:
-        """Write to stderr what begins now and takes a while."""
-        if not self.quiet:
-            _write(self.err, f"{text} …")
+        """Write one line to stdout about what begins now and takes a while."""
+        self.say(f"{text} …")
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:

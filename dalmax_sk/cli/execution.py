@@ -1,5 +1,6 @@
 """The frame of all commands: read the flags, do the work, end with an exit code."""
 
+import gc
 import os
 import sys
 import time
@@ -66,8 +67,14 @@ def execute(
         if problems:
             raise UsageError(problems)
         given = flags
-        if "torch" not in sys.modules and not is_launched():
+        # a table in JSON is all that stdout may hold
+        if (
+            "torch" not in sys.modules
+            and not is_launched()
+            and not switches.get("json")
+        ):
             screen.announce("loading PyTorch")
+        _load_torch()
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
         if is_follower():
@@ -89,6 +96,16 @@ def execute(
             raise
         screen.fail(_message(error))
         raise typer.Exit(EXIT_USAGE) from error
+
+
+def _load_torch() -> None:
+    """Load PyTorch without looking for garbage in it, now or later."""
+    if "torch" not in sys.modules and gc.isenabled():
+        gc.disable()
+        import torch  # noqa: F401
+
+        gc.freeze()
+        gc.enable()
 
 
 def _leave_it_to_main(error: Exception, screen: Console) -> None:
