@@ -283,7 +283,7 @@ class _Experiment:
     def _write(self, curves: BudgetCurves) -> None:
         """Write tables, figures and the page, and tell the user."""
         from dalmax_sk.reports import BudgetCurveDisplay, write_comparison_page
-        from dalmax_sk.reports.displays.figure_files import write_pdf
+        from dalmax_sk.reports.displays.saving import write_pdf
 
         path, screen = self._folder.path, self._screen
         self._folder.clear_but(_RESULTS, "run.json")
@@ -316,7 +316,7 @@ class _Experiment:
             CriticalDifferenceDisplay,
             PenaltyMatrixDisplay,
         )
-        from dalmax_sk.reports.displays.figure_files import write_pdf
+        from dalmax_sk.reports.displays.saving import write_pdf
 
         path, baseline = self._folder.path, self._settings.baseline
         comparison = compare(curves, baseline, target=self._settings.target)

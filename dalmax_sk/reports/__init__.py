@@ -67,15 +67,12 @@ _HOMES = {
         "dalmax_sk.reports.record.environment",
     ),
     **dict.fromkeys(
-        (
-            "write_confusion_matrix",
-            "write_final_accuracy",
-            "write_history_csv",
-            "write_infos",
-            "write_learning_curve",
-            "write_training_plots",
-        ),
-        "dalmax_sk.reports.record.run_files",
+        ("write_confusion_matrix", "write_learning_curve", "write_training_plots"),
+        "dalmax_sk.reports.record.run_figures",
+    ),
+    **dict.fromkeys(
+        ("write_final_accuracy", "write_history_csv", "write_infos"),
+        "dalmax_sk.reports.record.run_tables",
     ),
     "write_adversarial_images": "dalmax_sk.reports.record.adversarial_images",
     "describe_query": "dalmax_sk.reports.record.pick_predictions",

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dalmax_sk.reports.displays.display_base import label_axes, line_style, shorten
-from dalmax_sk.reports.displays.figure_files import FILE_STYLE, save_figure
 from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
+from dalmax_sk.reports.displays.saving import FILE_STYLE, save_figure
 from dalmax_sk.reports.page.markup import Markup, data_uri, element
 
 __all__ = [
