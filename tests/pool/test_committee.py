@@ -421,12 +421,13 @@ def test_samples_given_as_arrays_are_the_committee():
 def test_members_are_not_held_twice(peak_growth):
     setup = """
 import numpy as np
-from dalmax_sk.pool import committee
+from dalmax_sk.pool import Pool, committee
+pool = Pool.from_arrays(proba=[[0.5, 0.5]])
 committee.iter_committee_proba = lambda *args, **kwargs: (
     np.full((25_000, 50), 1 / 50) for _ in range(20)
 )
 """
-    measured = "found = committee.committee_proba(None)"
+    measured = "found = committee.committee_proba(pool)"
     n_bytes = 20 * 25_000 * 50 * 8
     assert peak_growth(setup, measured) * 1024 / n_bytes < 1.3
 

@@ -285,7 +285,7 @@ class SortsNaN(QueryStrategy):
     """NaN sorts last: those candidates are never picked, and nobody is told."""
 
     def _query(self, pool, n):
-        return np.argsort(-np.linalg.norm(pool._X[pool.indices], axis=1))[:n]
+        return np.argsort(-np.linalg.norm(pool._rows("SortsNaN"), axis=1))[:n]
 
 
 @breaks("check_inputs_unchanged")
