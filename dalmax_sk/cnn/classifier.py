@@ -205,7 +205,7 @@ class CNNClassifier(
     Frozen layers (``freeze``) run in evaluation mode: their dropout is off and their
     batch normalisation keeps its statistics. What they give for an image is computed
     once and kept in memory for all epochs, fits and passes over a pool, up to the
-    budget of :func:`dalmax_sk.cnn.set_frozen_cache_size`; the rest of the net is
+    budget of :func:`dalmax_sk.features.set_feature_store_size`; the rest of the net is
     trained on it. Another fit finds it again if the frozen weights and the
     normalisation are the same: with ``weights``, or a module as ``architecture``, but
     not with ``normalize="train"``, nor with random weights, which are others in each

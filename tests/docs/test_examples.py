@@ -144,7 +144,7 @@ def public_callables():
     modules = [dalmax_sk, dalmax_sk.strategies]
     modules += [
         importlib.import_module(f"dalmax_sk.{part}")
-        for part in ("evaluation", "images", "persistence", "pool", "stopping")
+        for part in ("evaluation", "images", "cnn", "pool", "stopping")
     ]
     found = {n: getattr(m, n) for m in modules for n in m.__all__}
     return {n: thing for n, thing in found.items() if callable(thing)}

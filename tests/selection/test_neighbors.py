@@ -201,7 +201,7 @@ def test_inputs_are_not_written_to():
         (lambda X: near_any(X, X, -1.0), "threshold must be at least 0, got -1.0"),
         (lambda X: near_any(X, X, np.nan), "threshold must be at least 0, got nan"),
         (lambda X: near_any(X, X, 1.0, metric="l1"), "metric must be one of"),
-        (lambda X: near_any(X, X[:, :2], 1.0), "X has 5 features and the rows"),
+        (lambda X: near_any(X, X[:, :2], 1.0), "others has 2 features, but X has 5"),
         (lambda X: near_any(X, X, 1.0, max_memory=0), "max_memory must be a positive"),
         (lambda X: kth_neighbor_distances(X, 0), "k must be from 1 to 9"),
         (lambda X: kth_neighbor_distances(X, 10), "k must be from 1 to 9, .* got 10"),

@@ -152,8 +152,9 @@ def test_exact_distances(bias, dtype):
     X[20:] = X[:10] * (1 + 1e-5 * rng.standard_normal((10, 1)))
     coefficients[10:20] = coefficients[20:] = coefficients[:10]
     X, coefficients = X.astype(dtype), coefficients.astype(dtype)
+    largest = max(1.0, float(np.abs(X).max())) * float(np.abs(coefficients).max())
     points = k_means_pp._Points(
-        torch.from_numpy(X), torch.from_numpy(coefficients), bias, 2**30
+        torch.from_numpy(X), torch.from_numpy(coefficients), bias, largest, 2**30
     )
     one = torch.arange(30).repeat_interleave(30)
     other = torch.arange(30).repeat(30)
