@@ -84,7 +84,7 @@ def k_center_greedy(
         Whether to return the distances as well.
     nearest : ndarray of shape (n_pool,), float64, default=None
         Distance of each candidate to the nearest of `centers`, or more than it, as
-        :func:`distance_bounds` gives it: the first pass, the longest, is spared. The
+        ``distance_bounds`` gives it: the first pass, the longest, is spared. The
         picks do not depend on it.
 
     Returns
