@@ -14,7 +14,7 @@ from dalmax_sk.selection.coverage.similarity import unit_rows
 from dalmax_sk.selection.epig import epig_scores
 from dalmax_sk.selection.fisher_information import bait
 from dalmax_sk.selection.joint_entropy import batch_bald
-from dalmax_sk.selection.k_center.k_center import k_center_greedy
+from dalmax_sk.selection.k_center.k_center import distance_bounds, k_center_greedy
 from dalmax_sk.selection.k_means.k_means import k_means_clusters, k_means_select
 from dalmax_sk.selection.k_means.seeding import k_means_plus_plus
 from dalmax_sk.selection.neighbors import (
@@ -30,6 +30,7 @@ __all__ = [
     "ball_cover",
     "batch_bald",
     "clusters_to_visit",
+    "distance_bounds",
     "epig_scores",
     "greedy_apart",
     "greedy_coverage",

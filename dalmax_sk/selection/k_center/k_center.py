@@ -84,7 +84,7 @@ def k_center_greedy(
         Whether to return the distances as well.
     nearest : ndarray of shape (n_pool,), float64, default=None
         Distance of each candidate to the nearest of `centers`, or more than it, as
-        ``distance_bounds`` gives it: the first pass, the longest, is spared. The
+        :func:`distance_bounds` gives it: the first pass, the longest, is spared. The
         picks do not depend on it.
 
     Returns
@@ -181,6 +181,18 @@ def distance_bounds(
     -------
     ndarray of shape (n,), float64
         Infinite if there is no centre.
+
+    See Also
+    --------
+    k_center_greedy : Takes them as ``nearest``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dalmax_sk.selection import distance_bounds
+    >>> X = np.array([[0.0], [1.0], [9.0]])
+    >>> distance_bounds(X, centers=X[:1]).round(3)
+    array([0., 1., 9.])
     """
     pool, others, largest = as_points(X, centers, max_memory)
     if not len(others):
