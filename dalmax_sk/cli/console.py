@@ -99,9 +99,8 @@ class Console:
         self.err.print(f"[red]Error:[/] [red]{escape(text)}[/]")
 
     def announce(self, text: str) -> None:
-        """Write to stderr what begins now and takes a while."""
-        if not self.quiet:
-            self.err.print(escape(f"{text} …"))
+        """Write one line to stdout about what begins now and takes a while."""
+        self.say(f"{text} …")
 
     @contextmanager
     def watch(self, n_rounds: int | None = None) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The frame of all commands: read the flags, do the work, end with an exit code."""
 
+import gc
 import os
 import sys
 import time
@@ -75,8 +76,10 @@ def execute(
         switches = {name: flags.pop(name) for name in _SWITCHES if name in flags}
         del flags["quiet"], flags["debug"]
         given = check(flags)
-        if "torch" not in sys.modules and not is_launched():
+        # a table in JSON is all that stdout may hold
+        if "torch" not in sys.modules and not is_launched() and not given.get("json"):
             screen.announce("loading PyTorch")
+        _load_torch()
         work(given, screen=screen, **switches)
     except KeyboardInterrupt as error:
         if is_follower():
@@ -100,6 +103,16 @@ def execute(
             error.add_note(f"(Flags were read from {path} as well.)")
         screen.fail(_message(error))
         raise typer.Exit(EXIT_USAGE) from error
+
+
+def _load_torch() -> None:
+    """Load PyTorch without looking for garbage in it, now or later."""
+    if "torch" not in sys.modules and gc.isenabled():
+        gc.disable()
+        import torch  # noqa: F401
+
+        gc.freeze()
+        gc.enable()
 
 
 def _leave_it_to_main(error: Exception, screen: Console) -> None:

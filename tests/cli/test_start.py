@@ -1,5 +1,6 @@
 """The start of the program: it speaks before it loads what is heavy."""
 
+import json
 import subprocess
 import sys
 
@@ -40,9 +41,15 @@ def test_the_first_line_says_what_is_loaded(tmp_path, quiet):
     # a strategy that does not exist is found out once the strategies are loaded
     words = ["train-al", "--type", "xyz", "--dir-results", str(tmp_path)]
     code, out, err = run(*words, *["--quiet"] * quiet)
-    assert (code, out) == (2, "")
-    assert (err.splitlines()[0] == "loading PyTorch …") is not quiet
-    assert "Unknown strategy 'xyz'" in err
+    assert code == 2
+    assert out.splitlines()[:1] == ([] if quiet else ["loading PyTorch …"])
+    assert err.startswith("Error: Unknown strategy 'xyz'")
+
+
+def test_json_is_not_preceded_by_anything():
+    code, out, err = run("strategies", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)
 
 
 def test_wrong_flags_are_told_before_anything_is_loaded():
