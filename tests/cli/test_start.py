@@ -32,7 +32,7 @@ def test_the_commands_load_nothing_heavy():
 
 def test_a_run_loads_no_drawing_and_no_torchvision_at_its_start():
     loaded = loaded_by("import dalmax_sk.cli.train_al")
-    assert loaded == {"torch", "sklearn", "pandas", "scipy", "skorch"} & loaded
+    assert loaded <= {"torch", "sklearn", "pandas", "scipy", "skorch"}
     assert "torch" in loaded
 
 

@@ -1,6 +1,7 @@
 """The figures of a run as PDF files: learning curve, training, confusion matrix.
 
-Each function writes its files, all or nothing, from a history or arrays.
+Each function writes its files, all or nothing, from a history or arrays. Matplotlib loads with the first
+figure.
 """
 
 import os
@@ -9,13 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
-
-from dalmax_sk.reports.displays.run_displays import (
-    ActiveLearningCurveDisplay,
-    ConfusionHeatmapDisplay,
-    TrainingHistoryDisplay,
-)
-from dalmax_sk.reports.displays.saving import write_pdf
 
 __all__ = ["write_confusion_matrix", "write_learning_curve", "write_training_plots"]
 
@@ -45,6 +39,9 @@ def write_confusion_matrix(
     pathlib.Path
         The file.
     """
+    from dalmax_sk.reports.displays.run_displays import ConfusionHeatmapDisplay
+    from dalmax_sk.reports.displays.saving import write_pdf
+
     display = ConfusionHeatmapDisplay.from_predictions(y_true, y_pred, labels=labels)
     return write_pdf(display, Path(directory) / "confusion_matrix.pdf")
 
@@ -68,6 +65,9 @@ def write_learning_curve(
     pathlib.Path
         The file.
     """
+    from dalmax_sk.reports.displays.run_displays import ActiveLearningCurveDisplay
+    from dalmax_sk.reports.displays.saving import write_pdf
+
     display = ActiveLearningCurveDisplay.from_history(history, name=name)
     return write_pdf(display, Path(directory) / "learning_curve.pdf")
 
@@ -89,6 +89,9 @@ def write_training_plots(
     list of pathlib.Path
         The two files.
     """
+    from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
+    from dalmax_sk.reports.displays.saving import write_pdf
+
     return [
         write_pdf(
             TrainingHistoryDisplay.from_history(history, quantity=quantity),
