@@ -122,7 +122,7 @@ def save_model(
     description = {
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
-        "class": f"{CNNClassifier.__module__}.{CNNClassifier.__qualname__}",
+        "class": "dalmax_sk.cnn.CNNClassifier",  # where a room offers it
         "params": {
             name: _encode(value)
             for name, value in estimator.get_params(deep=False).items()

@@ -1,6 +1,7 @@
 """The figures of a run as PDF files: learning curve, training, confusion matrix.
 
-Each function writes its files, all or nothing, from a history or arrays. Matplotlib loads with the first
+Each function writes its files, all or nothing, from a history or arrays. Matplotlib
+loads with the first
 figure.
 """
 
