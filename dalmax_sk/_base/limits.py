@@ -74,6 +74,8 @@ class Limits:
     small_file_bytes: int = 2048
     #: Values of the inputs in a block of their statistics.
     statistics_values: int = 2**22
+    #: Pixels of images that are decoded one at a time.
+    large_image_pixels: int = 2**25
     #: Rows between two exchanges of outputs among processes.
     exchange_rows: int = 2048
 

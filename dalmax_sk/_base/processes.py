@@ -12,7 +12,10 @@ import itertools
 import multiprocessing
 import os
 import re
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ __all__ = [
     "ProcessLostError",
     "StoppedElsewhereError",
     "WorkerDiedError",
+    "end_with_parent",
     "explain_lost_process",
     "explain_worker_death",
     "is_launched",
@@ -297,6 +301,26 @@ def _deal_rows(n_samples, batch_size, world_size):
     edges = [min(i * size, n_samples) for i in range(n_turns * world_size + 1)]
     parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
     return [parts[i : i + world_size] for i in range(0, len(parts), world_size)]
+
+
+@functools.cache  # once a process
+def end_with_parent(parent: int, last: int = signal.SIGTERM) -> None:
+    """End this process when the one that started it is gone, however that went.
+
+    Parameters
+    ----------
+    parent : int
+        The number of the process that started this one.
+    last : int, default=SIGTERM
+        The signal that this process sends to itself then.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), last)
+
+    threading.Thread(target=watch, name="dalmax_sk-parent", daemon=True).start()
 
 
 class WorkerDiedError(RuntimeError):

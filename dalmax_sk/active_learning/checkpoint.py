@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 
 from dalmax_sk._base.files import write_text
+from dalmax_sk._base.json_files import MALFORMED, read_json, seal, unsealed
 from dalmax_sk.images import as_paths
 
 __all__ = [
@@ -45,7 +46,7 @@ _FREE_PARAMS = (
 
 
 class SpoiledStateError(ValueError):
-    """Raised if a file of a state holds none: it is cut off, or foreign."""
+    """Raised if a file of a state holds none: cut off, damaged, or foreign."""
 
 
 class Checkpoint:
@@ -66,13 +67,15 @@ class Checkpoint:
         """
         return None
 
-    def read(self, expected):
+    def read(self, expected, n_samples, n_classes):
         """Return the stored state, or None if there is none yet.
 
         The run's fingerprints are kept for :meth:`write`.
 
         Parameters
         ----------
+        n_samples, n_classes : int
+            Rows and classes of the present run.
         expected : dict of str to dict or str
             Fingerprints of the present run under ``"data"``, ``"eval_set"``,
             ``"fit_params"``, ``"classes"`` and ``"params"``; a stored state with others
@@ -81,7 +84,7 @@ class Checkpoint:
         Raises
         ------
         SpoiledStateError
-            If the file is not a state.
+            If the file is not a state, or one that is damaged.
         ValueError
             If the state is of another format, or belongs to another run.
         """
@@ -89,14 +92,9 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            state = json.loads(self.path.read_text(encoding="utf-8"))
+            state = read_json(self.path)
             version = state["format"]
-        except (
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-            KeyError,
-            TypeError,
-        ) as error:
+        except MALFORMED as error:
             raise SpoiledStateError(
                 f"{self.path} is not a checkpoint of dalmax_sk ({error!r}). Move it "
                 "away, or choose another checkpoint_dir."
@@ -107,7 +105,16 @@ class Checkpoint:
                 f"format {FORMAT}. Choose another checkpoint_dir, or go on with the "
                 "version that the run began with."
             )
-        differences = _differences(state["run"], expected)
+        try:
+            state = unsealed(state)
+            differences = _differences(state["run"], expected)
+            if not differences:
+                _check_consistent(state, n_samples, n_classes)
+        except MALFORMED as error:
+            raise SpoiledStateError(
+                f"{self.path} is damaged ({error!r}). Put an intact copy of it back, "
+                "or choose another checkpoint_dir."
+            ) from error
         if differences:
             raise ValueError(
                 f"{self.path} belongs to another run: {'; '.join(differences)}. Resume "
@@ -120,7 +127,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # dumps is the fast C encoder, dump to a file is not
         stored = {"format": FORMAT, "run": self._run, **state}
-        text = json.dumps(stored, default=_plain)
+        text = seal(json.dumps(stored, default=_plain))
         write_text(self.path, text, sync=self.sync)
 
 
@@ -302,6 +309,44 @@ def _differences(stored, expected):
         if before.get(name) != now.get(name)
     ]
     return found
+
+
+def _check_consistent(state, n_samples, n_classes):
+    """Raise an error if the parts of a state do not tell of one course of a run."""
+    labels, history, now = state["labels"], state["history"], state["round"]
+    order = _checked_rows(labels["order"], n_samples)
+    _checked_rows(labels["set_aside"], n_samples)
+    initial = _checked_rows(state["initial_indices"], n_samples)
+    for code in labels["codes"]:
+        _check(type(code) is int and 0 <= code < n_classes, f"{code!r} is no class")
+    _check(len(labels["codes"]) == len(order), "labels and rows differ in number")
+    for _, row, code in labels["corrections"]:
+        _check(row in order and 0 <= code < n_classes, f"row {row!r} has no label")
+    n_before = 0
+    for number, record in enumerate(history):
+        queried = _checked_rows(record["queried"], n_samples)
+        scores, n_labeled = record["query_scores"], record["n_labeled"]
+        _check(record["round"] == number, f"round {number} is missing")
+        _check(scores is None or len(scores) == len(queried), "scores are missing")
+        _check(n_before <= n_labeled <= len(order), f"{n_labeled!r} labels do not fit")
+        new = order[n_before:n_labeled]
+        asked = queried if number else initial
+        _check(set(new) <= set(asked), f"round {number} did not ask for all of {new}")
+        n_before = n_labeled
+    asked = _checked_rows(now["queried"], n_samples) if history else initial
+    _check(set(order[n_before:]) <= set(asked), "labels belong to no round")
+
+
+def _checked_rows(rows, n_samples):
+    """Return a list of distinct rows of X, or raise ValueError."""
+    good = all(type(row) is int and 0 <= row < n_samples for row in rows)
+    _check(good and len(set(rows)) == len(rows), f"{rows!r} are no rows of X")
+    return rows
+
+
+def _check(condition, problem):
+    if not condition:
+        raise ValueError(problem)
 
 
 def _plain(value):

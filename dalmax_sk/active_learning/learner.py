@@ -136,7 +136,7 @@ class ActiveLearningClassifier(
     checkpoint_dir : str or path-like, default=None
         A folder for the state of the run. ``fit`` writes it after every query and every
         fit, and resumes from it: the picks and scores are those of a run that was never
-        stopped.
+        stopped. It must not lie among the class folders of image files.
     store_estimators : bool, default=False
         Keep the fitted estimator of every round in ``estimators_``. The ``staged_...``
         methods then need not fit them again.

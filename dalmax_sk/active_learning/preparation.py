@@ -29,6 +29,8 @@ from dalmax_sk.active_learning.validation import (
     given_classes,
     prepare_estimator,
 )
+from dalmax_sk.images import as_paths
+from dalmax_sk.images.outputs import check_outside, folders_of
 from dalmax_sk.pool.distances import LabeledDistances
 
 __all__ = ["PreparationMixin"]
@@ -66,6 +68,10 @@ class PreparationMixin:
         self._round = Round()
         self._distances = LabeledDistances()
         self._checkpoint = as_checkpoint(self.checkpoint_dir)
+        if self._checkpoint is not None and self._checkpoint.identity is None:
+            paths = as_paths(X)
+            folders = set() if paths is None else folders_of(paths)
+            check_outside(self._checkpoint.path.parent, folders, "checkpoint_dir")
         if not self._restore(codes):
             self._label_initial(codes)
         if self._source is not None and not self.history_:

@@ -36,7 +36,9 @@ class ResumingMixin:
             self._checkpoint.identity
             or fingerprint_run(
                 self, self._X, self._eval_set, self._routed, self.classes_
-            )
+            ),
+            self._labels.n_samples,
+            len(self.classes_),
         )
 
     def _restore(self, codes):

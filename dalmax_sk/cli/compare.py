@@ -3,13 +3,14 @@
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 import numpy as np
 
-from dalmax_sk._base.files import replacing
+from dalmax_sk._base.files import is_disk_full, replacing
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.console import READING, Console
 from dalmax_sk.cli.errors import UsageError
@@ -254,9 +255,10 @@ class _Experiment:
         except KeyboardInterrupt:
             self._write_record("interrupted")
             raise
-        except Exception:
-            # not handled, only noted
-            self._write_record("failed")
+        except Exception as error:
+            # Not handled, only noted; where nothing can be written it tells more.
+            with suppress(OSError) if is_disk_full(error) else nullcontext():
+                self._write_record("failed")
             raise
 
     def _curves(self) -> BudgetCurves:

@@ -124,6 +124,8 @@ class Console:
             transient=True,
             disable=self.quiet or not self.out.is_terminal,
         )
+        from PIL import Image  # which --help does not need
+
         handler = _LogToScreen(self)
         logger = logging.getLogger("dalmax_sk")
         logger.addHandler(handler)
@@ -134,6 +136,8 @@ class Console:
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("default", UserWarning)
+                # without the file's name; what is too large is an error, with it
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 warnings.showwarning = self._show_warning
                 yield
         finally:

@@ -4,6 +4,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from dalmax_sk._base.files import is_disk_full
+
 __all__ = ["UsageError", "is_memory_short", "is_user_error"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -44,6 +46,8 @@ def is_user_error(error: BaseException) -> bool:
     if isinstance(error, UsageError) or _is_refused_parameter(error):
         return True
     # The system's word on the user's files and disk: missing, forbidden, full.
+    if is_disk_full(error):
+        return True
     if isinstance(error, OSError) and error.filename is not None:
         return True
     if not isinstance(error, ValueError | OSError | ImportError | NotImplementedError):

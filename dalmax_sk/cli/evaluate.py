@@ -16,9 +16,10 @@ from dalmax_sk.cli.run.evaluation_files import (
     write_evaluation_files,
 )
 from dalmax_sk.cli.run.output_folder import OutputFolder, listed
-from dalmax_sk.cli.run.records import FORMAT, read_record
+from dalmax_sk.cli.run.records import FORMAT, check_keys, read_record
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.cnn.persistence import load_model
+from dalmax_sk.images.outputs import check_outside
 from dalmax_sk.reports import describe_hardware, describe_versions, to_json, write_infos
 
 __all__ = ["KIND", "evaluate", "find_model"]
@@ -50,12 +51,14 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     started = time.perf_counter()
     stem = find_model(_model_flag(given))
     folder = _results_folder(given.get("dir_results", str(Path.cwd() / "results")))
+    dir_test = _test_folder(given, stem)
+    check_outside(folder.path, [dir_test], "--dir-results")
     folder.check_free(overwrite=overwrite)
     screen.announce("reading the model and the images")
     model = load_model(stem, device=given.get("device", "auto"))
     class_names = _class_names(model, stem)
     try:
-        split = list_split(_test_folder(given, stem), class_names)
+        split = list_split(dir_test, class_names)
     except ValueError as error:
         error.add_note(f"The model is {stem}, of classes {listed(class_names, 20)}.")
         raise
@@ -200,4 +203,6 @@ def _test_folder(given: Mapping[str, Any], stem: Path) -> str:
             "--dir-test is needed: a folder of test images, one sub-folder a class. "
             "(It can be left out for a model that lies in the folder of a run.)"
         )
-    return str(read_record(run)["data"]["test"]["directory"])
+    record = read_record(run)
+    check_keys(record, run, {"data.test.directory": str})
+    return str(record["data"]["test"]["directory"])

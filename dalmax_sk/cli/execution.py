@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from dalmax_sk._base.files import is_disk_full
 from dalmax_sk._base.processes import (
     ProcessLostError,
     StoppedElsewhereError,
@@ -94,7 +95,11 @@ def execute(
             raise typer.Exit(EXIT_FAILED) from error
         if debug or not is_user_error(error):
             raise
-        screen.fail(_message(error))
+        text = _message(error)
+        if is_disk_full(error):
+            kept = " ".join(map(str.strip, after_interrupt(given).splitlines()))
+            text = f"{text} Make room on the disk, or raise the limit. {kept}"
+        screen.fail(text)
         raise typer.Exit(EXIT_USAGE) from error
 
 
@@ -129,5 +134,8 @@ def _advice(error: Exception) -> str:
 
 def _message(error: BaseException) -> str:
     notes = getattr(error, "__notes__", [])
+    # the system's word on a file, in plain order and on one line
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return " ".join([f"{error.filename}: {error.strerror.lower()}.", *notes])
     text = str(error) if isinstance(error, UsageError) or str(error) else repr(error)
     return "\n".join([text, *notes])

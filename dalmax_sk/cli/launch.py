@@ -5,11 +5,9 @@ import os
 import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Mapping, Sequence
 
-from dalmax_sk._base.processes import is_launched
+from dalmax_sk._base.processes import end_with_parent, is_launched
 from dalmax_sk.cli.errors import UsageError
 
 __all__ = ["count_gpus", "end_with_launcher", "is_follower", "run_processes"]
@@ -117,14 +115,7 @@ def end_with_launcher() -> None:
     if not is_follower():
         # not SIG_IGN, which programs that this one starts would inherit
         signal.signal(signal.SIGTERM, lambda number, frame: None)
-    last = signal.SIGTERM if is_follower() else signal.SIGINT
-
-    def watch() -> None:
-        while os.getppid() == launcher:
-            time.sleep(1.0)
-        os.kill(os.getpid(), last)
-
-    threading.Thread(target=watch, name="dalmax_sk-launcher", daemon=True).start()
+    end_with_parent(launcher, signal.SIGTERM if is_follower() else signal.SIGINT)
 
 
 def _explain(codes: Mapping[int, int], n_processes: int, after_death: str) -> int:

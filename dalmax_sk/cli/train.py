@@ -26,6 +26,7 @@ from dalmax_sk.cli.run.training_set import (
 )
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.cnn.persistence import save_model
+from dalmax_sk.images.outputs import check_outside
 from dalmax_sk.reports import (
     describe_hardware,
     describe_versions,
@@ -142,9 +143,11 @@ def _read_images(
     """Find the training images and read them and the test images, every file once."""
     size, skip = settings.image_size, settings.on_bad_image == "skip"
     if selection is not None:
+        dir_test = settings.dir_test or selection.settings["dir_test"]
+        read = [selection.settings["dir_train"], settings.dir_train, dir_test]
+        check_outside(settings.dir_results, read, "--dir-results")
         chosen = labelled_images(selection)
         names = selection.class_names
-        dir_test = settings.dir_test or selection.settings["dir_test"]
         data = RunData(names, chosen.split, list_split(dir_test, names))
     else:
         data = list_run_data(

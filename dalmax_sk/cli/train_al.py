@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from dalmax_sk import reports
 from dalmax_sk._base import progress
+from dalmax_sk._base.files import is_disk_full
 from dalmax_sk._base.processes import ProcessGroup
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.console import READING, Console
@@ -22,6 +24,7 @@ from dalmax_sk.cli.run.data import (
     read_run_data,
 )
 from dalmax_sk.cli.run.model import check_model, find_process_group, make_classifier
+from dalmax_sk.cli.run.output_folder import listed
 from dalmax_sk.cli.run.records import AL_KIND, FORMAT
 from dalmax_sk.cli.run.run_folder import RunFolder
 from dalmax_sk.cnn.persistence import save_model
@@ -90,8 +93,7 @@ def train_al(
             stored["config"],
             {**given, "dir_results": settings.dir_results},
         )
-        if stored["status"] == "finished":
-            screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
+        if stored["status"] == "finished" and _completed(folder, screen):
             return
 
     group = find_process_group(settings, after_death=resume_hint(given))
@@ -103,12 +105,34 @@ def train_al(
         screen.say_short_pool(settings, len(data.train.paths) - n_initial)
         group.run_on_rank0(folder.lock)
         try:
+            group.run_on_rank0(folder.check_names, data.train.files)
             if overwrite:
                 group.run_on_rank0(folder.overwrite)
             run = _Run(settings, given, data, folder, n_initial, stored, screen, group)
             run.execute(_make_learner(settings, strategy, data, folder, n_initial))
         finally:
             folder.unlock()
+
+
+def _completed(folder: RunFolder, screen: Console) -> bool:
+    """Write the page of a finished run if it is missing; False if other files are."""
+    missing = [file.name for file in folder.own_files() if not file.exists()]
+    if missing == ["report.html"]:
+        folder.lock()
+        try:
+            page = reports.write_run_page(folder.path)
+        finally:
+            folder.unlock()
+        screen.say(f"The run in {folder.path} is finished; written: {page.name}.")
+        return True
+    if missing and (folder.checkpoint / "state.json").is_file():
+        screen.say(
+            f"The run in {folder.path} is finished, but {listed(missing)} missing: its "
+            "last model is trained once more."
+        )
+        return False
+    screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
+    return True
 
 
 def _read_images(settings: Settings) -> RunData:
@@ -242,7 +266,11 @@ class _Run:
             # Not handled, only noted: the caller tells the user. A run that failed
             # before its first round has nothing worth keeping and blocks no new try.
             if self._record["rounds"]:
-                self._write_run_json("failed", error=f"{type(error).__name__}: {error}")
+                # where nothing can be written the first error tells more
+                with suppress(OSError) if is_disk_full(error) else nullcontext():
+                    self._write_run_json(
+                        "failed", error=f"{type(error).__name__}: {error}"
+                    )
             elif self._group.is_main:
                 self._folder.overwrite()
             raise
@@ -312,6 +340,8 @@ class _Run:
         self._record["resolved"]["device"] = str(learner.estimator_.device_)
         self._update_seconds()
         write_infos(self._record["total_seconds"], path)
+        # an older page, if there is one, must not pass for that of the end
+        (path / "report.html").unlink(missing_ok=True)
         self._write_run_json("finished")
         reports.write_run_page(path)  # with matplotlib
         self._screen.summarize(history, path)

@@ -25,7 +25,8 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from sklearn.utils.validation import check_is_fitted
 
-from dalmax_sk._base.files import replacing, write_text
+from dalmax_sk._base.files import open_regular, replacing, write_text
+from dalmax_sk._base.json_files import MALFORMED, checksum, read_json, unsealed
 from dalmax_sk._version import __version__
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.images.inputs import InputSpec
@@ -142,6 +143,7 @@ def save_model(
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     }
+    description["crc32"] = checksum(description)
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     with replacing(tensors_path) as part:
         part.write_bytes(tensors)
@@ -199,11 +201,13 @@ def load_model(
         classes = _decode_labels(description["classes"])
     with _reading(json_path, "input"):
         spec = InputSpec(**_as_tuples(description["input"]))
+        spec.check()
+    with _reading(json_path, "history"):
+        history = [dict(epoch) for epoch in description["history"]]
     estimator = CNNClassifier(**{**params, "device": device})
     try:
-        estimator._restore(
-            state, classes=classes, spec=spec, history=description["history"]
-        )
+        with _reading(json_path, "params"):
+            estimator._restore(state, classes=classes, spec=spec, history=history)
     except RuntimeError as error:
         # torch names every tensor that is missing, superfluous or of another shape.
         raise ModelFileError(
@@ -218,6 +222,13 @@ def load_model(
             names = np.asarray(fitted["feature_names_in_"], dtype=object)
             estimator.feature_names_in_ = names
         estimator.n_fits_ = int(fitted.get("n_fits_", 1))  # 1: of older files
+    try:
+        unsealed(description)  # last: the checks before it name the entry
+    except ValueError as error:
+        raise ModelFileError(
+            f"{json_path} is damaged, or was changed by hand: {error}. Save the model "
+            "again."
+        ) from error
     return estimator
 
 
@@ -228,7 +239,7 @@ def _reading(path: Path, entry: str) -> Iterator[None]:
         yield
     except ModelFileError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise ModelFileError(
             f"{path}: the entry {entry!r} is damaged ({type(error).__name__}: "
             f"{error}). Save the model again."
@@ -249,8 +260,8 @@ def _model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 def _read_description(path: Path) -> dict[str, Any]:
     """Read and check the JSON file."""
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        description = read_json(path)
+    except ValueError as error:
         raise ModelFileError(f"{path} is not a JSON file: {error}.") from error
     found = description.get("format") if isinstance(description, dict) else None
     if found != _FORMAT:
@@ -286,7 +297,8 @@ def _read_description(path: Path) -> dict[str, Any]:
 def _read_state(
     path: Path, json_path: Path, expected_sha256: str
 ) -> dict[str, torch.Tensor]:
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        content = file.read()
     found = hashlib.sha256(content).hexdigest()
     if found != expected_sha256:
         raise ModelFileError(

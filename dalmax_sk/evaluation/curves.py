@@ -17,6 +17,7 @@ from dalmax_sk.evaluation.runs.curves_table import (
     check_known,
     checked,
     metric_names,
+    read_table,
 )
 from dalmax_sk.evaluation.runs.run_folders import read_runs
 
@@ -109,18 +110,9 @@ class BudgetCurves:
         ValueError
             If the file holds no such table.
         """
+        frame = read_table(path)
         try:
-            # names such as "NA" are names: only an empty cell is a missing value
-            frame = pd.read_csv(
-                path,
-                dtype={"strategy": str},
-                keep_default_na=False,
-                na_values=[""],
-                encoding="utf-8",
-            )
             return cls(frame)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ValueError(f"{path} is not a table of curves: {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

@@ -36,6 +36,8 @@ from dalmax_sk.evaluation.runs.experiment_setup import (
 )
 from dalmax_sk.evaluation.runs.results_file import ResultsFile, records_frame
 from dalmax_sk.evaluation.runs.run import Fold, Run, execute_run, short_hash
+from dalmax_sk.images import as_paths
+from dalmax_sk.images.outputs import check_outside, folders_of
 
 __all__ = ["budget_curve"]
 
@@ -221,6 +223,9 @@ def budget_curve(
     ]
     file = None
     if results is not None:
+        paths = as_paths(X)
+        folders = set() if paths is None else folders_of(paths)
+        check_outside(results, folders, "results")
         file = ResultsFile(results, describe_experiment(steps, learner, X, y, folds))
         file.open(described)
     with progress.logged(verbose), nullcontext() if file is None else closing(file):
@@ -259,7 +264,7 @@ def _tasks(
             strategy=strategies[run.strategy], random_state=run.seed
         )
         folder = None if file is None else file.state_folder(run)
-        yield delayed(execute_run)(run, own, folds[run.split], folder)
+        yield delayed(execute_run)(run, own, folds[run.split], folder, os.getpid())
 
 
 def _run_all(

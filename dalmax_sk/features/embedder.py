@@ -27,6 +27,7 @@ from dalmax_sk.features.store import FeatureFolder, get_feature_store
 from dalmax_sk.images.cache import find_broken_images
 from dalmax_sk.images.decode import ImageReadError, common_image_size
 from dalmax_sk.images.inputs import read_inputs
+from dalmax_sk.images.outputs import check_outside, folders_of
 from dalmax_sk.images.paths import as_paths
 from dalmax_sk.images.source import sequential_batches
 from dalmax_sk.nets.fingerprint import classes_of, settings_of
@@ -87,6 +88,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Of the features. Images are computed in float32, tables in float64.
     cache_dir : str, path-like or None, default=None
         Folder in which features of image files are kept between processes; see Notes.
+        It must not lie among the class folders that the files are read from.
         None keeps them in memory only, within the budget of
         :func:`dalmax_sk.features.get_feature_store`. Arrays and tables are never kept.
     random_state : int, RandomState instance or None, default=None
@@ -306,6 +308,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             spec = dataclasses.replace(spec, dtype="float" if is_float else "uint8")
         source, _, _ = read_inputs(self, X, spec=spec)
         if not source.in_memory:
+            if self.cache_dir is not None:
+                check_outside(self.cache_dir, folders_of(source.paths), "cache_dir")
             source.reduced = True
             return source
         if spec.dtype == "float" and spec.kind == "image":

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dalmax_sk._base.files import replacing, write_text
+from dalmax_sk._base.files import open_regular, replacing, write_text
+from dalmax_sk._base.json_files import MALFORMED, read_json, seal, unsealed
 from dalmax_sk._base.limits import limits
 from dalmax_sk._base.row_cache import Key, RowCache, file_key
 
@@ -243,7 +244,7 @@ class FeatureFolder:
                 block_keys, features = _read_block(index_file, self.n_features)
             except FileNotFoundError:  # another process found it damaged
                 continue
-            except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            except (OSError, EOFError, *MALFORMED) as error:
                 warnings.warn(
                     f"The cached features {index_file.with_suffix('')} are damaged "
                     f"({error}); they are removed and computed again.",
@@ -270,8 +271,11 @@ class FeatureFolder:
         # A name of its own, because two processes may write at once.
         stem = self.path / f"block-{uuid.uuid4().hex}"
         features = np.ascontiguousarray(features, dtype=np.float32)
+        header = np.lib.format.header_data_from_array_1_0(features)
         with replacing(stem.with_suffix(".npy")) as part, open(part, "wb") as file:
-            np.save(file, features)
+            np.lib.format.write_array_header_1_0(file, header)
+            # np.save does not say why it failed, on a full disk for instance
+            file.write(features.data)
         index = {
             "checksum": zlib.crc32(features.data),
             # without a stamp: the file appeared after the look at it; not kept
@@ -279,17 +283,19 @@ class FeatureFolder:
                 None if stamp is None else [name, *stamp] for name, stamp in keys
             ],
         }
-        write_text(stem.with_suffix(".json"), json.dumps(index) + "\n")
+        write_text(stem.with_suffix(".json"), seal(json.dumps(index)) + "\n")
 
 
 def _read_block(index_file: Path, n_features: int) -> tuple[list[Key], Rows]:
     """Keys and rows (n, d) of one block; ValueError and the like if it is damaged."""
-    index = json.loads(index_file.read_text(encoding="utf-8"))
+    index = unsealed(read_json(index_file))
     keys: list[Key] = []
     for entry in index["files"]:
         name, mtime_ns, n_bytes = entry or ("", -1, -1)
         keys.append((str(name), (int(mtime_ns), int(n_bytes))))
-    features = np.load(index_file.with_suffix(".npy"), mmap_mode="r")
+    rows_file = index_file.with_suffix(".npy")
+    open_regular(rows_file).close()
+    features = np.lib.format.open_memmap(rows_file, mode="r")  # of .npy files only
     if features.shape != (len(keys), n_features) or features.dtype != np.float32:
         raise ValueError(
             f"{features.dtype} rows of shape {features.shape}, expected float32 of "

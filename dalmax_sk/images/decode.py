@@ -6,8 +6,10 @@ Whatever the file holds, :func:`decode_image` gives upright 8-bit pixels, ``"rgb
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from numbers import Integral
 from typing import Literal, TypeAlias
@@ -23,6 +25,9 @@ from PIL import (  # the readers register themselves here, before threads use th
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
+
+from dalmax_sk._base.files import open_regular
+from dalmax_sk._base.limits import limits
 
 __all__ = ["ImageReadError", "common_image_size", "decode_image"]
 
@@ -53,6 +58,19 @@ _PILLOW_ERRORS = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,  # where warnings are errors
 )
+
+# Pillow's limit of pixels. The variable reaches worker processes, and the command line.
+_LIMIT = "DALMAX_MAX_IMAGE_PIXELS"
+if _LIMIT in os.environ:
+    if not os.environ[_LIMIT].isdecimal() or int(os.environ[_LIMIT]) < 1:
+        raise ValueError(
+            f"The environment variable {_LIMIT} must be a number of pixels, got "
+            f"{os.environ[_LIMIT]!r}."
+        )
+    Image.MAX_IMAGE_PIXELS = int(os.environ[_LIMIT])
+
+# Held while a large image is decoded: threads must not hold several in memory.
+_one_large_image = threading.Lock()
 
 # Shrinking first goes quickly to this multiple of the wanted size, then exactly.
 # Pillow's documentation calls 3.0 "almost indistinguishable from fair resampling".
@@ -136,8 +154,8 @@ def decode_image(
     Raises
     ------
     ImageReadError
-        If the file is missing, truncated, too large (Pillow's decompression-bomb
-        limit), of another format, or holds values outside the ranges below.
+        If the file is missing, truncated, no regular file (a pipe, a device), too
+        large, of another format, or holds values outside the ranges below.
     ValueError
         If `image_size` or `mode` is not one of the above.
 
@@ -152,6 +170,11 @@ def decode_image(
     - Floating-point TIFF must lie in [0, 1] and is scaled by 255. A range of 0..255 is
       refused, not guessed: a dark image of that kind looks like one in [0, 1].
     - Of several pages or frames the first is taken.
+    - An image of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels (89 million, unless it
+      is set) is refused: a small file may unpack to any size. What counts are the
+      pixels that are decoded, of which a JPEG has fewer when it shrinks; twice as many
+      in the file are refused in any case. The environment variable
+      ``DALMAX_MAX_IMAGE_PIXELS`` sets the limit for the command line and its workers.
     - Resizing is antialiased bilinear interpolation. An image that shrinks by six or
       more is first reduced by a whole factor (a JPEG while it is decoded), which is
       several times faster and moves pixels by a few grey levels at most.
@@ -173,6 +196,8 @@ def decode_image(
     name = os.fspath(path)
     try:
         return _decode(name, size, mode)
+    except MemoryError as error:
+        raise MemoryError(f"Memory ran out while {name} was decoded.") from error
     except _PILLOW_ERRORS as error:
         raise ImageReadError([(name, _reason(name, error))]) from error
 
@@ -240,7 +265,7 @@ def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
 @lru_cache(maxsize=2**18)
 def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
     """Upright (height, width) of the file as it was at `mtime_ns`."""
-    with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+    with open_regular(name) as file, Image.open(file, formats=_FORMATS) as image:
         if _lies_on_its_side(image):
             return image.width, image.height
         return image.height, image.width
@@ -274,24 +299,52 @@ def check_image_mode(mode: str) -> int:
 
 
 def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
-    with open(name, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+    with open_regular(name) as file, Image.open(file, formats=_FORMATS) as image:
         stored_size = size  # (height, width) before the image is turned upright
         if size is not None and _lies_on_its_side(image):
             stored_size = size[1], size[0]
         box = _draft(image, stored_size)
-        image.load()
-        flat = _converted(_eight_bit(image), "RGB" if mode == "rgb" else "L")
-        # Asked for after load(), because Pillow turns TIFF by itself there.
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    if stored_size is not None and (flat.height, flat.width) != stored_size:
-        flat = flat.resize(
-            (stored_size[1], stored_size[0]),
-            Image.Resampling.BILINEAR,
-            box=box,
-            reducing_gap=_REDUCING_GAP,
-        )
+        is_large = _check_n_pixels(image) > limits.large_image_pixels
+        with _one_large_image if is_large else nullcontext():
+            image.load()
+            flat = _eight_bit(image)
+            if mode == "grey":
+                flat = _converted(flat, "L")
+            # Asked for after load(), because Pillow turns TIFF by itself there.
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+            flat = _resized(flat, stored_size, box)
+    # of a grey image after it is resized, when it is small
+    flat = _converted(flat, "RGB" if mode == "rgb" else "L")
     pixels = np.array(flat if turn is None else flat.transpose(turn))
     return pixels if mode == "rgb" else pixels[:, :, np.newaxis]
+
+
+def _check_n_pixels(image: Image.Image) -> int:
+    """Return the pixels that are to be decoded, or raise if they are too many."""
+    n_pixels = image.width * image.height
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and n_pixels > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} = {n_pixels:,} pixels are more than the "
+            f"limit of {limit:,} (it might be a decompression bomb)"
+        )
+    return n_pixels
+
+
+def _resized(
+    flat: Image.Image,
+    size: tuple[int, int] | None,
+    box: tuple[float, float, float, float] | None,
+) -> Image.Image:
+    """Return the picture, which fills the `box`, with another height and width."""
+    if size is None or (flat.height, flat.width) == size:
+        return flat
+    return flat.resize(
+        (size[1], size[0]),
+        Image.Resampling.BILINEAR,
+        box=box,
+        reducing_gap=_REDUCING_GAP,
+    )
 
 
 def _draft(
@@ -368,4 +421,9 @@ def _reason(name: str, error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
     text = str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return (
+            f"{text.rstrip('.')}. If it is right, set PIL.Image.MAX_IMAGE_PIXELS, or "
+            f"the environment variable {_LIMIT}, to a larger number"
+        )
     return text if isinstance(error, (OSError, ValueError)) else f"unreadable: {text}"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dalmax_sk._base.files import open_regular, writing
+
 __all__ = ["make_digits_folder"]
 
 _MARKER = "dataset.json"
@@ -89,11 +91,10 @@ def make_digits_folder(
     # because only its owner may read a temporary folder.
     final = Path(os.path.abspath(directory))
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=final.parent, prefix=f".{final.name}-"
-    ) as temp:
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".digits-") as temp:
         tree = Path(temp, "tree")
-        _write_tree(tree, parameters)
+        with writing(directory):
+            _write_tree(tree, parameters)
         if _is_complete(final, parameters):  # another process was quicker
             return directory
         try:
@@ -159,7 +160,8 @@ def _is_complete(directory: Path, parameters: dict[str, Any]) -> bool:
         )
     if _MARKER not in files:
         return False
-    text = (directory / _MARKER).read_text(encoding="utf-8")
+    with open_regular(directory / _MARKER) as file:
+        text = file.read().decode("utf-8", "replace")
     if text != _marker_text(parameters):
         raise FileExistsError(
             f"{directory / _MARKER} tells of other contents: {' '.join(text.split())}, "

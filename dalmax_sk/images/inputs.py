@@ -36,6 +36,20 @@ class InputSpec:
     dtype: str
     resize: bool = False
 
+    def check(self) -> None:
+        """Raise ValueError if this is no form that :func:`read_inputs` makes."""
+        n_axes = {"image": 3, "table": 1}.get(self.kind)
+        sides_are_whole = all(
+            type(side) is int and 0 < side < 2**31 for side in self.shape
+        )
+        if (
+            len(self.shape) != n_axes
+            or not sides_are_whole
+            or self.dtype not in ("uint8", "float")
+            or type(self.resize) is not bool
+        ):
+            raise ValueError(f"{self} is no form of inputs")
+
 
 def channel_axis_of(shape: tuple[int, ...], channel_axis: int | None = None) -> int:
     """Which axis of a 4-D array of shape ``shape`` holds the channels: 1 or 3.

@@ -391,14 +391,18 @@ def test_overwrite_removes_the_runs_files_only(run_cli, run_folder):
     # properties: a shorter run leaves nothing of the longer one; strangers stay
     run_cli()
     (run_folder / "notes.txt").write_text("mine")
-    (run_folder / ".run.json.part").write_text("rest of a kill")
-    (run_folder / ".uncertainty_sampling_al_model.safetensors.x1").write_text("rest")
+    for folder in (run_folder, run_folder / "selected_images" / "round_02"):
+        (folder / ".0123456789abcdef.dalmax-part").write_text("rest of a kill")
+    (run_folder / ".run.json.mine").write_text("mine")
     result = run_cli("--iterations 1 --seed 3 --overwrite")
     assert result.exit_code == 0, result.output
     assert (run_folder / "notes.txt").read_text() == "mine"
     copies = {p["copy"] for e in read_run(run_folder)["rounds"] for p in e["picked"]}
     checkpoint = {"checkpoint/lock", "checkpoint/state.json"}
-    assert files_below(run_folder) == OWN_FILES | {"notes.txt"} | copies | checkpoint
+    assert files_below(run_folder) == OWN_FILES | copies | checkpoint | {
+        "notes.txt",
+        ".run.json.mine",
+    }
     assert not (run_folder / "selected_images/round_02").exists()
 
 

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from dalmax_sk._base.files import part_name, replacing, write_text
+from dalmax_sk._base.files import replacing, write_text
 from dalmax_sk.reports import (
     ConfusionHeatmapDisplay,
     copy_names,
@@ -99,15 +99,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         fail_half_way()
     assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_killed_writers_rest_is_replaced(tmp_path):
-    # property: temporary names are fixed, so rests do not pile up
-    file = tmp_path / "a.txt"
-    part_name(file).write_text("rest of a killed run")
-    write_text(file, "new\n")
-    assert file.read_bytes() == b"new\n"
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -266,7 +257,7 @@ def test_a_cut_off_copy_is_completed(tmp_path):
     target = tmp_path / "selected_images/round_01/cat/1.png"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"half a fi")
-    part_name(target).write_bytes(b"ha")
+    (target.parent / ".0123456789abcdef.dalmax-part").write_bytes(b"ha")
     for _ in range(2):
         write_selected_images(
             files, source=tmp_path / "train", directory=tmp_path, round_number=1

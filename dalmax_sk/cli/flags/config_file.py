@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from dalmax_sk._base.files import read_text
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.kinds import did_you_mean
 from dalmax_sk.cli.flags.table import FLAGS, flags_of
@@ -72,9 +73,10 @@ def read_config(path: str | os.PathLike[str], command: str) -> dict[str, Any]:
 
 def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_text(path))
+        repr(content)  # which messages need: not of numbers beyond 4300 digits
+        return content
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--config {path} is not a TOML file: {error}.") from error
     except OSError as error:
         raise UsageError(

@@ -76,7 +76,7 @@ def path(metavar: str) -> Kind:
     return Kind(metavar, os.path.abspath)
 
 
-def whole(unit: str, *, least: int = 1, below_2_to: int | None = None) -> Kind:
+def whole(unit: str, *, least: int = 1, below_2_to: int = 63) -> Kind:
     """Make a kind of whole numbers of a unit."""
 
     def read(text: str) -> int:
@@ -86,7 +86,7 @@ def whole(unit: str, *, least: int = 1, below_2_to: int | None = None) -> Kind:
             _refuse("must be a whole number", text)
         if number < least:
             _refuse(f"must be at least {least} ({unit})", number)
-        if below_2_to is not None and number >= 2**below_2_to:
+        if number >= 2**below_2_to:
             _refuse(f"must be below 2**{below_2_to}", number)
         return number
 
@@ -176,12 +176,14 @@ def _read_pair(text: str) -> list[float]:
 def _read_size(text: str) -> int:
     """Return bytes."""
     found = _SIZE.fullmatch(text.strip())
-    n_bytes = 0
+    n_bytes = 0.0
     if found is not None:
         unit = found["unit"].upper()
         base = 1024 if "I" in unit else 1000
-        n_bytes = int(float(found["number"]) * base ** "BKMGT".index(unit[:1] or "B"))
-    return n_bytes or _refuse("must be a size such as 500MB, 2GB or 2GiB", text)
+        n_bytes = float(found["number"]) * base ** "BKMGT".index(unit[:1] or "B")
+    if not 1 <= n_bytes < 2**63:
+        _refuse("must be a size such as 500MB, 2GB or 2GiB", text)
+    return int(n_bytes)
 
 
 #: ``yes`` and ``no`` in many spellings.

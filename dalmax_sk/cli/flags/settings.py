@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.table import FLAGS, Flag, as_flag, flags_of
 
-__all__ = ["CompareSettings", "Settings", "digits_defaults"]
+__all__ = ["CompareSettings", "Settings", "check_config", "digits_defaults"]
 
 
 def digits_defaults(command: str) -> dict[str, Any]:
@@ -157,6 +157,7 @@ class Settings(SimpleNamespace):
                 f"{sorted(config.keys() ^ flags.keys())} are not in both. Resume with "
                 "that version, or start anew with --overwrite."
             )
+        check_config(config, flags)
         return [
             f"{as_flag(name)} was {_shown(config[name])}, now {_shown(value)}"
             for name, value in given.items()
@@ -209,6 +210,17 @@ class Settings(SimpleNamespace):
                 "--n-initial a number up to that."
             )
         return n_initial
+
+
+def check_config(config: Mapping[str, Any], flags: Mapping[str, Flag]) -> None:
+    """Raise UsageError if settings in a record are none that a command wrote."""
+    faults = [flag.fault_of(config.get(name)) for name, flag in flags.items()]
+    if any(faults):
+        raise UsageError(
+            'The settings in run.json ("config") are not as a command of dalmax writes '
+            f"them: {'; '.join(filter(None, faults))}. Put an intact copy of the file "
+            "back, or choose another --dir-results."
+        )
 
 
 class CompareSettings(Settings):

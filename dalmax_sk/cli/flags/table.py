@@ -115,6 +115,22 @@ class Flag:
         """The flag as it is typed: ``--query-size``."""
         return as_flag(self.name)
 
+    def fault_of(self, value: Any) -> str:
+        """Return what is wrong with a value that a record holds, or nothing."""
+        if value is None:
+            return ""
+        parts = value if isinstance(value, list) else [value]
+        try:
+            if self.kind is FOLDER:  # whether it is there is found when it is read
+                read: Any = str(value)
+            else:
+                read = self.kind.read(",".join(map(str, parts)))
+        except ValueError as error:
+            return f"{self.word} {error}"
+        if type(read) is not type(value) and (type(read), type(value)) != (float, int):
+            return f"{self.word} is of another type, {value!r}"
+        return ""
+
     @property
     def is_setting(self) -> bool:
         """Whether it decides the course of a run, and is kept in ``run.json``."""

@@ -28,6 +28,8 @@ class Values:
         """Read the value of a flag that messages call `name`."""
         self.given[flag.name] = None
         try:
+            if "\0" in text:  # which can come from a config file only
+                raise ValueError(f"must not hold a NUL character, got {text!r}")
             self.given[flag.name] = flag.kind.read(text)
         except ValueError as error:
             word = flag.kind.metavar if flag.is_argument else flag.word

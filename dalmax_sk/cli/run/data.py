@@ -16,6 +16,7 @@ from dalmax_sk.cli.run.output_folder import listed
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
 from dalmax_sk.images.decode import ImageMode
 from dalmax_sk.images.digits import make_digits_folder
+from dalmax_sk.images.outputs import check_outside
 
 __all__ = [
     "RunData",
@@ -123,6 +124,7 @@ def list_run_data(
     if dir_train is None or dir_test is None:
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
+    check_outside(dir_results, [dir_train, dir_test], "--dir-results")
     train = load_image_paths(dir_train)
     _check_names(train.data)
     class_names = list(train.target_names)

@@ -122,6 +122,11 @@ def acquire(lock: FileLock, folder: Path) -> None:
             f"Another process is at work in {folder}. Wait for it, or choose another "
             "--dir-results."
         ) from error
+    except OSError as error:
+        raise UsageError(
+            f"No files can be written to {folder} ({error.strerror or error}). Choose "
+            "another --dir-results."
+        ) from error
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

@@ -1,20 +1,46 @@
 """``run.json`` read back: which run, of which kind, with which images."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from dalmax_sk._base.json_files import read_json
 from dalmax_sk.cli.errors import UsageError
+from dalmax_sk.evaluation.runs.run_folders import check_picks
 
-__all__ = ["AL_KIND", "FORMAT", "check_keys", "find_al_run", "read_record"]
+__all__ = [
+    "AL_KIND",
+    "FORMAT",
+    "check_al_run",
+    "check_keys",
+    "find_al_run",
+    "read_record",
+]
 
 #: The format of run.json; a change that readers would notice raises it.
 FORMAT = 1
 
 #: What run.json of ``train-al`` calls itself.
 AL_KIND = "active learning on image folders"
+
+# what is read of such a record
+_EXPECTED: dict[str, type | UnionType] = {
+    "status": str,
+    "config": dict,
+    "config.iterations": int,
+    "rounds": list,
+    "initial": list,
+    "sessions": list,
+    "versions": dict,
+    "classes": dict,
+    "data.train.directory": str,
+    "data.train.sha256": str,
+    "data.train.n_images": int,
+    "data.test.directory": str,
+    "data.test.sha256": str,
+    "data.test.n_images": int,
+}
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -31,7 +57,7 @@ def read_record(file: Path) -> dict[str, Any]:
         If it is no JSON, or of a format that this version cannot read.
     """
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
     except ValueError as error:
         raise UsageError(
             f"{file} is not valid JSON ({error}); a run did not write it so. Move "
@@ -75,6 +101,33 @@ def check_keys(
         )
 
 
+def check_al_run(run: Mapping[str, Any], file: Path) -> None:
+    """Raise UsageError if a record of ``train-al`` is not as it writes it.
+
+    The images that it names lie in the folder of the run, or in that of the training
+    images; nothing else is ever read, or removed, for its sake.
+
+    Parameters
+    ----------
+    run : dict
+        The content of `file`.
+    file : pathlib.Path
+        ``run.json``.
+    """
+    check_keys(run, file, _EXPECTED)
+    for number, entry in enumerate(run["rounds"]):
+        place = f"rounds[{number}]"
+        check_keys({place: entry}, file, {f"{place}.picked": list})
+        check_keys({place: entry}, file, {f"{place}.round": int})
+    for number, entry in enumerate(run["sessions"]):
+        place = f"sessions[{number}]"
+        check_keys({place: entry}, file, {f"{place}.seconds": int | float})
+    try:
+        check_picks(run, file.parent)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def find_al_run(path: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find the run of ``train-al`` that a path belongs to.
 
@@ -112,5 +165,6 @@ def find_al_run(path: Path) -> tuple[Path, dict[str, Any]] | None:
                     f"{file} tells of {record.get('kind')!r}; a run of dalmax train-al "
                     f"({AL_KIND!r}) is expected."
                 )
+            check_al_run(record, file)
             return folder, record
     return None

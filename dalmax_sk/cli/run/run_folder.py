@@ -1,32 +1,16 @@
 """The folder of a run: who may write there, and what may be removed from it."""
 
 import os
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
-from dalmax_sk._base.files import file_lock, part_name
+from dalmax_sk._base.files import file_lock, is_part
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.output_folder import acquire, listed
-from dalmax_sk.cli.run.records import AL_KIND, check_keys, read_record
+from dalmax_sk.cli.run.records import AL_KIND, check_al_run, read_record
 
 __all__ = ["RunFolder"]
-
-# What going on with a run, and replacing it, reads of its record.
-_EXPECTED: dict[str, type | UnionType] = {
-    "status": str,
-    "config": dict,
-    "config.iterations": int,
-    "rounds": list,
-    "initial": list,
-    "sessions": list,
-    "versions": dict,
-    "data.train.sha256": str,
-    "data.train.n_images": int,
-    "data.test.sha256": str,
-    "data.test.n_images": int,
-}
 
 
 class RunFolder:
@@ -101,14 +85,7 @@ class RunFolder:
                 f"({AL_KIND!r}). Nothing of it is touched: move it away, or choose "
                 "another --dir-results."
             )
-        check_keys(run, file, _EXPECTED)
-        for number, entry in enumerate(run["rounds"]):
-            place = {f"rounds[{number}]": entry}
-            check_keys(place, file, {f"rounds[{number}].picked": list})
-            check_keys(place, file, {f"rounds[{number}].round": int})
-            for i, pick in enumerate(entry["picked"]):
-                place = {f"picked[{i}]": pick}
-                check_keys(place, file, {f"picked[{i}].copy": str})
+        check_al_run(run, file)
         return run
 
     def check_unused(self) -> None:
@@ -131,26 +108,31 @@ class RunFolder:
                 names.append(f"{folder.name}/")
         return names
 
-    def find_foreign_images(self) -> list[str]:
-        """Return files below selected_images/ that no run.json names.
+    def find_foreign_files(self) -> list[str]:
+        """Return files in the run's own folders that no run wrote.
+
+        A link is none of them, wherever it leads.
 
         Returns
         -------
         list of str
             Paths relative to the run's folder.
         """
-        root = self.path / "selected_images"
-        own = {part for copy in self._copies() for part in (copy, part_name(copy))}
+        own = {*self._copies(), self.checkpoint / "state.json"}
+        own.add(Path(self._lock.lock_file))
+        roots = [self.path / "selected_images", self.checkpoint]
+        entries = [root for root in roots if root.is_symlink()]
+        entries += [file for root in roots for file in root.rglob("*")]
         return [
             str(file.relative_to(self.path))
-            for file in sorted(root.rglob("*"))
-            if not file.is_dir() and file not in own
+            for file in sorted(entries)
+            if file.is_symlink() or not (file.is_dir() or file in own or is_part(file))
         ]
 
     def check_overwritable(self) -> None:
         """Raise UsageError if there are files that run.json does not tell of."""
         self.read_run()  # of another kind, or none beside files of a run
-        foreign = self.find_foreign_images()
+        foreign = self.find_foreign_files()
         if foreign:
             raise UsageError(
                 f"--overwrite removes only what a run wrote, and {self.path} holds "
@@ -164,17 +146,18 @@ class RunFolder:
         run.json goes last: killed on the way, the folder still says whose it is.
         """
         self.check_overwritable()
-        for copy in self._copies():
-            copy.unlink(missing_ok=True)
-            part_name(copy).unlink(missing_ok=True)
-        _remove_empty_folders(self.path / "selected_images")
-        for entry in self.checkpoint.iterdir() if self.checkpoint.exists() else []:
-            if entry != Path(self._lock.lock_file):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        root = self.path / "selected_images"
+        entries = [
+            *root.rglob(".*"),
+            *self.checkpoint.glob(".*"),
+            *self.path.glob(".*"),
+        ]
+        # what a kill left of them half written
+        half = [file for file in entries if is_part(file)]
+        for file in [*half, *self._copies(), self.checkpoint / "state.json"]:
+            file.unlink(missing_ok=True)
+        _remove_empty_folders(root)
         for file in self.own_files():
-            # and what a kill left of it half written
-            for part in self.path.glob(f".{file.name}.*"):
-                part.unlink()
             file.unlink(missing_ok=True)
 
     def _copies(self) -> list[Path]:
@@ -197,6 +180,32 @@ class RunFolder:
             If another process is at work in the folder.
         """
         acquire(self._lock, self.path)
+
+    def check_names(self, files: Sequence[str]) -> None:
+        """Raise UsageError if the disk of the results holds no copies of some files.
+
+        Parameters
+        ----------
+        files : sequence of str
+            The training images, relative to their folder.
+        """
+        if not hasattr(os, "pathconf"):  # Windows
+            return
+        longest_name = os.pathconf(self.path, "PC_NAME_MAX")
+        longest_path = os.pathconf(self.path, "PC_PATH_MAX")
+        start = len(os.fsencode(self.path / "selected_images" / "round_000")) + 1
+        too_long = [
+            file
+            for file in files
+            if max(map(len, os.fsencode(file).split(b"/"))) > longest_name
+            or start + len(os.fsencode(file)) >= longest_path
+        ]
+        if too_long:
+            raise UsageError(
+                f"Copies of {len(too_long)} images cannot be kept in {self.path}: it "
+                f"allows names of {longest_name} bytes and paths of {longest_path}: "
+                f"{listed(too_long)}. Choose another --dir-results, or shorter names."
+            )
 
     def unlock(self) -> None:
         """Let other processes in again."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.command_line import check_folders
-from dalmax_sk.cli.flags.settings import Settings, digits_defaults
+from dalmax_sk.cli.flags.settings import Settings, check_config, digits_defaults
 from dalmax_sk.cli.run.records import AL_KIND, find_al_run
 
 __all__ = ["Run", "TrainSettings"]
@@ -54,9 +54,9 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Return what another training takes over: net, training, seed and folders."""
         config, data = self.record["config"], self.record["data"]
-        flags = TrainSettings.flags().items()
-        names = {name for name, flag in flags if flag.from_run}
-        taken = {name: value for name, value in config.items() if name in names}
+        flags = {k: flag for k, flag in TrainSettings.flags().items() if flag.from_run}
+        taken = {name: value for name, value in config.items() if name in flags}
+        check_config(taken, {name: flags[name] for name in taken})
         folders = {f"dir_{part}": data[part]["directory"] for part in ("train", "test")}
         return taken | folders
 

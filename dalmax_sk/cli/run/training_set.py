@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dalmax_sk._base.files import write_text
+from dalmax_sk._base.files import inside, open_regular, write_text
 from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.data import RunData, Split, check_no_class_empty, drop_broken
@@ -53,7 +53,8 @@ class TrainingSet:
         for row, file, label, origin in zip(
             self.rows, self.split.paths, self.split.labels, self.origins, strict=True
         ):
-            digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            with open_regular(file) as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
             writer.writerow([row, file, label, origin, digest])
         return write_text(path, buffer.getvalue())
 
@@ -141,13 +142,18 @@ def labelled_images(run: Run) -> TrainingSet:
     """
     source = Path(run.record["data"]["train"]["directory"])
     entries = [
-        (pick["row"], source / pick["file"], pick["class"], "initial")
+        (
+            pick["row"],
+            inside(source, pick["file"], follow_links=True),
+            pick["class"],
+            "initial",
+        )
         for pick in run.initial
     ]
     for entry in run.record["rounds"]:
         origin = f"round {entry['round']}"
         entries += [
-            (pick["row"], run.folder / pick["copy"], pick["class"], origin)
+            (pick["row"], inside(run.folder, pick["copy"]), pick["class"], origin)
             for pick in entry["picked"]
         ]
     missing = [str(path) for _, path, _, _ in entries if not path.is_file()]

@@ -1,11 +1,13 @@
 """The table behind curves: its columns, and what makes one valid."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dalmax_sk._base.files import open_regular
 from dalmax_sk._base.words import listed
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "check_known",
     "checked",
     "metric_names",
+    "read_table",
 ]
 
 # the columns that identify a row, and those of its cost
@@ -62,13 +65,33 @@ def checked(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[np.lexsort(keys), first + others].reset_index(drop=True)
 
 
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a CSV file of curves or rounds; ValueError names it if it is damaged."""
+    try:
+        with open_regular(path) as file:
+            # names such as "NA" are names: only an empty cell is a missing value
+            return pd.read_csv(
+                file,
+                dtype={"strategy": str},
+                keep_default_na=False,
+                na_values=[""],
+                encoding="utf-8",
+            )
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is not a table of curves or rounds: {error}"
+        ) from error
+
+
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and name != ""
 
 
 def _as_int(column: pd.Series, name: str) -> np.ndarray:
     values = _as_float(column, name, len(column))
-    wrong = np.flatnonzero(~np.isfinite(values) | (values != np.round(values)))
+    # also those that a 64-bit integer cannot hold
+    is_whole = (np.abs(values) < 2**62) & (values == np.round(values))
+    wrong = np.flatnonzero(~is_whole)
     if len(wrong):
         raise ValueError(
             f"{name} must hold whole, finite numbers; rows {listed(wrong.tolist())} "
@@ -86,7 +109,7 @@ def _as_int(column: pd.Series, name: str) -> np.ndarray:
 def _as_float(values: object, name: str, length: int) -> np.ndarray:
     try:
         return np.broadcast_to(np.asarray(values, dtype=float), length).copy()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must hold numbers: {error}") from error
 
 

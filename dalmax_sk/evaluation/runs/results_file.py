@@ -7,7 +7,10 @@ and seeds. All other lines are rounds::
     {"strategy": "badge", "split": 0, "seed": 3, "round": 1, "n_labeled": 120,
      "fit_seconds": …, "query_seconds": …, "score_seconds": …, "peak_bytes": …,
      "scores": {"accuracy": …}, "queried": [rows of X], "n_records": 21,
-     "settings": hash of the strategy's parameters}
+     "settings": hash of the strategy's parameters, "crc32": checksum of the line}
+
+A line whose checksum differs is damaged, and left out; files of older versions have no
+checksums.
 
 ``n_records`` is the number of rounds of the run that the record belongs to: a run is
 finished if that many are there. The rounds of a run are added together, when it ends.
@@ -18,7 +21,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +29,14 @@ from typing import IO, Any
 import pandas as pd
 from filelock import Timeout
 
-from dalmax_sk._base.files import file_lock, release_and_remove, replacing
+from dalmax_sk._base.files import (
+    file_lock,
+    open_regular,
+    release_and_remove,
+    replacing,
+    writing,
+)
+from dalmax_sk._base.json_files import MALFORMED, checksum, parse_json, unsealed
 from dalmax_sk._base.words import listed
 from dalmax_sk.evaluation.runs.curves_table import COSTS, KEY, PREFIX
 from dalmax_sk.evaluation.runs.run import Run, short_hash
@@ -57,7 +67,8 @@ class Stored:
     """
 
     def __init__(self, path: Path) -> None:
-        lines = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")
         self.header = _read_header(path, lines[0])
         self.sessions: list[dict[str, Any]] = []
         has_end = lines[-1] == b""
@@ -66,10 +77,12 @@ class Stored:
         broken = []
         rounds: dict[Key, dict[int, dict[str, Any]]] = {}
         for number, line in enumerate(lines[1:], start=2):
-            entry = _parsed(line)
-            if entry is None:
+            try:
+                entry = _parsed(line)
+            except MALFORMED:
                 broken.append(number)
-            elif entry.get("kind") == "session":
+                continue
+            if entry.get("kind") == "session":
                 self.sessions.append(entry)
             else:
                 key = (entry["strategy"], entry["split"], entry["seed"])
@@ -96,9 +109,9 @@ class Stored:
 
 def _read_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(line)
+        header = parse_json(line)
         kind, version = header["kind"], header["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise ValueError(
             f"{path} is no results file of budget_curve: its first line is not the "
             "header of one. The file is left as it is; choose another results=."
@@ -109,32 +122,33 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
             f"reads {_KIND!r} in format {FORMAT}. The file is left as it is; choose "
             "another results=."
         )
-    return header
+    return header  # compared with the experiment at hand, entry by entry
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a record or session, or None if the line is not a whole one."""
-    try:
-        entry = json.loads(line)
-    except ValueError:  # not JSON, or not UTF-8
-        return None
-    if not isinstance(entry, dict):
-        return None
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return a record or session; some error if the line is not a whole one."""
+    entry = unsealed(parse_json(line))
     if entry.get("kind") == "session":
-        return entry if isinstance(entry.get("strategies"), dict) else None
-    good = (
-        isinstance(entry.get("strategy"), str)
-        and isinstance(entry.get("settings"), str)
-        and all(type(entry.get(name)) is int for name in _INTS)
-        and all(isinstance(entry.get(name), int | float) for name in _NUMBERS)
-        and isinstance(entry.get("scores"), dict)
-        and all(
-            value is None or isinstance(value, int | float)
-            for value in entry["scores"].values()
+        good = isinstance(entry["strategies"], dict) and isinstance(
+            entry["seeds"], list
         )
-        and isinstance(entry.get("queried"), list)
-    )
-    return entry if good else None
+    else:
+        good = (
+            isinstance(entry["strategy"], str)
+            and isinstance(entry["settings"], str)
+            and all(type(entry[name]) is int for name in _INTS)
+            and all(type(entry[name]) in (int, float) for name in _NUMBERS)
+            and type(entry["peak_bytes"]) in (int, type(None))
+            and all(
+                type(value) in (int, float, type(None))
+                for value in entry["scores"].values()
+            )
+            and len(entry["queried"]) <= entry["n_labeled"]
+            and all(type(row) is int for row in entry["queried"])
+        )
+    if not good:
+        raise ValueError("entries are missing or of another type")
+    return entry
 
 
 def _is_whole(rounds: Mapping[int, Mapping[str, Any]]) -> bool:
@@ -182,6 +196,11 @@ class ResultsFile:
             If the file is foreign or of another experiment, or another process is at
             work on it. It is left as it is then.
         """
+        if self.path.is_dir():
+            raise ValueError(
+                f"results={os.fspath(self.path)!r} is a folder; give the name of a "
+                "file in it, such as results.jsonl."
+            )
         if not self.path.parent.is_dir():
             raise ValueError(
                 f"results={os.fspath(self.path)!r}: there is no folder "
@@ -295,22 +314,26 @@ class ResultsFile:
 
     def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         assert self._file is not None
-        # one write: another process that reads sees whole runs, or nearly always
-        self._file.write(_lines(entries))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            # one write: another process that reads sees whole runs, or nearly always
+            self._file.write(_lines(entries))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let other processes in; remove the folder of states if none is left."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if set(self._folder.iterdir()) - {Path(self._lock.lock_file)}:
-            self._lock.release()
-        else:
-            release_and_remove(self._lock)
-            with suppress(OSError):  # not empty: another process has just begun
-                self._folder.rmdir()
+        file, self._file = self._file, None
+        try:
+            # on a full disk it tries once more to write
+            with writing(self.path), nullcontext() if file is None else file:
+                pass
+        finally:
+            if set(self._folder.iterdir()) - {Path(self._lock.lock_file)}:
+                self._lock.release()
+            else:
+                release_and_remove(self._lock)
+                with suppress(OSError):  # not empty: another process has just begun
+                    self._folder.rmdir()
 
 
 # ----------------------------------------------------------------------------- reading
@@ -339,9 +362,11 @@ def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _lines(entries: Sequence[Mapping[str, Any]]) -> bytes:
-    lines = [
-        json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries
+    sealed = [
+        entry if entry.get("kind") == _KIND else {**entry, "crc32": checksum(entry)}
+        for entry in entries
     ]
+    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in sealed]
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -21,6 +21,7 @@ from sklearn.base import clone
 from dalmax_sk._base.errors import error_context
 from dalmax_sk._base.history import round_scores
 from dalmax_sk._base.limits import limits
+from dalmax_sk._base.processes import end_with_parent
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk.active_learning.checkpoint import Checkpoint, SpoiledStateError
 
@@ -121,10 +122,10 @@ class RunCheckpoint(Checkpoint, os.PathLike[str]):
         self._directory = directory
         self._written = time.monotonic()
 
-    def read(self, expected: Mapping[str, Any]) -> Any:
+    def read(self, expected: Mapping[str, Any], n_samples: int, n_classes: int) -> Any:
         """Return the stored state, or None if there is none or it is spoiled."""
         try:
-            return super().read(expected)
+            return super().read(expected, n_samples, n_classes)
         except SpoiledStateError as error:
             warnings.warn(
                 f"{self.path} is spoiled ({error.__cause__!r}), maybe by a crash. It "
@@ -158,7 +159,7 @@ class RunCheckpoint(Checkpoint, os.PathLike[str]):
 
 
 def execute_run(
-    run: Run, learner: Any, fold: Fold, checkpoint_dir: Path | None
+    run: Run, learner: Any, fold: Fold, checkpoint_dir: Path | None, caller: int
 ) -> tuple[Run, list[dict[str, Any]]]:
     """Execute one run.
 
@@ -170,6 +171,9 @@ def execute_run(
     fold : Fold
     checkpoint_dir : path or None
         Folder of the run's state until it ends.
+    caller : int
+        The number of the process that wants the run. A worker that it started ends with
+        it: another process may go on with the run at once.
 
     Returns
     -------
@@ -177,6 +181,8 @@ def execute_run(
     records : list of dict
         One a round; see :mod:`dalmax_sk.evaluation.runs.results_file`.
     """
+    if os.getppid() == caller:
+        end_with_parent(caller)
     with error_context(f"budget_curve, {run}"):
         checkpoint = None if checkpoint_dir is None else RunCheckpoint(checkpoint_dir)
         learner = clone(learner).set_params(checkpoint_dir=checkpoint)

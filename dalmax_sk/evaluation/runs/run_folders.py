@@ -1,16 +1,18 @@
 """The folders of ``dalmax train-al``, read back: ``run.json`` and ``history.csv``."""
 
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dalmax_sk.evaluation.runs.curves_table import PREFIX
+from dalmax_sk._base.files import inside
+from dalmax_sk._base.json_files import MALFORMED, read_json
+from dalmax_sk.evaluation.runs.curves_table import PREFIX, read_table
 
-__all__ = ["RUN_FORMAT", "RUN_KIND", "read_run_json", "read_runs"]
+__all__ = ["RUN_FORMAT", "RUN_KIND", "check_picks", "read_run_json", "read_runs"]
 
 #: Kind of a run of active learning, and the format of its record, in ``run.json``.
 RUN_KIND = "active learning on image folders"
@@ -37,7 +39,7 @@ def read_run_json(file: Path) -> dict[str, Any]:
         If it is no JSON, or of another kind or format.
     """
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = read_json(file)
     except ValueError as error:
         raise ValueError(
             f"{file} is not valid JSON ({error}); a run did not write it so."
@@ -54,6 +56,57 @@ def read_run_json(file: Path) -> dict[str, Any]:
             f"format {RUN_FORMAT}."
         )
     return run
+
+
+def check_picks(run: Mapping[str, Any], folder: Path) -> None:
+    """Check the images that the record of a run names, before any of them is touched.
+
+    Parameters
+    ----------
+    run : dict
+        Content of ``run.json``.
+    folder : pathlib.Path
+        The run's folder.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not as a run writes it: a copy outside of
+        ``selected_images/round_NN/`` in the run's folder, a file outside of the
+        training folder, a class that the run does not have.
+    """
+    train = run["data"]["train"]["directory"]
+    lists = {"initial": (None, run["initial"])}
+    for number, entry in enumerate(run["rounds"]):
+        lists[f"rounds[{number}].picked"] = entry["round"], entry["picked"]
+    for place, (number, picks) in lists.items():
+        for i, pick in enumerate(picks):
+            try:
+                _check_pick(pick, run["classes"], train, folder, number)
+            except MALFORMED as error:
+                raise ValueError(
+                    f"{folder / 'run.json'} is not as a run writes it: {place}[{i}]: "
+                    f"{error}. Put an intact copy of it back, or move the folder away."
+                ) from error
+
+
+def _check_pick(
+    pick: Mapping[str, Any],
+    classes: Mapping[str, int],
+    train: str,
+    folder: Path,
+    number: int | None,
+) -> None:
+    if type(pick["row"]) is not int or pick["row"] < 0:
+        raise ValueError(f"row is {pick['row']!r}, which is no row")
+    inside(train, pick["file"], follow_links=True)
+    if pick["class"] not in classes or pick["file"].split("/")[0] != pick["class"]:
+        raise ValueError(f"{pick['file']!r} is not of class {pick['class']!r}")
+    if number is not None:
+        root = f"selected_images/round_{number:02d}/"
+        if not pick["copy"].startswith(root):
+            raise ValueError(f"the copy {pick['copy']!r} does not lie in {root}")
+        inside(folder / root, pick["copy"][len(root) :])
 
 
 def read_runs(directories: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -82,11 +135,11 @@ def _find_runs(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
         run = read_run_json(file)
         try:
             _ = _described(run), run["config"]["type"]
-        except (KeyError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             raise ValueError(
                 f"{file} is not as a run writes it ({type(error).__name__}: {error})."
             ) from error
-        if run.get("seed") is None:
+        if type(run.get("seed")) is not int:
             raise ValueError(f"{file} has no seed, so it cannot be paired.")
         runs.append((file.parent, run))
     return runs
@@ -130,7 +183,9 @@ def _run_frame(folder: Path, run: dict[str, Any]) -> pd.DataFrame:
     file = folder / "history.csv"
     if not file.is_file():
         raise ValueError(f"{folder} has no history.csv: the run has no round yet.")
-    history = pd.read_csv(file, encoding="utf-8")
+    history = read_table(file)
+    if "rounds" in run:
+        _check_history(history, file, run)
     history = history.rename(
         columns={
             name: PREFIX + name.removeprefix("eval_")
@@ -142,3 +197,29 @@ def _run_frame(folder: Path, run: dict[str, Any]) -> pd.DataFrame:
     wanted = ["round", "n_labeled", "fit_seconds", "query_seconds", "peak_bytes"]
     kept = history[[name for name in wanted + known if name in history.columns]]
     return kept.assign(strategy=run["config"]["type"], split=0, seed=run["seed"])
+
+
+def _check_history(history: pd.DataFrame, file: Path, run: Mapping[str, Any]) -> None:
+    """Raise ValueError if a table of rounds and ``run.json`` tell of other rounds."""
+    try:
+        told = [
+            {"round": entry["round"], "n_labeled": entry["n_labeled"]}
+            | {f"eval_{name}": value for name, value in entry["metrics"].items()}
+            for entry in run["rounds"]
+        ]
+        # a run that was killed may be one round ahead of its table
+        expected = pd.DataFrame(told).iloc[: len(history)].astype(float)
+        values = history[list(expected)].astype(float)
+        # a number read from a table may have another last bit
+        is_same = np.isclose(values, expected, rtol=1e-12, atol=0.0, equal_nan=True)
+    except MALFORMED as error:
+        raise ValueError(
+            f"{file} and run.json beside it do not tell of the same rounds "
+            f"({type(error).__name__}: {error}). One of them is damaged."
+        ) from error
+    if not is_same.all():
+        row, column = np.argwhere(~is_same)[0]
+        raise ValueError(
+            f"{file} and run.json beside it differ in {values.columns[column]} of "
+            f"round {row}. One of them is damaged."
+        )

@@ -3,11 +3,12 @@
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from dalmax_sk._base.files import inside
 from dalmax_sk.images import ImageReadError, common_image_size, decode_image
 from dalmax_sk.reports.page.markup import data_uri
 
@@ -128,20 +129,24 @@ class RunImages:
         if nearest["row"] in self._copies:
             return self._load_copy(self._copies[nearest["row"]], side)
         reason = "no longer in the training folder"
-        return self._load(self._train, nearest["file"], side, reason)
+        return self._load(self._train, nearest["file"], side, reason, follow_links=True)
 
     def _load_copy(self, name: str, side: int) -> Thumbnail | MissingImage:
         reason = "copy removed from selected_images"
         return self._load(self._directory, name, side, reason)
 
     def _load(
-        self, folder: Path, name: str, side: int, if_missing: str
+        self,
+        folder: Path,
+        name: str,
+        side: int,
+        if_missing: str,
+        follow_links: bool = False,
     ) -> Thumbnail | MissingImage:
-        parts = PurePosixPath(name)
-        # a record from elsewhere must not pull other files of this disk into a page
-        if parts.is_absolute() or ".." in parts.parts:
+        try:
+            path = inside(folder, name, follow_links=follow_links)
+        except ValueError:
             return MissingImage("the name leads out of the run's folders")
-        path = folder.joinpath(*parts.parts)
         if (path, side) not in self._known:
             self._known[path, side] = _thumbnail_or_reason(path, side, if_missing)
         found = self._known[path, side]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from dalmax_sk._base.files import replacing
+from dalmax_sk._base.files import inside, replacing
 
 __all__ = ["copy_names", "write_selected_images"]
 
@@ -79,6 +79,8 @@ def write_selected_images(
     ------
     FileNotFoundError
         If a picked file is no longer there.
+    ValueError
+        If a link in `directory` leads out of it.
 
     Examples
     --------
@@ -100,7 +102,7 @@ def write_selected_images(
     base = PurePosixPath("selected_images", f"round_{round_number:02d}")
     copies = [str(base / name) for name in copy_names(files)]
     for file, copy in zip(files, copies, strict=True):
-        origin, target = source / file, directory / copy
+        origin, target = source / file, inside(directory, copy)
         if target.is_file() and filecmp.cmp(origin, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

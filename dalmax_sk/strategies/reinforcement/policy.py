@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from dalmax_sk._base.files import write_text
+from dalmax_sk._base.files import read_text, write_text
+from dalmax_sk._base.json_files import MALFORMED, parse_json
 from dalmax_sk._base.limits import limits
 from dalmax_sk.strategies.reinforcement.features import FEATURE_NAMES
 
@@ -247,7 +248,7 @@ def load_policy(path):
     if not path.is_file():
         raise FileNotFoundError(f"There is no policy file {os.fspath(path)!r}.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise PolicyFileError(f"{path} is not a policy file: not UTF-8.") from error
     return _parse(text, str(path))
@@ -276,8 +277,8 @@ def default_policy():
 def _parse(text, name):
     """Return the policy in the JSON `text`, or say what is wrong with it."""
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise PolicyFileError(f"{name} is not a policy file: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise PolicyFileError(
@@ -311,7 +312,7 @@ def _parse_arrays(parameters, name):
     for key, ndim in expected.items():
         try:
             array = np.array(parameters[key], dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise PolicyFileError(
                 f"{name}: {key!r} is not an array of numbers."
             ) from error
