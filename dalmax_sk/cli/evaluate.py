@@ -79,6 +79,7 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     try:
         if overwrite:
             folder.clear()
+        folder.claim()
         write_evaluation_files(predictions, told, folder.path)
         seconds = time.perf_counter() - started
         write_infos(seconds, folder.path)

@@ -86,6 +86,7 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
             # Only now: an earlier result is not lost to a training that fails.
             if overwrite:
                 folder.clear()
+            folder.claim()
             write_evaluation_files(predictions, told, folder.path)
             chosen.write_csv(folder.path / "training_images.csv")
             _write_training(model, len(chosen.rows), folder.path, settings.type)

@@ -275,7 +275,7 @@ def compare(
     ValueError
         If the baseline or metric is not among the results, nothing is left to compare
         with it, there is one seed only, strategies differ in runs or budgets, scores
-        are not finite, or all are fractions and the target is above 1.
+        are not finite, or all are fractions and the target is none.
 
     See Also
     --------
@@ -335,8 +335,8 @@ def compare(
     )
     metric = curves.metrics[0] if metric is None else metric
     is_fraction = bool(scores.min() >= 0 and scores.max() <= 1)
-    if is_fraction and target is not None and target > 1:
-        hint = f" Did you mean {target / 100:g}?" if target <= 100 else ""
+    if is_fraction and target is not None and not 0 <= target <= 1:
+        hint = f" Did you mean {target / 100:g}?" if 1 < target <= 100 else ""
         raise ValueError(
             f"target={target:g} is no score that {metric} could reach: the scores lie "
             f"between {scores.min():.4g} and {scores.max():.4g}, as fractions of 1."

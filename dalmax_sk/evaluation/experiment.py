@@ -58,7 +58,11 @@ _CONSTRAINTS: dict[str, Any] = {
     "n_rounds": [Interval(Integral, 0, None, closed="left"), None],
     "params": [dict, None],
     "results": [str, os.PathLike, None],
-    "n_jobs": [Integral, None],
+    "n_jobs": [
+        Interval(Integral, None, -1, closed="right"),
+        Interval(Integral, 1, None, closed="left"),
+        None,
+    ],
     "pre_dispatch": [Integral, str],
     "verbose": ["verbose"],
 }

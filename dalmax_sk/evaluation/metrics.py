@@ -39,8 +39,8 @@ def area_under_budget_curve(
     Raises
     ------
     ValueError
-        If `n_labeled` has fewer than two entries, is not finite or does not increase,
-        or if `scores` has another number of entries.
+        If `n_labeled` has fewer than two entries, is negative, not finite or does not
+        increase, if `scores` has another number of entries, or if either holds text.
 
     References
     ----------
@@ -56,6 +56,9 @@ def area_under_budget_curve(
     >>> area_under_budget_curve([10, 20], [[0.5, 0.7], [0.6, 0.6]], normalize=False)
     array([6., 6.])
     """
+    for name, given in (("n_labeled", n_labeled), ("scores", scores)):
+        if np.asarray(given).dtype.kind not in "biufO":
+            raise ValueError(f"{name} must hold numbers, got {given!r}.")
     budgets = np.asarray(n_labeled, dtype=float)
     values = np.asarray(scores, dtype=float)
     if budgets.ndim != 1 or len(budgets) < 2:
@@ -63,9 +66,10 @@ def area_under_budget_curve(
             "n_labeled must be 1-D with at least two numbers of labels, for one point "
             f"spans no area; got shape {budgets.shape}."
         )
-    if not np.isfinite(budgets).all() or (np.diff(budgets) <= 0).any():
+    is_rising = np.isfinite(budgets).all() and (np.diff(budgets) > 0).all()
+    if not is_rising or budgets[0] < 0:
         raise ValueError(
-            "n_labeled must be finite and strictly increasing, got "
+            "n_labeled must be finite, strictly increasing and not negative, got "
             f"{np.asarray(n_labeled).tolist()}."
         )
     if values.ndim not in (1, 2) or values.shape[-1] != len(budgets):

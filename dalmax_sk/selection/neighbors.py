@@ -4,6 +4,7 @@ Distances are those of float64 differences. Matrix products only bound them; the
 pairs that the bounds leave open are evaluated exactly.
 """
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def greedy_apart(
     pool, largest = measured_matrix(X, "X")
     points = _Points(pool, largest, metric, max_memory)
     limit = points.square_limit(threshold) if threshold >= 0 else None
-    wanted = len(pool) if n is None else min(n, len(pool))
+    wanted = len(pool) if n is None else min(_whole(n, "n"), len(pool))
     group = np.zeros(len(pool), dtype=np.int64) if groups is None else np.array(groups)
     room = np.array([wanted]) if quotas is None else np.array(quotas)
     kept: list[int] = []
@@ -151,6 +152,12 @@ def greedy_apart(
         if len(kept) == wanted:
             break
     return positions_like(np.array(kept, dtype=np.int64), X)
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, Integral) and not isinstance(value, bool) and value >= 1:
+        return int(value)
+    raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
 
 
 def kth_neighbor_distances(
@@ -205,7 +212,7 @@ def kth_neighbor_distances(
     )
     points = _Points(pool, largest, metric, max_memory)
     available = len(others) - (reference is None)
-    if not 1 <= k <= available:
+    if not 1 <= _whole(k, "k") <= available:
         raise ValueError(
             f"k must be from 1 to {available}, the number of neighbours a row has, "
             f"got {k}."

@@ -85,6 +85,15 @@ class ForecastRule(StoppingRule):
         self.min_rounds = min_rounds
         self.max_score = max_score
 
+    def _validate_params(self):
+        super()._validate_params()
+        if self.target > self.max_score:
+            raise ValueError(
+                f"ForecastRule: target={self.target:g} is above max_score="
+                f"{self.max_score:g}, the highest score there can be. Give a target up "
+                "to that, or another max_score."
+            )
+
     def should_stop(self, history):
         """Return the reason to stop if the target is reached or given up, else None.
 

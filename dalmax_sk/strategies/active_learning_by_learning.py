@@ -156,6 +156,7 @@ class ActiveLearningByLearning(QueryStrategy):
                 f"this one has version {_STATE_VERSION} and the experts {names!r}. Go "
                 "on with the strategies that the state was made with."
             )
+        _check_state(state, len(names))
         self._state = copy.deepcopy(state)
 
     @property
@@ -283,6 +284,32 @@ class ActiveLearningByLearning(QueryStrategy):
         total = float(np.sum(right * np.array(state["importance"])))
         # EXP4.P is for rewards up to 1, which the estimate may exceed
         return min(1.0, total / (state["n_pool"] * max(self.budget, len(places))))
+
+
+def _check_state(state, n_experts):
+    """Raise ValueError if a state is not one of :meth:`get_state`."""
+    try:
+        pending = state["pending"]
+        picks = (pending["rows"], pending["q"], pending["advice"])
+        same = len({len(part) for part in picks}) == 1
+        experts = [state["log_weights"], pending["p"], *pending["advice"]]
+        same &= all(len(part) == n_experts for part in experts)
+        same &= len(state["answered"]) == len(state["importance"])
+        shares = np.array([*pending["q"], *pending["p"]], dtype=float)
+        same &= bool(((shares > 0) & (shares <= 1 + 1e-9)).all())
+        psi = np.array(pending["advice"], dtype=float)
+        same &= bool(((psi >= 0) & (psi <= 1)).all())
+        same &= bool(np.isfinite(np.array(state["log_weights"], dtype=float)).all())
+        same &= state["n_pool"] > 0 and pending["n_labeled"] >= 0
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"ActiveLearningByLearning.set_state: got a damaged state ({error!r})."
+        ) from error
+    if not same:
+        raise ValueError(
+            "ActiveLearningByLearning.set_state: got a damaged state, whose parts do "
+            "not fit each other."
+        )
 
 
 def _draw(advice, is_uniform, p, n, n_candidates, rng):

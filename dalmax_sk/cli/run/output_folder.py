@@ -7,9 +7,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dalmax_sk._base.files import file_lock, release_and_remove
+from dalmax_sk._base.files import file_lock, release_and_remove, write_text
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.run.records import read_record
+from dalmax_sk.cli.run.records import FORMAT, read_record
+from dalmax_sk.reports.record.strict_json import to_json
 
 __all__ = ["OutputFolder", "acquire", "listed"]
 
@@ -94,6 +95,14 @@ class OutputFolder:
         for file in [*self._files, self._record]:
             if file.name not in kept:
                 file.unlink(missing_ok=True)
+
+    def claim(self) -> None:
+        """Write a record that says whose the files are that follow.
+
+        Killed while it writes them, the command can be told to overwrite them.
+        """
+        record = {"format": FORMAT, "kind": self._kind, "status": "running"}
+        write_text(self._record, to_json(record))
 
     def lock(self) -> None:
         """Make the folder and keep other processes out of it until this one ends.

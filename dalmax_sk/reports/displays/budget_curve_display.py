@@ -285,6 +285,8 @@ class BudgetCurveDisplay(FigureDisplay):
         BudgetCurveDisplay
             The display itself.
         """
+        if not self.curves:
+            raise ValueError("curves must hold at least one curve.")
         # A line of the legend takes 0.2 inches.
         n_entries = len(self.highlight or self.curves) + 3
         ax = self._set_axes(ax, (8.5, max(4.2, 0.2 * n_entries + 0.6)))

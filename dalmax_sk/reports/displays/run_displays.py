@@ -129,6 +129,11 @@ class ActiveLearningCurveDisplay(FigureDisplay):
         ActiveLearningCurveDisplay
             The display itself.
         """
+        if not 1 <= len(self.n_labeled) == len(self.scores):
+            raise ValueError(
+                "n_labeled and scores must have one length of at least 1, got "
+                f"{len(self.n_labeled)} and {len(self.scores)}."
+            )
         ax = self._set_axes(ax, (6, 4))
         percent = 100.0 * np.asarray(self.scores, dtype=float)
         (self.line_,) = ax.plot(
@@ -246,6 +251,8 @@ class TrainingHistoryDisplay(FigureDisplay):
         TrainingHistoryDisplay
             The display itself; ``lines_`` holds the training curve's parts.
         """
+        if not len(self.train):
+            raise ValueError("train must hold the values of at least one round.")
         # Wider with many rounds, so that a round can still be told from the next.
         ax = self._set_axes(
             ax, (min(14.0, 6.0 + 0.2 * max(0, len(self.train) - 10)), 4)
@@ -410,9 +417,21 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         Returns
         -------
         ConfusionHeatmapDisplay
+
+        Raises
+        ------
+        ValueError
+            If `labels` lacks a class that occurs.
         """
+        found = list(unique_labels(y_true, y_pred))
         if labels is None:
-            labels = list(unique_labels(y_true, y_pred))
+            labels = found
+        lacking = [label for label in found if label not in list(labels)]
+        if lacking:
+            raise ValueError(
+                f"labels must hold all classes that occur; {lacking} are missing in "
+                f"{list(labels)}."
+            )
         counts = confusion_matrix(y_true, y_pred, labels=list(labels))
         return cls(counts, labels)
 

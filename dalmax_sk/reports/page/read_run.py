@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dalmax_sk._base.json_files import MALFORMED
 from dalmax_sk.evaluation.runs.run_folders import read_run_json
 
 __all__ = ["as_written", "read_run_record"]
@@ -76,7 +77,7 @@ def as_written(directory: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise ValueError(
             f"{Path(directory) / 'run.json'} is not as a run writes it "
             f"({type(error).__name__}: {error}). Put an intact copy of it back, or "

@@ -98,7 +98,7 @@ def write_results_page(
             with as_written(folder):
                 # errors of the joint page are found here as well
                 _ = _row(run), hash(run.images)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             broken.append((place.as_posix(), str(error)))
             continue
         runs.append(run)
