@@ -1,5 +1,6 @@
 """Fixtures that tests of several rooms share."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -76,3 +77,32 @@ def peak_growth():
         return int(done.stdout)
 
     return run
+
+
+_STRANGE = (None, True, -1, 0.5, float("nan"), 2**70, "", "\0", "../x", [], [[1]], {})
+
+
+@pytest.fixture
+def damaged():
+    """Return a copy of a JSON value with one entry of it removed or replaced."""
+
+    def damage(value, seed):
+        rng = np.random.RandomState(seed)
+        value = copy.deepcopy(value)
+        place = value
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = keys[rng.randint(len(keys))]
+            inner = place[key]
+            if not isinstance(inner, dict | list) or not inner or rng.rand() < 0.2:
+                break
+            place = inner
+        if rng.rand() < 0.2:
+            del place[key]
+        elif isinstance(inner, int | float) and rng.rand() < 0.5:
+            place[key] = inner + (1 if rng.rand() < 0.5 else -1)
+        else:
+            place[key] = _STRANGE[rng.randint(len(_STRANGE))]
+        return value
+
+    return damage

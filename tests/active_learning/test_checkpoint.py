@@ -490,3 +490,59 @@ def test_a_half_written_state_never_replaces_a_whole_one(table, tmp_path, monkey
     whole = make(None).fit(X, y)
     resumed = make(tmp_path).fit(X, y)
     np.testing.assert_array_equal(resumed.labeled_indices_, whole.labeled_indices_)
+
+
+def without_checksum(state):
+    return json.dumps({key: value for key, value in state.items() if key != "crc32"})
+
+
+@pytest.mark.parametrize("write", [json.dumps, without_checksum])
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("labels", "order", 1), "other"),
+        (("labels", "order", 1), 2**70),
+        (("labels", "codes", 1), 7),
+        (("history", 1, "queried", 0), 66.5),
+        (("history", 1, "queried", 0), [1]),
+        (("history", 1, "n_labeled"), None),
+        (("history", 1, "n_labeled"), 29),
+        (("history", 1, "round"), 3),
+        (("history",), {}),
+        (("initial_indices", 0), -1),
+        (("labels",), []),
+        (("run",), "x"),
+    ],
+    ids=str,
+)
+def test_other_values_in_a_state_are_refused(table, tmp_path, place, value, write):
+    # properties: a label or a pick that changed is found by the checksum, and without
+    # one by what the parts of the state say of each other
+    X, y = table
+    make(tmp_path, n_rounds=1).fit(X, y)
+    state = json.loads((tmp_path / "state.json").read_text())
+    *path, last = place
+    part = state
+    for key in path:
+        part = part[key]
+    if value == "other":  # a row that was never asked for
+        value = min(set(range(len(y))) - set(state["labels"]["order"]))
+    part[last] = value
+    (tmp_path / "state.json").write_text(write(state))
+    with pytest.raises(ValueError, match=r"state\.json is damaged"):
+        make(tmp_path).fit(X, y)
+
+
+@pytest.mark.parametrize("n_trials", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_states_are_refused(table, tmp_path, damaged, n_trials):
+    # property: one error that names the file, whatever was changed
+    make(tmp_path, n_rounds=1).fit(*table)
+    path = tmp_path / "state.json"
+    state = json.loads(path.read_text())
+    for seed in range(n_trials):
+        changed = damaged(state, seed)
+        path.write_text(json.dumps(changed))
+        if json.dumps(changed) == json.dumps(state) or "crc32" not in changed:
+            continue
+        with pytest.raises(ValueError, match=r"state\.json"):
+            make(tmp_path, n_rounds=1).fit(*table)

@@ -1,6 +1,7 @@
 """``--config``: flags from a TOML file."""
 
 import json
+import os
 import re
 
 import pytest
@@ -179,3 +180,27 @@ def test_the_file_is_named_once(dalmax, write):
     result = dalmax("train-al", "--config", path)
     assert result.exit_code == 2
     assert result.stderr.count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 3000,
+        f"epochs = 0x{'f' * 9000}",
+        'dir_results = "a\\u0000b"',
+        "epochs = nan",
+        f"epochs = {'9' * 30}",
+        f'max_memory = "1{400 * "0"}GB"',
+    ],
+    ids=lambda text: text[:20],
+)
+def test_damaged_values_are_problems(write, text):
+    # property: one error that names the file, however odd the content
+    with pytest.raises(UsageError, match=r"flags\.toml"):
+        read_config(write(text), "train-al")
+
+
+def test_a_pipe_is_no_config_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="cannot be read: not a regular file"):
+        read_config(tmp_path / "pipe", "train-al")

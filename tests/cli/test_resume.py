@@ -308,3 +308,36 @@ def test_a_moved_folder_is_the_same_run(run_cli, run_folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert "is finished; nothing is left to do" in result.stdout
     assert not run_folder.exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "learning_curve.pdf"])
+def test_resume_of_a_finished_run_writes_what_is_missing(
+    run_cli, run_folder, snapshot, uninterrupted, name
+):
+    # property: a kill between the last record and the page costs neither
+    run_cli()
+    (run_folder / name).unlink()
+    result = run_cli("--resume")
+    assert result.exit_code == 0, result.output
+    assert (run_folder / name).is_file()
+    assert snapshot(run_folder) == uninterrupted
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("n_trials", [15, pytest.param(300, marks=pytest.mark.slow)])
+def test_damaged_records_are_user_errors(
+    run_cli, run_folder, dalmax, damaged, tmp_path, n_trials
+):
+    # property: whatever is changed in run.json, no command ends in a traceback
+    run = read_run(run_folder)
+    results = tmp_path / "results"
+    for seed in range(n_trials):
+        (run_folder / "run.json").write_text(json.dumps(damaged(run, seed)))
+        command = [
+            ["train-al", "--dir-results", results],
+            ["train", "--dir-train", run_folder / "selected_images", "--n-labels", "x"],
+            ["train", "--type", "random", "--like", run_folder, "--dir-test", "/dev"],
+            ["report", results],
+        ][seed % 4]
+        result = dalmax(*command)
+        assert result.exit_code in (0, 2), (seed, command, result.exception)

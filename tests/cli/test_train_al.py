@@ -1,6 +1,7 @@
 """``dalmax train-al`` from end to end on a tiny folder of images."""
 
 import csv
+import errno
 import io
 import json
 import logging
@@ -555,3 +556,116 @@ def test_memory_that_runs_out_is_explained(run_cli, monkeypatch, run_folder):
         assert part in words
     assert json.loads((run_folder / "run.json").read_text("utf-8"))["rounds"]
     assert run_cli("--resume").exit_code == 0
+
+
+# ---------------------------------------------------- files of others, and no room left
+
+
+@pytest.mark.parametrize("kind", ["dots", "absolute", "link", "folder link", "file"])
+@pytest.mark.parametrize("command", ["overwrite", "resume", "train"])
+def test_a_record_names_files_of_its_run_only(dalmax, own_run, tmp_path, kind, command):
+    # property: a results folder from elsewhere has nothing removed, and nothing read
+    victim = tmp_path / "victim.png"
+    victim.write_text("precious")
+    half = tmp_path / ".victim.png.part"
+    half.write_text("precious")
+    run = read_run(own_run)
+    pick = dict(run["rounds"][1]["picked"][0])
+    folder = own_run / "selected_images" / "round_01" / "grass"
+    folder.mkdir(exist_ok=True)
+    if kind == "dots":
+        pick["copy"] = f"selected_images/round_01/{os.path.relpath(victim, folder)}"
+    elif kind == "absolute":
+        pick["copy"] = str(victim)
+    elif kind == "link":
+        os.symlink(victim, folder / "victim.png")
+        pick["copy"] = "selected_images/round_01/grass/victim.png"
+    elif kind == "folder link":
+        os.symlink(tmp_path, folder / "out")
+        pick["copy"] = "selected_images/round_01/grass/out/victim.png"
+    else:
+        pick["file"] = f"grass/../../{victim.name}"
+    run["rounds"][1]["picked"].append(pick)
+    run["status"] = "failed"
+    (own_run / "run.json").write_text(json.dumps(run))
+    results = own_run.parent.parent
+    words = ["train-al", "--dir-results", results, f"--{command}"]
+    if command == "train":
+        words = ["train", "--dir-train", own_run / "selected_images"]
+        words += ["--dir-results", tmp_path / "new"]
+    result = dalmax(*words)
+    assert result.exit_code == 2, result.output
+    assert "run.json is not as a run writes it: rounds[1].picked" in result.stderr
+    assert victim.read_text() == half.read_text() == "precious"
+
+
+def test_overwrite_stops_at_links(run_cli, run_folder, tmp_path):
+    # property: a folder that a link leads to is not the run's
+    run_cli()
+    documents = tmp_path / "documents"
+    (run_folder / "checkpoint").rename(documents)
+    os.symlink(documents, run_folder / "checkpoint")
+    before = files_below(documents)
+    result = run_cli("--overwrite")
+    assert result.exit_code == 2
+    assert "holds files that run.json does not name: checkpoint" in result.stderr
+    assert files_below(documents) == before
+
+
+@pytest.mark.parametrize("results", ["train", "train/results", "test/grass/results"])
+@pytest.mark.parametrize("command", ["train-al", "compare --types badge", "train"])
+def test_results_inside_of_the_images_are_refused(dalmax, images, command, results):
+    # property: before anything is written
+    before = files_below(images)
+    folders = ["--dir-train", images / "train", "--dir-test", images / "test"]
+    result = dalmax(*command.split(), *folders, "--dir-results", images / results)
+    assert result.exit_code == 2
+    assert f"--dir-results {images / results} lies in {images}" in result.stderr
+    assert files_below(images) == before
+
+
+def test_the_longest_names_are_copied(run_cli, images, run_folder):
+    for split in ("train", "test"):
+        for file in list((images / split).rglob("*.png")):
+            file.rename(file.with_name(f"{file.stem:a>251}.png"))
+    assert run_cli("--iterations 1").exit_code == 0
+    assert len(read_run(run_folder)["rounds"][1]["picked"]) == 4
+
+
+def test_names_that_the_results_cannot_hold(run_cli, monkeypatch, run_folder):
+    # property: found before the training, not at the first copy
+    limits = {"PC_NAME_MAX": 4, "PC_PATH_MAX": 4096}
+    monkeypatch.setattr(os, "pathconf", lambda path, name: limits[name])
+    result = run_cli()
+    assert result.exit_code == 2
+    assert "Copies of 24 images cannot be kept" in result.stderr
+    assert files_below(run_folder) <= {"checkpoint/lock"}
+
+
+@pytest.mark.parametrize("n_writes", [1, 4, 9])
+def test_a_full_disk_is_one_line(run_cli, run_folder, monkeypatch, n_writes):
+    # properties: it names the file and the way on, which then works
+    calls = []
+
+    def sync(file):
+        calls.append(file)
+        if len(calls) >= n_writes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", sync)
+        result = run_cli("--iterations 1")
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert re.search(rf"{run_folder}/.*: no space left on device\. Make room", line)
+    assert line.endswith("--resume")
+    assert not [name for name in files_below(run_folder) if "part" in name]
+    assert run_cli("--iterations 1 --resume").exit_code == 0
+
+
+def test_results_that_are_a_file(run_cli, tmp_path):
+    (tmp_path / "results").write_text("mine")
+    result = run_cli()
+    assert result.exit_code == 2
+    assert "No files can be written to" in result.stderr
+    assert "another --dir-results" in result.stderr

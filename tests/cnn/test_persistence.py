@@ -295,3 +295,42 @@ def test_what_save_refuses(fitted, digits, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"The folder .*absent does not exist"):
         save_model(fitted, tmp_path / "absent" / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes"),
+    [
+        ("input", {"shape": []}),
+        ("input", {"shape": {}}),
+        ("input", {"shape": "x"}),
+        ("input", {"shape": [1, 8.5, 8]}),
+        ("input", {"shape": [1, 2**80, 8]}),
+        ("params", {"optimizer": float("nan")}),
+        ("params", {"dropout": "x"}),
+        ("classes", {"values": [2, 1, 0]}),
+    ],
+    ids=str,
+)
+def test_values_that_were_not_saved(fitted, tmp_path, entry, changes):
+    # right in form: other class names would be other predictions
+    _, json_path = save_model(fitted, tmp_path / "model")
+    stored = json.loads(json_path.read_text())
+    change(json_path, **{entry: {**stored[entry], **changes}})
+    with pytest.raises(ModelFileError, match=r"model\.json.* damaged"):
+        load_model(json_path)
+
+
+@pytest.mark.parametrize("n_trials", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_descriptions_are_refused(fitted, tmp_path, damaged, n_trials):
+    _, json_path = save_model(fitted, tmp_path / "model")
+    stored = json.loads(json_path.read_text())
+    for seed in range(n_trials):
+        changed = damaged(stored, seed)
+        json_path.write_text(json.dumps(changed))
+        if json.dumps(changed) == json.dumps(stored) or "crc32" not in changed:
+            continue
+        with pytest.raises(ModelFileError, match="model"):
+            load_model(json_path)
+    json_path.write_text("[" * 100_000)
+    with pytest.raises(ModelFileError, match="nested too deeply"):
+        load_model(json_path)

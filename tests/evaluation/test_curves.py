@@ -255,3 +255,25 @@ def test_from_runs_refuses_what_does_not_compare(tmp_path):
         BudgetCurves.from_runs([other])
     with pytest.raises(ValueError, match="directories is empty"):
         BudgetCurves.from_runs([])
+
+
+def test_history_csv_has_to_fit_run_json(tmp_path):
+    # property: a number that changed in one of the two files is not compared
+    path = write_run(tmp_path, "badge", 0)
+    run = json.loads((path / "run.json").read_text())
+    run["rounds"] = [
+        {"round": r, "n_labeled": 10 + 10 * r, "metrics": {"accuracy": 0.5 + r / 10}}
+        for r in range(3)  # killed before the last line of the table
+    ]
+    (path / "run.json").write_text(json.dumps(run))
+    assert len(BudgetCurves.from_runs(path)) == 2
+    table = (path / "history.csv").read_text()
+    for old, new, words in (
+        ("0.6", "0.9", "differ in eval_accuracy of round 1"),
+        ("20", "21", "differ in n_labeled of round 1"),
+        ("n_labeled", "n", "do not tell of the same rounds"),
+        ("0.5,", "x,", "do not tell of the same rounds"),
+    ):
+        (path / "history.csv").write_text(table.replace(old, new))
+        with pytest.raises(ValueError, match=words):
+            BudgetCurves.from_runs(path)

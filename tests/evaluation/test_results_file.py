@@ -475,3 +475,40 @@ def test_nothing_finished_yet(table, tmp_path):
     Stops.countdown = None
     with pytest.raises(ValueError, match="holds no finished run yet"):
         BudgetCurves.from_results(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scores", {"accuracy": 1.47}),
+        ("n_labeled", 9),
+        ("peak_bytes", []),
+        ("queried", [1.5]),
+        ("seed", 7),
+    ],
+)
+def test_a_changed_value_costs_its_run_only(finished, key, value):
+    # property: no number that was not measured is compared with others
+    *_, path, _ = finished
+    lines = path.read_text().splitlines()
+    lines[3] = json.dumps(json.loads(lines[3]) | {key: value})
+    path.write_text("\n".join([*lines, "[" * 100_000]) + "\n")
+    with pytest.warns(UserWarning, match="lines 4, 27 are broken"):
+        kept = BudgetCurves.from_results(path)
+    assert len(kept) == 7 * N_RECORDS
+
+
+def test_lines_without_a_checksum_are_read(finished):
+    # those of older versions
+    *_, path, curves = finished
+    entries = lines_of(path)
+    for entry in entries:
+        entry.pop("crc32", None)
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    assert_same(BudgetCurves.from_results(path), curves)
+
+
+def test_a_folder_is_no_results_file(table, tmp_path):
+    with pytest.raises(ValueError, match="is a folder; give the name of a file in it"):
+        experiment(*table, tmp_path)
+    assert list(tmp_path.iterdir()) == []

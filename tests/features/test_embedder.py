@@ -715,6 +715,22 @@ def other_rows(npy, index):
     np.save(npy, np.zeros((10, 9), dtype=np.float32))
 
 
+def a_zip(npy, index):
+    np.savez(npy.with_suffix(".npz"), np.zeros(3))
+    npy.with_suffix(".npz").rename(npy)
+
+
+def other_names(npy, index):
+    # right in form: the rows of other files
+    content = json.loads(index.read_text())
+    content["files"].reverse()
+    index.write_text(json.dumps(content))
+
+
+def deep_json(npy, index):
+    index.write_text("[" * 100_000)
+
+
 def no_json(npy, index):
     index.write_text('{"checksum": 1, "fil')
 
@@ -731,7 +747,18 @@ def fewer_fields(npy, index):
 
 @pytest.mark.parametrize(
     "damage",
-    [truncate, flip_a_bit, empty, other_rows, no_json, other_json, fewer_fields],
+    [
+        truncate,
+        flip_a_bit,
+        empty,
+        other_rows,
+        a_zip,
+        other_names,
+        deep_json,
+        no_json,
+        other_json,
+        fewer_fields,
+    ],
 )
 def test_damaged_blocks_are_computed_again(paths, tmp_path, computed, damage):
     model = cached(tmp_path).fit(paths)

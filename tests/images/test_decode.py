@@ -1,17 +1,24 @@
 """decode_image against one file of every kind, made here, with known pixels."""
 
+import functools
+import os
 import pickle
 import struct
+import threading
+import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from sklearn.datasets import load_sample_image
 
+from dalmax_sk._base.limits import limits
 from dalmax_sk.images import ImageReadError, common_image_size, decode_image
 
 
@@ -383,3 +390,48 @@ def test_common_image_size_reports_all_broken_files(tmp_path, rgb):
     assert info.value.failures[1] == (str(tmp_path / "c.png"), "no such file")
     with pytest.raises(ValueError, match="got no paths"):
         common_image_size([])
+
+
+def test_only_regular_files_are_images(tmp_path):
+    # property: a pipe or a device does not keep the reader waiting
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        with pytest.raises(ImageReadError, match="not a regular file"):
+            decode_image(path)
+        with pytest.raises(ImageReadError, match="not a regular file"):
+            common_image_size([path])
+
+
+def test_the_limit_is_of_pixels_that_are_decoded(tmp_path, monkeypatch):
+    # properties: above it an error says how to raise it; a JPEG that shrinks is small
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    png, jpeg = save(tmp_path / "a.png", pixels), save(tmp_path / "a.jpg", pixels)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with pytest.raises(
+            ImageReadError, match=r"64 x 64 = 4,096 pixels .*DALMAX_MAX_IMAGE_PIXELS"
+        ):
+            decode_image(png, image_size=4)
+        assert decode_image(jpeg, image_size=4).shape == (4, 4, 3)
+
+
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
+    paths = [save(tmp_path / f"{i}.png", np.zeros((9, 9), np.uint8)) for i in range(16)]
+    at_once, lock = [], threading.Lock()
+    load = PngImagePlugin.PngImageFile.load
+
+    def watched(self):
+        is_free = lock.acquire(blocking=False)
+        at_once.append(not is_free)
+        time.sleep(0.001)
+        result = load(self)
+        if is_free:
+            lock.release()
+        return result
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", watched)
+    with limits.override(large_image_pixels=80), ThreadPoolExecutor(8) as pool:
+        decode = functools.partial(decode_image, image_size=4)
+        assert len(list(pool.map(decode, paths))) == 16
+    assert not any(at_once)
