@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import (  # the readers register themselves here, before threads use them
     BmpImagePlugin,  # noqa: F401
     Image,
-    JpegImagePlugin,  # noqa: F401
+    JpegImagePlugin,
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
@@ -266,6 +266,8 @@ def common_image_size(paths: Iterable[PathLike]) -> tuple[int, int]:
 def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
     """Upright (height, width) of the file as it was at `mtime_ns`."""
     with open_regular(name) as file, Image.open(file, formats=_FORMATS) as image:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            _check_n_pixels(image)  # Pillow decodes a PNG to find its orientation
         if _lies_on_its_side(image):
             return image.width, image.height
         return image.height, image.width
@@ -300,12 +302,18 @@ def check_image_mode(mode: str) -> int:
 
 def _decode(name: str, size: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
     with open_regular(name) as file, Image.open(file, formats=_FORMATS) as image:
-        stored_size = size  # (height, width) before the image is turned upright
-        if size is not None and _lies_on_its_side(image):
-            stored_size = size[1], size[0]
-        box = _draft(image, stored_size)
-        is_large = _check_n_pixels(image) > limits.large_image_pixels
+        # a JPEG is decoded at a fraction of its size, which is known below
+        may_shrink = size is not None and isinstance(
+            image, JpegImagePlugin.JpegImageFile
+        )
+        n_pixels = 0 if may_shrink else _check_n_pixels(image)
+        is_large = n_pixels > limits.large_image_pixels
         with _one_large_image if is_large else nullcontext():
+            stored_size = size  # (height, width) before the image is turned upright
+            if size is not None and _lies_on_its_side(image):
+                stored_size = size[1], size[0]
+            box = _draft(image, stored_size)
+            _check_n_pixels(image)
             image.load()
             flat = _eight_bit(image)
             if mode == "grey":
