@@ -16,8 +16,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -212,7 +212,7 @@ def _tidy(folder: Path) -> None:
 # ----------------------------------------------------------------------------- reading
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a file for reading; refuse pipes, sockets and devices.
 
     They may keep their reader waiting for ever, or never end.

@@ -4,7 +4,7 @@ Distances are those of float64 differences. Matrix products only bound them; the
 pairs that the bounds leave open are evaluated exactly.
 """
 
-from numbers import Integral
+import operator
 from typing import Any
 
 import numpy as np
@@ -155,9 +155,13 @@ def greedy_apart(
 
 
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, Integral) and not isinstance(value, bool) and value >= 1:
-        return int(value)
-    raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    try:
+        whole = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        whole = 0
+    if whole < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    return whole
 
 
 def kth_neighbor_distances(

@@ -76,7 +76,7 @@ def check_picks(run: Mapping[str, Any], folder: Path) -> None:
         training folder, a class that the run does not have.
     """
     train = run["data"]["train"]["directory"]
-    lists = {"initial": (None, run["initial"])}
+    lists: dict[str, tuple[int | None, Any]] = {"initial": (None, run["initial"])}
     for number, entry in enumerate(run["rounds"]):
         lists[f"rounds[{number}].picked"] = entry["round"], entry["picked"]
     for place, (number, picks) in lists.items():
