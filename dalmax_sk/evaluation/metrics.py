@@ -69,7 +69,7 @@ def area_under_budget_curve(
     is_rising = np.isfinite(budgets).all() and (np.diff(budgets) > 0).all()
     if not is_rising or budgets[0] < 0:
         raise ValueError(
-            "n_labeled must be finite, strictly increasing and not negative, got "
+            "n_labeled must be finite, not negative and strictly increasing, got "
             f"{np.asarray(n_labeled).tolist()}."
         )
     if values.ndim not in (1, 2) or values.shape[-1] != len(budgets):

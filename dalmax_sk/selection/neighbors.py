@@ -4,7 +4,6 @@ Distances are those of float64 differences. Matrix products only bound them; the
 pairs that the bounds leave open are evaluated exactly.
 """
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -126,7 +125,9 @@ def greedy_apart(
     pool, largest = measured_matrix(X, "X")
     points = _Points(pool, largest, metric, max_memory)
     limit = points.square_limit(threshold) if threshold >= 0 else None
-    wanted = len(pool) if n is None else min(_whole(n, "n"), len(pool))
+    if n is not None and not (_is_whole(n) and n >= 1):
+        raise ValueError(f"n must be an integer of at least 1, or None, got {n!r}.")
+    wanted = len(pool) if n is None else min(n, len(pool))
     group = np.zeros(len(pool), dtype=np.int64) if groups is None else np.array(groups)
     room = np.array([wanted]) if quotas is None else np.array(quotas)
     kept: list[int] = []
@@ -154,14 +155,8 @@ def greedy_apart(
     return positions_like(np.array(kept, dtype=np.int64), X)
 
 
-def _whole(value: Any, name: str) -> int:
-    try:
-        whole = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        whole = 0
-    if whole < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-    return whole
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def kth_neighbor_distances(
@@ -216,10 +211,10 @@ def kth_neighbor_distances(
     )
     points = _Points(pool, largest, metric, max_memory)
     available = len(others) - (reference is None)
-    if not 1 <= _whole(k, "k") <= available:
+    if not (_is_whole(k) and 1 <= k <= available):
         raise ValueError(
             f"k must be from 1 to {available}, the number of neighbours a row has, "
-            f"got {k}."
+            f"got {k!r}."
         )
     rows, _ = block_shape(pool.shape[1], 8, points.max_memory)
     n_kept = min(k + limits.spare_neighbors, available)

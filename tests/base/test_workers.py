@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 import pytest
 from pandas.testing import assert_frame_equal
@@ -100,3 +102,56 @@ def test_other_errors_pass_through():
         explain_worker_death("Working", "RoundCache."),
     ):
         raise BrokenExecutor
+
+
+_WAITING = """
+import os, sys, time
+from pathlib import Path
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from dalmax_sk.evaluation import budget_curve
+
+folder = Path(sys.argv[1])
+
+
+class Waiting(LogisticRegression):
+    def fit(self, X, y):
+        (folder / str(os.getpid())).touch()
+        time.sleep(60)
+
+
+X, y = load_iris(return_X_y=True)
+budget_curve(
+    Waiting(), X, y, strategies=["random_sampling"], cv=2, seeds=2, n_initial=6,
+    query_size=6, n_rounds=1, n_jobs=2,
+)
+"""
+
+
+def _is_alive(process):
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_their_parent(tmp_path):
+    # property: what goes on with an experiment at once meets no process of the old one
+    (tmp_path / "script.py").write_text(_WAITING)
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    words = [sys.executable, tmp_path / "script.py", folder]
+    with subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL) as parent:
+        end = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
+        parent.kill()
+    workers = [int(file.name) for file in folder.iterdir()]
+    assert len(workers) == 2
+    end = time.monotonic() + 15
+    while any(map(_is_alive, workers)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(map(_is_alive, workers))

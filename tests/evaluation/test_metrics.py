@@ -62,6 +62,8 @@ def test_one_curve_gives_a_float():
         ([[10, 20]], [0.5, 0.5], "must be 1-D"),
         ([10, 10], [0.5, 0.5], r"strictly increasing, got \[10, 10\]"),
         ([10, np.inf], [0.5, 0.5], "must be finite"),
+        ([-10, 10], [0.5, 0.5], "not negative"),
+        ([10, 20], ["0.5", "0.5"], "scores must hold numbers"),
         ([10, 20], [0.5], r"shape \(2,\) or \(n_runs, 2\).*got \(1,\)"),
         ([10, 20], np.ones((1, 1, 2)), r"got \(1, 1, 2\)"),
     ],

@@ -233,3 +233,12 @@ run(X)
     assert (
         peak_growth(setup, measured) < 16_000
     )  # 2 MB of blocks, a few numbers a point
+
+
+@pytest.mark.parametrize("n", [-1, 0, float("nan"), 2.5, True, "3"])
+def test_counts_are_whole_numbers(n):
+    X = np.arange(6.0)[:, np.newaxis]
+    with pytest.raises(ValueError, match="n must be an integer of at least 1"):
+        greedy_apart(X, 0.1, n)
+    with pytest.raises(ValueError, match="k must be from 1 to 5"):
+        kth_neighbor_distances(X, n)
