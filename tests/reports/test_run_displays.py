@@ -107,6 +107,8 @@ def test_confusion_matrix_of_a_classifier():
     assert_array_equal(display.confusion_matrix, [[0, 2], [0, 1]])
     display = ConfusionHeatmapDisplay.from_predictions(y, ["b"] * 4)
     assert list(display.display_labels) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"labels must hold all classes.*'c'"):
+        ConfusionHeatmapDisplay.from_predictions(y, ["b"] * 4, labels=["a", "b"])
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 30, 31, 100, 200])

@@ -372,8 +372,9 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         y : array-like of shape (n,)
             True labels.
         labels : sequence of length n_classes, default=None
-            As in :meth:`from_predictions`; None takes the classes of `estimator`, then
-            those of `y` that it does not know.
+            Classes to show, in the order of rows and columns; samples of others are
+            left out. None takes the classes of `estimator`, then those of `y` that it
+            does not know.
 
         Returns
         -------
@@ -394,7 +395,7 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         if labels is None:
             known = list(estimator.classes_)
             labels = known + [label for label in unique_labels(y) if label not in known]
-        return cls.from_predictions(y, predicted, labels=labels)
+        return cls(confusion_matrix(y, predicted, labels=list(labels)), labels)
 
     @classmethod
     def from_predictions(
