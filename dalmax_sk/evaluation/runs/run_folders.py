@@ -79,10 +79,10 @@ def check_picks(run: Mapping[str, Any], folder: Path) -> None:
     lists: dict[str, tuple[int | None, Any]] = {"initial": (None, run["initial"])}
     for number, entry in enumerate(run["rounds"]):
         lists[f"rounds[{number}].picked"] = entry["round"], entry["picked"]
-    for place, (number, picks) in lists.items():
+    for place, (of_round, picks) in lists.items():
         for i, pick in enumerate(picks):
             try:
-                _check_pick(pick, run["classes"], train, folder, number)
+                _check_pick(pick, run["classes"], train, folder, of_round)
             except MALFORMED as error:
                 raise ValueError(
                     f"{folder / 'run.json'} is not as a run writes it: {place}[{i}]: "
