@@ -51,12 +51,12 @@ class DropQuery(QueryStrategy):
     model needs a linear layer, of a CNNClassifier, a LogisticRegression or a LinearSVC,
     but no dropout of its own.
 
-    With :math:`\hat y` the plain prediction, :math:`\hat y_j` those under dropout and n
-    picks wanted, a candidate is inconsistent if :math:`\sum_j [\hat y_j \ne \hat y] > t`
-    with the largest t of M // 2, M // 2 - 1, ..., 0 that gives ``enough * n`` of them,
-    or else 0. With M = 3 and fewer than that, any differing prediction suffices. If
-    there are fewer inconsistent candidates than picks wanted, they are all picked, and
-    the others follow by the number of differing predictions, ties at random.
+    With :math:`\hat y` the plain prediction and :math:`\hat y_j` those under dropout, a
+    candidate is inconsistent if :math:`\sum_j [\hat y_j \ne \hat y] > t`. For n picks t
+    is the largest of M // 2, M // 2 - 1, ..., 0 that gives ``enough * n`` inconsistent
+    candidates, or 0. With M = 3 and fewer than that, any differing prediction suffices.
+    If there are fewer inconsistent candidates than picks wanted, they are all picked,
+    and the others follow by the number of differing predictions, ties at random.
 
     The score of a pick is the share of its predictions that differ. The query leaves
     ``n_inconsistent`` and ``n_differing``, how many predictions must differ at least,

@@ -121,9 +121,9 @@ class UHerding(QueryStrategy):
     Where there is nothing to weigh by, all candidates count alike and the picks are
     those of MaxHerding: before there is a model, if the model is certain of every
     candidate, and, with calibration, while no class has two labels, so that none can be
-    held out. Every class keeps a label for the fit. A pool of arrays has no model to fit again: there the
-    temperature is fitted to ``labeled_proba``, which should come from samples that the
-    model was not trained on, and is 1 if they were not given.
+    held out. Every class keeps a label for the fit. A pool of arrays has no model to
+    fit again: there the temperature is fitted to ``labeled_proba``, which should come
+    from samples that the model was not trained on, and is 1 if they were not given.
 
     The score of a pick is what it added to the weighted coverage. The query leaves
     ``sigma``, ``coverage`` (weighted) and, unless all candidates count alike,

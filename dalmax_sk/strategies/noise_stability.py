@@ -222,7 +222,8 @@ def _noisy(weights, strategy, generator):
     if not noise:
         raise ValueError(
             f"{type(strategy).__name__}: noise='layer' shakes the parameters called "
-            f"'weight', and this net has none: {listed(list(weights))}. Use noise='global'."
+            f"'weight', and this net has none: {listed(list(weights))}. Use "
+            "noise='global'."
         )
     groups = [list(noise)] if strategy.noise == "global" else [[name] for name in noise]
     found = dict(weights)
