@@ -13,8 +13,8 @@ __all__ = ["paired_scores", "separate_scores"]
 
 def paired_scores(
     curves: BudgetCurves, baseline: str, metric: str | None, on_unequal: str
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, BudgetCurves]:
-    """Return strategies, seeds (S,), budgets (B,), scores (k, S, B), their curves."""
+) -> tuple[list[str], np.ndarray, np.ndarray, list[np.ndarray], BudgetCurves]:
+    """Return strategies, seeds (S,), budgets (B,), scores (S, B) of each, curves."""
     names = _strategies_with(curves, baseline)
     if on_unequal == "intersect":
         curves = _common_part(curves)
@@ -28,7 +28,7 @@ def paired_scores(
         )
     parts = [curves.by_seed(name, metric) for name in names]
     seeds, budgets = _checked(names, parts)
-    return names, seeds, budgets, np.stack([part[2] for part in parts]), curves
+    return names, seeds, budgets, [part[2] for part in parts], curves
 
 
 def separate_scores(

@@ -124,7 +124,7 @@ def label_axes(
     ax.xaxis.set_major_locator(
         MaxNLocator(integer=True, min_n_ticks=1)
         if ticks is None
-        else FixedLocator(np.unique(ticks), nbins=10)
+        else FixedLocator(np.unique(ticks).tolist(), nbins=10)
     )
 
 

@@ -136,7 +136,7 @@ def _compared(comparison: Comparison) -> _Parts:
         "penalty": ("Who beats whom", _penalty(comparison)),
     }
     if comparison.paired:
-        difference = [_curves(curves, metric, relative_to=baseline)]
+        difference: list[Content] = [_curves(curves, metric, relative_to=baseline)]
         parts["difference"] = (f"Difference to {baseline}", difference)
         parts["ranks"] = ("Ranks", _ranks(comparison))
     return parts
