@@ -83,8 +83,8 @@ class ALFAMix(QueryStrategy):
     ...     head=([[-4.0], [4.0]], [0.0, 0.0]),
     ...     random_state=0,
     ... )
-    >>> sorted(ALFAMix().query(pool, n=2).tolist())
-    [1, 2]
+    >>> ALFAMix().query(pool, n=1).tolist() in ([1], [2])
+    True
     """
 
     names = {"alfa_mix": {}}

@@ -82,7 +82,8 @@ class DropQuery(QueryStrategy):
     ...     head=([[-1.0, -1.0], [1.0, 1.0]], [0.0, 0.0]),
     ...     random_state=0,
     ... )
-    >>> sorted(DropQuery(n_samples=9, dropout=0.5).query(pool, n=2).tolist())
+    >>> strategy = DropQuery(n_samples=9, dropout=0.5, enough=0)
+    >>> sorted(strategy.query(pool, n=2).tolist())
     [2, 3]
     """
 
