@@ -19,14 +19,16 @@ from dalmax_sk.evaluation.statistics.comparison_columns import (
     area_columns,
     difference_columns,
     label_columns,
+    separate_difference_columns,
 )
-from dalmax_sk.evaluation.statistics.pairing import paired_scores
+from dalmax_sk.evaluation.statistics.pairing import paired_scores, separate_scores
 from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
     friedman_p_value,
     pairwise_wins,
     rank_groups,
     rank_rows,
+    separate_wins,
 )
 from dalmax_sk.evaluation.statistics.resampling import resample_weights
 from dalmax_sk.evaluation.statistics.verdicts import Wording
@@ -49,12 +51,13 @@ class Comparison:
           score at the last budget;
         - ``aubc_difference`` to the baseline, with its interval ``difference_low``,
           ``difference_high``;
-        - ``p_value`` of the paired test, ``p_adjusted`` after the correction;
+        - ``p_value`` of the test, ``p_adjusted`` after the correction;
         - ``verdict``: ``"better"``, ``"worse"``, ``"undecided"`` or ``"baseline"``;
         - ``more_seeds``: about how many more seeds would decide an undecided one, if
-          the differences stay what they are (``inf``: more than 1,000; NaN: decided, or
-          nothing to test). With Holm's correction no fewer than what strategies of
-          smaller p-values need, for it decides in that order;
+          the differences stay what they are (``inf``: more than 50; NaN: decided, or
+          nothing to test); of each of the two if they are not paired. With Holm's
+          correction no fewer than what strategies of smaller p-values need, for it
+          decides in that order;
         - ``labels_to_target``: labels with which the mean curve first reaches the
           target (``inf``: not reached), interval ``labels_low``, ``labels_high``;
         - ``label_saving``: labels saved against the baseline (``inf``: only the
@@ -62,7 +65,7 @@ class Comparison:
           interval ``saving_low``, ``saving_high``; ``saving_ratio``: saved labels over
           the baseline's, NaN where not finite. The intervals of labels are NaN with
           too few seeds (at 95 %: fewer than five) or resamples for them;
-        - ``mean_rank`` over the seeds, 1 is best;
+        - ``mean_rank`` over the seeds, 1 is best (NaN if not paired);
         - ``fit_seconds``, ``query_seconds``: means a round.
 
         What compares with the baseline is NaN in its own row.
@@ -74,13 +77,16 @@ class Comparison:
         beaten. Lower is better.
     ranks : pandas.DataFrame
         Rank of each strategy's area (columns, best mean rank first) at each seed
-        (rows); 1 is best, ties share.
+        (rows); 1 is best, ties share. No rows if strategies are not paired: they share
+        no seeds to be ranked at.
     friedman_p : float
-        Friedman's test that all rank alike; NaN with fewer than three strategies.
+        Friedman's test that all rank alike; NaN with fewer than three strategies, or if
+        not paired.
     critical_difference : float
-        Nemenyi's: mean ranks that differ by less are not told apart.
+        Nemenyi's: mean ranks that differ by less are not told apart. NaN if not paired.
     groups : list of list of str
-        Largest sets of strategies that are not told apart, best first.
+        Largest sets of strategies that are not told apart, best first. Empty if not
+        paired.
     verdicts : dict of str to str
         Plain sentences about each strategy, in the order of the table.
     baseline, metric : str
@@ -114,6 +120,19 @@ class Comparison:
         }
 
     @property
+    def paired(self) -> bool:
+        """Whether strategies were paired by seed."""
+        return self.wording.paired
+
+    @property
+    def seed_words(self) -> str:
+        """The number of seeds in words."""
+        least, most = self.table["n_seeds"].min(), self.table["n_seeds"].max()
+        if self.paired:
+            return f"{least} seeds"
+        return f"{least if least == most else f'{least} to {most}'} seeds each"
+
+    @property
     def penalty(self) -> pd.Series:
         """Mean share of the budgets at which the others beat each strategy."""
         return self.penalty_matrix.sum() / (len(self.penalty_matrix) - 1)
@@ -126,23 +145,27 @@ class Comparison:
         str
             Several lines.
         """
-        n_seeds = len(self.ranks)
         lines = [
-            f"{len(self.table)} strategies, {n_seeds} seeds, {self.metric} over "
+            f"{len(self.table)} strategies, {self.seed_words}, {self.metric} over "
             f"{self.wording.first:,} to {self.wording.last:,} labels; "
             f"{self.wording.test_name}."
         ]
         lines += [f"- {sentence}" for sentence in self.verdicts.values()]
-        ranked = ", ".join(f"{name} {r:.2f}" for name, r in self.ranks.mean().items())
-        lines.append(
-            f"Mean ranks: {ranked}. Ranks that differ by less than "
-            f"{self.critical_difference:.2f} are not told apart (Nemenyi); "
-            f"{self._friedman()}."
-        )
+        if self.paired:
+            means = self.ranks.mean().items()
+            ranked = ", ".join(f"{name} {r:.2f}" for name, r in means)
+            lines.append(
+                f"Mean ranks: {ranked}. Ranks that differ by less than "
+                f"{self.critical_difference:.2f} are not told apart (Nemenyi); "
+                f"{self._friedman()}."
+            )
         return "\n".join(lines)
 
     def to_csv(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Write the tables as CSV files and the sentences as text.
+
+        A number that is infinite in ``table`` (a target not reached, more seeds than is
+        practical) is an empty cell; the sentences say which.
 
         Parameters
         ----------
@@ -153,7 +176,7 @@ class Comparison:
         Returns
         -------
         list of pathlib.Path
-            ``comparison.csv``, ``penalty_matrix.csv``, ``ranks.csv`` and
+            ``comparison.csv``, ``penalty_matrix.csv``, ``ranks.csv`` (if paired) and
             ``verdicts.txt``.
         """
         directory = Path(directory)
@@ -175,7 +198,7 @@ class Comparison:
         )
         return (
             f"Comparison({found} against {self.baseline}; {self.metric}, "
-            f"{len(self.ranks)} seeds)"
+            f"{self.seed_words})"
         )
 
     def _repr_html_(self) -> str:
@@ -186,12 +209,14 @@ class Comparison:
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
     """Return the texts of the files of a comparison by their names."""
-    return {
-        "comparison.csv": comparison.table.to_csv(index=False, lineterminator="\n"),
+    finite = comparison.table.replace([np.inf, -np.inf], np.nan)
+    files = {
+        "comparison.csv": finite.to_csv(index=False, lineterminator="\n"),
         "penalty_matrix.csv": comparison.penalty_matrix.to_csv(lineterminator="\n"),
-        "ranks.csv": comparison.ranks.to_csv(lineterminator="\n"),
-        "verdicts.txt": comparison.summary() + "\n",
     }
+    if comparison.paired:
+        files["ranks.csv"] = comparison.ranks.to_csv(lineterminator="\n")
+    return files | {"verdicts.txt": comparison.summary() + "\n"}
 
 
 @validate_params(
@@ -200,6 +225,7 @@ def comparison_files(comparison: Comparison) -> dict[str, str]:
         "baseline": [str],
         "metric": [str, None],
         "target": [Interval(Real, None, None, closed="neither"), None],
+        "paired": ["boolean"],
         "test": [StrOptions({"t", "wilcoxon", "permutation"})],
         "correction": [StrOptions({"holm", "bonferroni"}), None],
         "confidence_level": [Interval(Real, 0.5, 1, closed="left")],
@@ -216,6 +242,7 @@ def compare(
     *,
     metric: str | None = None,
     target: float | None = None,
+    paired: bool = True,
     test: str = "t",
     correction: str | None = "holm",
     confidence_level: float = 0.95,
@@ -228,7 +255,8 @@ def compare(
 
     The areas under each seed's curve are compared (the score averaged over the
     budgets). The unit is the seed: splits of one seed share their data and are averaged
-    first, and strategies are paired by seed, for they share its initial set.
+    first, and strategies are paired by seed, for they share its initial set. Curves
+    whose seeds differ, such as published ones, are compared with ``paired=False``.
 
     Parameters
     ----------
@@ -241,12 +269,19 @@ def compare(
     target : float, default=None
         Score for the labels-to-target. None takes the baseline's mean score at the last
         budget, and the intervals then allow for its uncertainty.
+    paired : bool, default=True
+        Whether a seed is the same experiment for all strategies, with one initial set.
+        False treats the seeds of a strategy as a sample of its own: Welch's t-test and
+        a bootstrap that resamples each of the two by itself, with as many seeds each as
+        there are, two at least. The sentences say so. There are no ranks then, and what
+        seeds have in common does not drop out: more of them are needed.
     test : {"t", "wilcoxon", "permutation"}, default="t"
-        Paired test of the areas. Student's needs differences that are roughly normal;
-        the other two do not, but with n seeds their p-value cannot be less than
-        ``2 / 2**n``: 0.0625 with five seeds, so they need six to find anything at 95 %,
-        and more once corrected. Above 14 seeds their flips of signs are drawn,
-        `n_bootstrap` of them, and the smallest p-value is ``1 / (n_bootstrap + 1)``.
+        Paired test of the areas; with ``paired=False`` only ``"t"``, Welch's. Student's
+        needs differences that are roughly normal; the other two do not, but with n
+        seeds their p-value cannot be less than ``2 / 2**n``: 0.0625 with five seeds, so
+        they need six to find anything at 95 %, and more once corrected. Above 14 seeds
+        their flips of signs are drawn, `n_bootstrap` of them, and the smallest p-value
+        is ``1 / (n_bootstrap + 1)``.
     correction : {"holm", "bonferroni"} or None, default="holm"
         For as many tests as there are strategies besides the baseline, so that the
         chance of *any* false "better" or "worse" is at most ``1 - confidence_level``.
@@ -261,7 +296,8 @@ def compare(
     on_unequal : {"raise", "intersect"}, default="raise"
         Behaviour if strategies do not have the same runs or budgets: raise, or take
         the runs (split and seed) that all strategies have, without the seeds that then
-        lack a split which another seed has, and the budgets that all these runs have.
+        lack a split which another seed has, and the budgets that all these runs have;
+        with ``paired=False`` the budgets only.
     random_state : int, RandomState instance or None, default=0
         Source of the resamples.
 
@@ -330,27 +366,45 @@ def compare(
     >>> print(comparison.verdicts["badge"])
     badge is better than random_sampling: ...
     """
-    names, seeds, budgets, scores, curves = paired_scores(
-        curves, baseline, metric, on_unequal
-    )
+    if paired:
+        names, seeds, budgets, scores, curves = paired_scores(
+            curves, baseline, metric, on_unequal
+        )
+    elif test != "t":
+        raise ValueError(
+            f"test={test!r} is a test of differences at the same seeds: with "
+            "paired=False only test='t' is possible, Welch's t-test."
+        )
+    else:
+        names, budgets, scores, curves = separate_scores(
+            curves, baseline, metric, on_unequal
+        )
     metric = curves.metrics[0] if metric is None else metric
-    is_fraction = bool(scores.min() >= 0 and scores.max() <= 1)
+    lowest = min(of.min() for of in scores)
+    highest = max(of.max() for of in scores)
+    is_fraction = bool(lowest >= 0 and highest <= 1)
     if is_fraction and target is not None and not 0 <= target <= 1:
         hint = f" Did you mean {target / 100:g}?" if 1 < target <= 100 else ""
         raise ValueError(
             f"target={target:g} is no score that {metric} could reach: the scores lie "
-            f"between {scores.min():.4g} and {scores.max():.4g}, as fractions of 1."
+            f"between {lowest:.4g} and {highest:.4g}, as fractions of 1."
             f"{hint}"
         )
     random_state = check_random_state(random_state)
-    weights = resample_weights(len(seeds), n_bootstrap, random_state)
-    areas = np.stack([area_under_budget_curve(budgets, of) for of in scores])  # (k, S)
+    if paired:
+        weights = [resample_weights(len(seeds), n_bootstrap, random_state)] * len(names)
+    else:
+        weights = [
+            resample_weights(len(of), n_bootstrap, random_state, exact=False)
+            for of in scores
+        ]
+    areas = [np.asarray(area_under_budget_curve(budgets, of)) for of in scores]
     base = names.index(baseline)
     wording = Wording(
         metric=metric,
         is_fraction=is_fraction,
         baseline=baseline,
-        target=float(scores[base, :, -1].mean() if target is None else target),
+        target=float(scores[base][:, -1].mean() if target is None else target),
         target_is_final=target is None,
         first=int(budgets[0]),
         last=int(budgets[-1]),
@@ -359,36 +413,47 @@ def compare(
         test=test,
         correction=correction,
         n_comparisons=len(names) - 1,
+        paired=paired,
+        baseline_seeds=len(scores[base]),
     )
     first = curves.frame[curves.frame["n_labeled"] == budgets[0]]
     n_shared = int((first["round"] == 0).all())  # budgets at which all are equal
-    ranks = rank_rows(areas.T)  # (S, k)
-    difference = critical_difference(len(names), len(seeds), 1 - confidence_level)
+    if paired:
+        compared = difference_columns(
+            np.stack(areas), base, weights[0], wording, n_bootstrap, random_state
+        )
+        ranks = pd.DataFrame(
+            rank_rows(np.stack(areas).T), pd.Index(seeds, name="seed"), names
+        )
+        difference = critical_difference(len(names), len(seeds), 1 - confidence_level)
+        wins = pairwise_wins(np.stack(scores)[:, :, n_shared:], confidence_level)
+    else:
+        compared = separate_difference_columns(areas, base, weights, wording)
+        ranks = pd.DataFrame(
+            columns=names, index=pd.Index([], name="seed"), dtype=float
+        )
+        difference = np.nan
+        wins = separate_wins([of[:, n_shared:] for of in scores], confidence_level)
+    mean_ranks = ranks.mean()
     costs = curves.frame.groupby("strategy")[["fit_seconds", "query_seconds"]].mean()
     columns: dict[str, Any] = {
         "strategy": names,
-        "n_seeds": len(seeds),
+        "n_seeds": [len(of) for of in scores],
         **area_columns(areas, scores, weights, confidence_level),
-        **difference_columns(areas, base, weights, wording, n_bootstrap, random_state),
+        **compared,
         **label_columns(budgets, scores, base, weights, wording),
-        "mean_rank": ranks.mean(axis=0),
+        "mean_rank": mean_ranks.to_numpy(),
         **{name: costs.loc[names, name].to_numpy() for name in costs.columns},
     }
     by_area = np.argsort(-columns["aubc"], kind="stable")
-    by_rank = np.argsort(ranks.mean(axis=0), kind="stable")
+    by_rank = np.argsort(mean_ranks.to_numpy(), kind="stable")
     return Comparison(
         table=pd.DataFrame(columns).iloc[by_area].reset_index(drop=True),
-        penalty_matrix=pd.DataFrame(
-            pairwise_wins(scores[:, :, n_shared:], confidence_level), names, names
-        ),
-        ranks=pd.DataFrame(
-            ranks[:, by_rank],
-            index=pd.Index(seeds, name="seed"),
-            columns=[names[i] for i in by_rank],
-        ),
-        friedman_p=friedman_p_value(ranks),
+        penalty_matrix=pd.DataFrame(wins, names, names),
+        ranks=ranks[[names[i] for i in by_rank]],
+        friedman_p=friedman_p_value(ranks.to_numpy()) if paired else np.nan,
         critical_difference=difference,
-        groups=rank_groups(ranks.mean(axis=0), names, difference),
+        groups=rank_groups(mean_ranks.to_numpy(), names, difference) if paired else [],
         baseline=baseline,
         metric=metric,
         target=wording.target,

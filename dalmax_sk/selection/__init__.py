@@ -22,7 +22,11 @@ from dalmax_sk.selection.neighbors import (
     kth_neighbor_distances,
     near_any,
 )
-from dalmax_sk.selection.typical import clusters_to_visit, typicality
+from dalmax_sk.selection.typical import (
+    clusters_to_visit,
+    most_typical,
+    typicality,
+)
 
 __all__ = [
     "average_linkage",
@@ -40,6 +44,7 @@ __all__ = [
     "k_means_select",
     "kth_neighbor_distances",
     "min_distance",
+    "most_typical",
     "near_any",
     "pure_ball_radius",
     "round_robin",

@@ -27,9 +27,10 @@ class BADGE(QueryStrategy):
 
     Parameters
     ----------
-    first : {"uniform", "largest"}, default="uniform"
-        The first pick: any candidate alike, as k-means++ seeding is defined, or the one
-        with the longest gradient, which matters for batches of a few picks.
+    first : {"largest", "uniform"}, default="largest"
+        The first pick: the candidate with the longest gradient, as in the authors'
+        program, or any candidate alike, as k-means++ seeding is defined and the paper's
+        algorithm says. With ``"uniform"`` a batch of one is random sampling.
     bias : bool, default=False
         Whether the gradient of the last layer's bias, ``p - onehot``, is part of the
         vector. The paper's formula leaves it out.
@@ -74,7 +75,7 @@ class BADGE(QueryStrategy):
     ...     embeddings=[[9.0, 0.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]],
     ...     random_state=0,
     ... )
-    >>> BADGE(first="largest").query(pool, n=2).tolist() in ([1, 3], [2, 3], [3, 1])
+    >>> BADGE().query(pool, n=2).tolist() in ([1, 3], [2, 3], [3, 1])
     True
     """
 
@@ -84,11 +85,11 @@ class BADGE(QueryStrategy):
     cost = "O(n·b·(d + C))"
 
     _parameter_constraints = {
-        "first": [StrOptions({"uniform", "largest"})],
+        "first": [StrOptions({"largest", "uniform"})],
         "bias": ["boolean"],
     }
 
-    def __init__(self, first="uniform", bias=False):
+    def __init__(self, first="largest", bias=False):
         self.first = first
         self.bias = bias
 

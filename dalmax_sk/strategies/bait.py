@@ -53,7 +53,10 @@ class BAIT(QueryStrategy):
     The score of a pick is by how much it lowered the objective when it was added. The
     query leaves ``fisher_objective`` in ``pool.info``, its value after all picks.
 
-    The labelled samples count one by one, as the picks do. The embeddings are those of
+    The labelled samples count one by one, as the picks do. In the authors' program a
+    pick weighs n times as much as a labelled sample, for n picks, and the second mean
+    is over candidates and labelled samples; that was less label-efficient in our
+    measurements, see the guide. The embeddings are those of
     the last layer, without the bias.
 
     References

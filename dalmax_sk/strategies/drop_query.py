@@ -9,7 +9,7 @@ from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval
 from dalmax_sk._base.storage import row_blocks
 from dalmax_sk.pool.arrays import sliced
-from dalmax_sk.selection import k_means_select
+from dalmax_sk.selection import k_means_select, unit_rows
 from dalmax_sk.strategies.base import QueryStrategy
 
 __all__ = ["DropQuery"]
@@ -20,8 +20,9 @@ class DropQuery(QueryStrategy):
 
     The linear layer at the end of the model predicts each candidate from its embedding,
     and `n_samples` times again from copies with a share of the features dropped.
-    Candidates for which more than half of the predictions differ from the first are
-    clustered by k-means, one cluster a pick, and the one nearest each centre is picked.
+    Candidates for which more than half of the predictions differ from the first, or
+    fewer if there are not enough of those, are clustered by k-means, one cluster a
+    pick, and the one nearest each centre is picked.
 
     Parameters
     ----------
@@ -29,6 +30,13 @@ class DropQuery(QueryStrategy):
         How many times features are dropped; the authors' M.
     dropout : float, default=0.75
         Probability of dropping a feature, in (0, 1).
+    normalize : bool, default=True
+        Cluster embeddings scaled to length 1, as the authors' program does.
+    enough : float, default=25.0
+        Candidates wanted for each pick before they are clustered, at least 0. While
+        there are fewer, one differing prediction less makes a candidate, down to a
+        single one. The authors' program has 25; 0 keeps to more than half, as the paper
+        says.
 
     See Also
     --------
@@ -44,12 +52,15 @@ class DropQuery(QueryStrategy):
     but no dropout of its own.
 
     With :math:`\hat y` the plain prediction and :math:`\hat y_j` those under dropout, a
-    candidate is inconsistent if :math:`\sum_j [\hat y_j \ne \hat y] > M / 2`. If there
-    are fewer inconsistent candidates than picks wanted, they are all picked, and the
-    others follow by the number of differing predictions, ties at random.
+    candidate is inconsistent if :math:`\sum_j [\hat y_j \ne \hat y] > t`. For n picks t
+    is the largest of M // 2, M // 2 - 1, ..., 0 that gives ``enough * n`` inconsistent
+    candidates, or 0. With M = 3 and fewer than that, any differing prediction suffices.
+    If there are fewer inconsistent candidates than picks wanted, they are all picked,
+    and the others follow by the number of differing predictions, ties at random.
 
     The score of a pick is the share of its predictions that differ. The query leaves
-    ``n_inconsistent`` in ``pool.info``.
+    ``n_inconsistent`` and ``n_differing``, how many predictions must differ at least,
+    in ``pool.info``.
 
     The features of the whole pool are drawn for one of the M copies after the other,
     candidate by candidate.
@@ -71,7 +82,8 @@ class DropQuery(QueryStrategy):
     ...     head=([[-1.0, -1.0], [1.0, 1.0]], [0.0, 0.0]),
     ...     random_state=0,
     ... )
-    >>> sorted(DropQuery(n_samples=9, dropout=0.5).query(pool, n=2).tolist())
+    >>> strategy = DropQuery(n_samples=9, dropout=0.5, enough=0)
+    >>> sorted(strategy.query(pool, n=2).tolist())
     [2, 3]
     """
 
@@ -83,25 +95,35 @@ class DropQuery(QueryStrategy):
     _parameter_constraints = {
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="neither")],
+        "normalize": ["boolean"],
+        "enough": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(self, n_samples=3, dropout=0.75):
+    def __init__(self, n_samples=3, dropout=0.75, normalize=True, enough=25.0):
         self.n_samples = n_samples
         self.dropout = dropout
+        self.normalize = normalize
+        self.enough = enough
 
     def _query(self, pool, n):
         rng = pool.random_state
         differing = self._count_differing(
             pool.embeddings, pool.decision, rng, pool.max_memory
         )
-        inconsistent = np.flatnonzero(differing > self.n_samples / 2)
+        threshold = self.n_samples // 2
+        while threshold and np.sum(differing > threshold) < self.enough * n:
+            threshold -= 1
+        inconsistent = np.flatnonzero(differing > threshold)
         pool.info["n_inconsistent"] = len(inconsistent)
+        pool.info["n_differing"] = threshold + 1
         if len(inconsistent) > n:
+            features = sliced(
+                pool.embeddings, inconsistent, "embeddings", pool.max_memory
+            )
+            if self.normalize:
+                features = unit_rows(features, max_memory=max(1, pool.max_memory // 4))
             chosen = k_means_select(
-                sliced(pool.embeddings, inconsistent, "embeddings", pool.max_memory),
-                n,
-                random_state=rng,
-                max_memory=pool.max_memory,
+                features, n, random_state=rng, max_memory=pool.max_memory
             )
             picks = inconsistent[chosen]
         else:

@@ -11,6 +11,7 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.limits import limits
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, row_blocks
+from dalmax_sk._base.words import listed
 from dalmax_sk.selection import k_center_greedy
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.expected_model_change import has_network
@@ -23,14 +24,14 @@ class NoiseStability(QueryStrategy):
 
     Noise is added to the weights K times; each time all candidates see the same noise.
     How the output moves is, for small noise, a random projection of its gradient by the
-    weights. The K deviations of a candidate, one after the other, are a vector whose
-    length tells how uncertain the candidate is and whose direction tells candidates
-    apart; greedy k-center with the origin as first centre picks vectors that are long
-    and far from each other [1]_:
+    weights. The K deviations of a candidate, one after the other and divided by the
+    length of its output without noise, are a vector whose length tells how uncertain
+    the candidate is and whose direction tells candidates apart; greedy k-center with
+    the origin as first centre picks vectors that are long and far from each other [1]_:
 
     .. math::
-        v(x) = \big(f(x; \theta + \Delta_1) - f(x; \theta), \ldots,
-        f(x; \theta + \Delta_K) - f(x; \theta)\big),
+        v(x) = \frac{\big(f(x; \theta + \Delta_1) - f(x; \theta), \ldots,
+        f(x; \theta + \Delta_K) - f(x; \theta)\big)}{\|f(x; \theta)\|},
         \qquad \|\Delta_k\| = \zeta \|\theta\|
 
     Parameters
@@ -40,10 +41,11 @@ class NoiseStability(QueryStrategy):
         than 0.
     n_samplings : int, default=30
         Number K of times, at least 1. The paper uses 30 on CIFAR-10.
-    noise : {"global", "layer"}, default="global"
-        ``"global"`` draws the direction uniformly among those of all weights together,
-        as the paper defines it; ``"layer"`` does so for each weight tensor by itself,
-        in proportion to its own length, and leaves biases and normalisation alone.
+    noise : {"layer", "global"}, default="layer"
+        ``"layer"`` draws one direction for each layer's ``weight``, in proportion to
+        its own length, as the authors' program does: the weights of normalisations are
+        shaken too, biases and parameters of other names are not. ``"global"`` draws the
+        direction among those of all parameters together, as the paper defines it.
     output : {"proba", "logits", "embeddings"}, default="proba"
         Whose deviation is measured; the paper's choice for classification is the
         soft-max. ``"embeddings"`` needs ``layers="all"`` and a net.
@@ -55,6 +57,11 @@ class NoiseStability(QueryStrategy):
         Project the deviations to this many numbers by a Gaussian random matrix, which
         keeps distances up to a relative error of about ``sqrt(2 / n_components)``. None
         keeps all ``K * C`` of them.
+    relative : bool, default=True
+        Divide the deviations of a candidate by the length of its output without noise,
+        as the authors' program does: up to ``sqrt(C)`` times more weight for candidates
+        of even soft-max. Outputs of length 0 are not divided. False takes them as they
+        are.
 
     See Also
     --------
@@ -103,16 +110,18 @@ class NoiseStability(QueryStrategy):
         "output": [StrOptions({"proba", "logits", "embeddings"})],
         "layers": [StrOptions({"auto", "all", "last"})],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "relative": ["boolean"],
     }
 
     def __init__(
         self,
         magnitude=1e-3,
         n_samplings=30,
-        noise="global",
+        noise="layer",
         output="proba",
         layers="auto",
         n_components=None,
+        relative=True,
     ):
         self.magnitude = magnitude
         self.n_samplings = n_samplings
@@ -120,6 +129,7 @@ class NoiseStability(QueryStrategy):
         self.output = output
         self.layers = layers
         self.n_components = n_components
+        self.relative = relative
 
     @property
     def requires(self):
@@ -207,8 +217,14 @@ def _noisy(weights, strategy, generator):
     noise = {
         name: torch.randn(w.shape, dtype=w.dtype, generator=generator).to(w.device)
         for name, w in weights.items()
-        if strategy.noise == "global" or w.ndim > 1
+        if strategy.noise == "global" or name.rpartition(".")[2] == "weight"
     }
+    if not noise:
+        raise ValueError(
+            f"{type(strategy).__name__}: noise='layer' shakes the parameters called "
+            f"'weight', and this net has none: {listed(list(weights))}. Use "
+            "noise='global'."
+        )
     groups = [list(noise)] if strategy.noise == "global" else [[name] for name in noise]
     found = dict(weights)
     for names in groups:
@@ -217,6 +233,14 @@ def _noisy(weights, strategy, generator):
         for name in names:
             found[name] = torch.add(weights[name], noise[name], alpha=float(scale))
     return found
+
+
+def _divisors(strategy, clean):
+    """Return what deviations from clean outputs (n, D) are divided by, (n, 1)."""
+    if not strategy.relative:
+        return np.ones((len(clean), 1))
+    lengths = np.linalg.norm(clean.astype(np.float64), axis=1, keepdims=True)
+    return np.where(lengths > 0, lengths, 1.0)
 
 
 def _norm(tensors):
@@ -235,13 +259,15 @@ def _shake_network(strategy, network, collector, rng):
     generator = _torch_generator(rng)
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
     clean = np.concatenate(list(_outputs(strategy, network, weights)))
+    scale = 1.0 / _divisors(strategy, clean)
     for k in range(strategy.n_samplings):
         noisy = _noisy(weights, strategy, generator)
         collector.begin([k], clean.shape[1])
         start = 0
         for output in _outputs(strategy, network, noisy):
             part = slice(start, start + len(output))
-            collector.add(part, k, output.astype(np.float64) - clean[part])
+            moved = output.astype(np.float64) - clean[part]
+            collector.add(part, k, moved * scale[part])
             start += len(output)
         progress.report("query", k + 1, strategy.n_samplings)
 
@@ -282,6 +308,8 @@ def _shake_head(strategy, pool, collector, rng):
             outputs = outputs.reshape(-1, len(noisy) + 1, n_classes)
             if strategy.output == "proba":
                 outputs = softmax(outputs, axis=2)
+            clean = outputs[:, 0]
+            scale = 1.0 / _divisors(strategy, clean)
             for i, k in enumerate(samplings):
-                collector.add(part, k, outputs[:, i + 1] - outputs[:, 0])
+                collector.add(part, k, (outputs[:, i + 1] - clean) * scale)
         progress.report("query", samplings[-1] + 1, n_samplings)

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from dalmax_sk._base.sklearn_compat import Interval
-from dalmax_sk.selection import clusters_to_visit, k_means_clusters, typicality
+from dalmax_sk.selection import clusters_to_visit, k_means_clusters, most_typical
 from dalmax_sk.selection.kit.arrays import concatenate
 from dalmax_sk.strategies.base import QueryStrategy
 
@@ -18,8 +18,8 @@ class TypiClust(QueryStrategy):
     The embeddings of all samples, labelled or not, are clustered into as many clusters
     as there will be labels after this batch [1]_. Again and again the cluster with the
     fewest labelled samples, of these the largest, gives its most typical candidate:
-    the one with the smallest mean distance to its K nearest neighbours within the
-    cluster.
+    the one with the smallest mean distance to its K nearest neighbours among the
+    candidates that the cluster has left.
 
     Parameters
     ----------
@@ -27,11 +27,12 @@ class TypiClust(QueryStrategy):
         Upper limit on the number of clusters, at least 1. Beyond it clusters are
         visited repeatedly.
     n_neighbors : int, default=20
-        K of the typicality, at least 1; in a cluster of s samples the smaller of it and
-        s - 1.
-    min_cluster_size : int, default=5
-        Clusters with fewer samples are left out as outliers, unless the others have no
-        candidate left.
+        K of the typicality, at least 1; among s candidates of a cluster the smaller of
+        it and ``s // 2``, and at least 1.
+    min_cluster_size : int, default=6
+        Clusters with fewer samples, labelled ones included, are left out as outliers,
+        unless the others have no candidate left. The authors' program takes clusters of
+        more than five.
 
     See Also
     --------
@@ -45,10 +46,12 @@ class TypiClust(QueryStrategy):
     a handful of labels it is at the mercy of these.
 
     Clusters are those of k-means; the paper uses k-means up to 50 clusters and
-    mini-batch k-means beyond, to save time. Typicality looks at all other samples of
-    the cluster, labelled ones and earlier picks included, so that it does not change
-    within a batch. Random draws: the start of k-means, then ties between clusters, then
-    ties between candidates.
+    mini-batch k-means beyond, to save time. Neighbours are those of the authors'
+    program: candidates alone, without the labelled samples and the earlier picks, and
+    no more than half of those in the cluster, so that the typical point of a small
+    cluster lies in its dense part and not in its middle. Their mean distance is the
+    paper's; the program takes the mean of the squares. Random draws: the start of
+    k-means, then ties between clusters, then ties between candidates.
 
     The score of a pick is its typicality, the inverse of that mean distance, infinite
     if all its neighbours are copies of it. The query leaves ``n_clusters`` and
@@ -68,7 +71,7 @@ class TypiClust(QueryStrategy):
     >>> pool = Pool.from_arrays(
     ...     embeddings=[[x] for x in left + right], random_state=0
     ... )
-    >>> TypiClust(n_neighbors=2).query(pool, n=2)
+    >>> TypiClust(n_neighbors=2, min_cluster_size=1).query(pool, n=2)
     array([7, 2])
     """
 
@@ -83,7 +86,7 @@ class TypiClust(QueryStrategy):
         "min_cluster_size": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, max_clusters=500, n_neighbors=20, min_cluster_size=5):
+    def __init__(self, max_clusters=500, n_neighbors=20, min_cluster_size=6):
         self.max_clusters = max_clusters
         self.n_neighbors = n_neighbors
         self.min_cluster_size = min_cluster_size
@@ -107,28 +110,11 @@ class TypiClust(QueryStrategy):
             min_size=self.min_cluster_size,
             random_state=rng,
         )
-        scores = typicality(
-            everyone,
-            clusters,
+        return most_typical(
+            pool.embeddings,
+            clusters[: len(pool)],
+            visits,
             n_neighbors=self.n_neighbors,
-            clusters=np.unique(visits),
+            random_state=rng,
             max_memory=pool.max_memory,
-        )[: len(pool)]
-        positions = _most_typical(clusters[: len(pool)], scores, visits, rng)
-        return positions, scores[positions]
-
-
-def _most_typical(clusters, scores, visits, rng):
-    """Return for each visit the most typical candidate that its cluster has left."""
-    # By cluster, then by falling typicality, then in random order.
-    order = np.lexsort((rng.permutation(len(scores)), -scores, clusters))
-    first = np.searchsorted(clusters[order], visits)  # where each cluster begins
-    earlier = {}  # picks so far of each cluster
-    positions = np.empty(len(visits), dtype=np.int64)
-    for pick, (cluster, start) in enumerate(
-        zip(visits.tolist(), first.tolist(), strict=True)
-    ):
-        rank = earlier.get(cluster, 0)
-        positions[pick] = order[start + rank]
-        earlier[cluster] = rank + 1
-    return positions
+        )

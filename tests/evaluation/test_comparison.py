@@ -376,7 +376,9 @@ def test_no_number_of_seeds_decides_nothing():
     scores[1, 0] += 0.0001
     comparison = compare(from_scores(scores))
     assert row_of(comparison, "badge")["more_seeds"] == np.inf
-    assert "not even 1,000 more seeds" in comparison.verdicts["badge"]
+    sentence = comparison.verdicts["badge"]
+    assert "more than 50 more seeds to decide it, more than is practical" in sentence
+    assert "treat the two as equal" in sentence
 
 
 def test_summary_html_and_files(tmp_path):
@@ -572,3 +574,140 @@ def test_big_differences_are_found():
     rng = np.random.RandomState(0)
     found = sum(verdicts_of(rng, 0.06)[0] == "better" for _ in range(100))
     assert found >= 90
+
+
+# ------------------------------------------------------------ seeds that are not paired
+
+
+def renumbered(curves, shift=100, drop=0):
+    """The same curves, the seeds of every strategy but the first with other numbers."""
+    frame = curves.frame.copy()
+    place = frame["strategy"].map(curves.strategies.index)
+    frame = frame[(place == 0) | (frame["seed"] >= drop)]
+    frame["seed"] += shift * place
+    return BudgetCurves(frame)
+
+
+@pytest.mark.parametrize("drop", [0, 2])
+def test_unpaired_table_against_its_definitions(drop):
+    curves = renumbered(make_curves((0.0, 0.03, -0.02, 0.001), n_seeds=6), drop=drop)
+    comparison = compare(curves, paired=False)
+    areas = {}
+    for name in curves.strategies:
+        _, budgets, values = curves.by_seed(name)
+        areas[name] = area_under_budget_curve(budgets, values)
+        assert row_of(comparison, name)["n_seeds"] == len(values)
+    others = curves.strategies[1:]
+    raw = []
+    for name in others:
+        row = row_of(comparison, name)
+        welch = stats.ttest_ind(areas[name], areas["random_sampling"], equal_var=False)
+        raw.append(welch.pvalue)
+        assert_allclose(row["p_value"], welch.pvalue)
+        difference = areas[name].mean() - areas["random_sampling"].mean()
+        assert_allclose(row["aubc_difference"], difference)
+        # the bootstrap interval is near Welch's, which it corrects towards
+        wanted = welch.confidence_interval(0.95)
+        assert (
+            0.8
+            < (row["difference_high"] - row["difference_low"])
+            / (wanted.high - wanted.low)
+            < 1.25
+        )
+        assert row["difference_low"] < difference < row["difference_high"]
+    wanted = np.empty(3)
+    wanted[np.argsort(raw)] = np.maximum.accumulate(np.sort(raw) * [3, 2, 1])
+    found = [row_of(comparison, name)["p_adjusted"] for name in others]
+    assert_allclose(found, np.minimum(wanted, 1))
+    assert not len(comparison.ranks)
+    assert comparison.groups == []
+    assert np.isnan([comparison.friedman_p, comparison.critical_difference]).all()
+    assert comparison.table["mean_rank"].isna().all()
+    repeated = compare(curves, paired=False)
+    pd.testing.assert_frame_equal(repeated.table, comparison.table)
+
+
+def test_unpaired_penalty_is_welchs():
+    curves = renumbered(make_curves((0.0, 0.06), n_seeds=6), drop=1)
+    _, _, ours = curves.by_seed("badge")
+    _, _, theirs = curves.by_seed("random_sampling")
+    wins = [
+        welch.pvalue < 0.05 and welch.statistic > 0
+        for b in range(1, 6)
+        for welch in [stats.ttest_ind(ours[:, b], theirs[:, b], equal_var=False)]
+    ]
+    matrix = compare(curves, paired=False).penalty_matrix
+    assert matrix.loc["badge", "random_sampling"] == np.mean(wins)
+
+
+def test_unpaired_sentences_name_the_test(tmp_path):
+    curves = renumbered(make_curves((0.0, 0.001, 0.1), n_seeds=3), drop=1)
+    comparison = compare(curves, paired=False)
+    summary = comparison.summary()
+    assert "3 strategies, 2 to 3 seeds each" in summary
+    for name in curves.strategies[1:]:
+        sentence = comparison.verdicts[name]
+        assert "seeds not paired: Welch's t-test, two-sample bootstrap" in sentence
+    assert "Mean ranks" not in summary
+    assert "paired t-test" not in summary
+    assert not comparison.paired
+    names = {path.name for path in comparison.to_csv(tmp_path)}
+    assert names == {"comparison.csv", "penalty_matrix.csv", "verdicts.txt"}
+
+
+# What the seeds have in common is noise when they are not paired: nothing is found
+# where pairing finds it, and false verdicts stay rare.
+def test_unpaired_needs_more():
+    curves = make_curves((0.0, 0.02), noise=0.001)
+    assert row_of(compare(curves), "badge")["verdict"] == "better"
+    row = row_of(compare(curves, paired=False), "badge")
+    assert row["verdict"] == "undecided"
+    assert row["more_seeds"] >= 1
+
+
+def test_unpaired_refuses_what_it_cannot_test():
+    curves = renumbered(make_curves(n_seeds=3), drop=2)
+    with pytest.raises(
+        ValueError, match=r"'badge' has one seed only \(102\), and pair"
+    ):
+        compare(curves, paired=False)
+    curves = renumbered(make_curves())
+    with pytest.raises(ValueError, match="with paired=False only test='t' is possible"):
+        compare(curves, paired=False, test="wilcoxon")
+    with pytest.raises(ValueError, match=r"paired=False to compare by Welch's t-test"):
+        compare(curves)
+    with pytest.raises(ValueError, match=r"no run .* in common. Pass paired=False"):
+        compare(curves, on_unequal="intersect")
+    frame = curves.frame
+    short = frame[(frame["strategy"] != "badge") | (frame["n_labeled"] < 500)]
+    with pytest.raises(ValueError, match="'badge' lacks 500, 600"):
+        compare(BudgetCurves(short), paired=False)
+    found = compare(BudgetCurves(short), paired=False, on_unequal="intersect")
+    assert found.wording.last == 400
+
+
+def test_unpaired_samples_without_variation():
+    scores = np.array([[0.5, 0.6, 0.7], [0.5, 0.65, 0.8], [0.5, 0.6, 0.7]])
+    curves = from_scores(np.repeat(scores[:, None], 4, axis=1))
+    comparison = compare(curves, paired=False)
+    row = row_of(comparison, "badge")
+    assert row["verdict"] == "undecided"
+    assert np.isnan(row["p_value"])
+    assert (
+        "no test: the areas are the same at all seeds" in comparison.verdicts["badge"]
+    )
+    assert row_of(comparison, "core_set_selection")["p_value"] == 1.0
+
+
+def test_files_hold_no_infinity_and_no_fractions_of_rounding(tmp_path):
+    budgets = np.arange(4)
+    curve = np.stack([0.5 + 0.1 * budgets, 0.5 + 0.01 * budgets])
+    rng = np.random.RandomState(0)
+    scores = curve[:, None] + 0.003 * rng.randn(1, 5, 4)
+    comparison = compare(from_scores(scores))
+    assert row_of(comparison, "badge")["label_saving"] == -np.inf
+    assert row_of(comparison, "random_sampling")["labels_to_target"] == 400.0
+    comparison.to_csv(tmp_path)
+    text = (tmp_path / "comparison.csv").read_text("utf-8")
+    assert "inf" not in text
+    assert ",400.0," in text

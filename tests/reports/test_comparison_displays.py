@@ -122,14 +122,14 @@ def test_other_scores_are_not_percent():
 
 
 def test_bands_are_intervals_of_the_mean_while_they_can_be_seen():
-    few = BudgetCurveDisplay.from_curves(make_curves(4))
+    few = BudgetCurveDisplay.from_curves(make_curves(4, n_seeds=4))
     curve = few.curves["strategy_1"]
     assert (np.asarray(curve.low) < curve.scores).all()
     assert (np.asarray(curve.high) > curve.scores).all()
     assert len(few.plot().ax_.collections) == 4
     many = BudgetCurveDisplay.from_curves(make_curves(8))
     assert many.curves["strategy_1"].low is None
-    asked = BudgetCurveDisplay.from_curves(make_curves(8), band="ci").plot()
+    asked = BudgetCurveDisplay.from_curves(make_curves(8, n_seeds=4), band="ci").plot()
     assert len(asked.ax_.collections) == 8
     one_seed = BudgetCurveDisplay.from_curves(make_curves(n_seeds=1)).plot()
     assert not one_seed.ax_.collections
@@ -140,7 +140,7 @@ def test_bands_are_intervals_of_the_mean_while_they_can_be_seen():
 
 
 def test_highlighted_curves_stand_before_grey_ones():
-    curves = make_curves(12)
+    curves = make_curves(12, n_seeds=4)
     display = BudgetCurveDisplay.from_curves(curves, highlight=["strategy_3"]).plot()
     grey = [name for name, line in display.lines_.items() if line.get_color() == "0.78"]
     assert len(grey) == 10
@@ -307,9 +307,35 @@ def test_ranks_of_another_number_are_refused():
         CriticalDifferenceDisplay([1, 2], list("abc"), 1.0, []).plot()
 
 
+@pytest.mark.parametrize("relative_to", [None, "strategy_1"])
+@pytest.mark.parametrize("n_seeds", [2, 3])
+def test_few_seeds_are_thin_lines_within_the_figure(n_seeds, relative_to):
+    # properties: every seed is shown, none is cut off, and only means are in the legend
+    curves = make_curves(n_seeds=n_seeds)
+    display = draw(BudgetCurveDisplay.from_curves(curves, relative_to=relative_to))
+    assert not display.ax_.collections
+    thin = [line for line in display.ax_.lines if line.get_zorder() == 1]
+    assert len(thin) == n_seeds * len(display.lines_)
+    low, high = display.ax_.get_ylim()
+    drawn = np.concatenate([line.get_ydata() for line in display.ax_.lines])
+    assert low < drawn.min() < drawn.max() < high
+    assert high - low <= 1.3 * np.ptp(drawn)
+    for name, line in display.lines_.items():
+        own = [other.get_ydata() for other in thin if same_colour(other, line)]
+        assert_allclose(np.mean(own, axis=0), line.get_ydata())
+        assert name in curves.strategies
+    legend = display.ax_.get_legend()
+    assert len(legend.get_texts()) == 3
+    assert f"single seeds,\n{n_seeds} seeds" in legend.get_title().get_text()
+
+
+def same_colour(one, other):
+    return one.get_color() == other.get_color()
+
+
 @pytest.mark.parametrize("relative_to", [None, "s0"])
 def test_bands_of_two_seeds_stay_within_what_can_be(relative_to):
-    # properties: no fraction below 0 or above 1, and curves that can be told apart
+    # properties: no fraction below 0 or above 1, and the axis shows what was asked for
     rows = [
         (f"s{i}", seed, n, value)
         for i in range(2)
@@ -320,14 +346,29 @@ def test_bands_of_two_seeds_stay_within_what_can_be(relative_to):
     frame["round"] = frame["n_labeled"] // 10 - 1
     frame = frame.assign(split=0, score_accuracy=frame.pop("value"))
     display = BudgetCurveDisplay.from_curves(
-        BudgetCurves(frame), relative_to=relative_to
+        BudgetCurves(frame), relative_to=relative_to, band="ci"
     )
     lowest = 0.0 if relative_to is None else -1.0
+    display.plot()
+    low, high = display.ax_.get_ylim()
     for curve in display.curves.values():
         assert np.min(curve.low) >= lowest
         assert np.max(curve.high) <= 1.0
-    display.plot()
-    drawn = np.concatenate([line.get_ydata() for line in display.ax_.lines])
-    low, high = display.ax_.get_ylim()
-    assert low < drawn.min() < drawn.max() < high
-    assert high - low <= 1.6 * np.ptp(drawn)
+        assert low <= 100 * np.min(curve.low) < 100 * np.max(curve.high) <= high
+
+
+@pytest.mark.parametrize(("n_budgets", "n_ticks"), [(2, 2), (5, 5), (9, 9), (40, 10)])
+def test_ticks_are_numbers_of_labels_that_were_reached(n_budgets, n_ticks):
+    curves = make_curves(n_budgets=n_budgets)
+    display = draw(BudgetCurveDisplay.from_curves(curves))
+    ticks = display.ax_.get_xticks()
+    assert set(ticks) <= set(curves.budgets())
+    assert n_ticks * 0.6 <= len(ticks) <= 11
+
+
+def test_curves_that_are_not_paired_have_no_ranks():
+    curves = make_curves()
+    comparison = compare(curves, paired=False)
+    with pytest.raises(ValueError, match=r"paired=False.*have no ranks"):
+        CriticalDifferenceDisplay.from_comparison(comparison)
+    assert len(draw(PenaltyMatrixDisplay.from_comparison(comparison)).order_) == 3

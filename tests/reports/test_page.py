@@ -520,6 +520,37 @@ def test_the_tables_of_a_comparison(tmp_path):
     assert Reader(page).text.count("not told apart") == 1
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_comparison_says_each_verdict_once_and_its_test(tmp_path, paired):
+    rows = [
+        {
+            "strategy": strategy,
+            "split": 0,
+            "seed": seed + (0 if paired else 10 * gain),
+            "round": number,
+            "n_labeled": 10 + 10 * number,
+            "score_accuracy": 0.5 + 0.01 * gain * number + 0.01 * ((seed * number) % 3),
+        }
+        for gain, strategy in enumerate(["random_sampling", "badge", "bait"])
+        for seed in range(4)
+        for number in range(3)
+    ]
+    comparison = compare(BudgetCurves(pd.DataFrame(rows)), paired=paired)
+    page = write_comparison_page(comparison, tmp_path / "c.html").read_text("utf-8")
+    for name, verdict in zip(
+        comparison.table["strategy"], comparison.table["verdict"], strict=True
+    ):
+        word = "the baseline" if verdict == "baseline" else verdict
+        assert (
+            f'<li>{name} is <strong class="verdict {verdict}">{word}</strong>' in page
+        )
+    assert "undecided: " not in page
+    assert ("Welch&#x27;s t-test" in page or "Welch's t-test" in page) is not paired
+    assert ("a paired t-test" in page) is paired
+    assert ('id="ranks"' in page) is paired
+    assert ('id="difference"' in page) is paired
+
+
 def test_the_files_inside_a_comparison(tmp_path):
     # property: what is downloaded is the table that was given
     frame = pd.DataFrame(

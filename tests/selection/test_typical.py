@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dalmax_sk.selection import clusters_to_visit, typicality
+from dalmax_sk.selection import clusters_to_visit, most_typical, typicality
 
 
 def brute_force_typicality(X, labels, n_neighbors):
@@ -154,7 +154,54 @@ def test_ties_are_broken_by_the_seed():
     assert abs(np.bincount(firsts) - 100).max() < 4 * np.sqrt(300 * 2 / 9)
 
 
+# Lazy bounds give the picks of scoring all points that are left anew for each.
+@pytest.mark.parametrize("n_neighbors", [1, 4, 20])
+@pytest.mark.parametrize("max_memory", [1, 2**30])
+@pytest.mark.parametrize("seed", range(3))
+def test_most_typical_equals_the_definition(n_neighbors, max_memory, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((60, 3)) + 100
+    labels = rng.integers(0, 3, 60)
+    visits = rng.permutation(labels)[:50]
+    positions, scores = most_typical(
+        X,
+        labels,
+        visits,
+        n_neighbors=n_neighbors,
+        random_state=seed,
+        max_memory=max_memory,
+    )
+    left = set(range(60))
+    for cluster, pick, score in zip(visits, positions, scores, strict=True):
+        members = [i for i in left if labels[i] == cluster]
+        k = max(1, min(n_neighbors, len(members) // 2))
+        values = brute_force_typicality(X[members], np.zeros(len(members)), k)
+        # two points may be each other's nearest: they tie
+        assert values[members.index(pick)] == pytest.approx(values.max(), rel=1e-8)
+        assert score == pytest.approx(values.max(), rel=1e-8)
+        left.remove(int(pick))
+
+
+def test_ties_of_most_typical_go_by_the_seed():
+    X, labels = np.zeros((9, 2)), np.zeros(9, int)
+    firsts = [most_typical(X, labels, [0], random_state=s)[0][0] for s in range(300)]
+    assert len(set(firsts)) == 9
+    positions, scores = most_typical(X, labels, [0] * 9, random_state=0)
+    assert sorted(positions) == list(range(9))
+    assert_array_equal(scores, np.inf)
+
+
 def test_wrong_visits():
+    with pytest.raises(ValueError, match="names cluster 3 2 times, but it has 1 point"):
+        most_typical(np.eye(3), [3, 4, 4], [3, 4, 3])
+    with pytest.raises(
+        ValueError, match="names cluster 7 1 times, but it has 0 points"
+    ):
+        most_typical(np.eye(3), [3, 4, 4], [7])
+    with pytest.raises(ValueError, match="labels has 2 values for 3 rows of X"):
+        most_typical(np.eye(3), [3, 4], [4])
+    with pytest.raises(ValueError, match="n_neighbors must be an integer of at least"):
+        most_typical(np.eye(3), [3, 4, 4], [4], n_neighbors=0)
     with pytest.raises(ValueError, match="n_labeled must have one number from 0"):
         clusters_to_visit([3, 4], 1, n_labeled=[4, 0])
     with pytest.raises(ValueError, match="n must be an integer from 1 to 6"):

@@ -13,7 +13,10 @@ from dalmax_sk.strategies import ALFAMix
 from dalmax_sk.strategies.alfa_mix import flip_sizes
 
 
-def make_pool(seed=0, n=40, d=5, n_classes=3, m=12, relu=False, scale=1.0, **params):
+def make_pool(
+    seed=0, n=40, d=5, n_classes=3, m=12, relu=False, scale=1.0, missing=(), **params
+):
+    """A pool whose labelled samples lack the classes `missing`."""
     rng = np.random.RandomState(seed)
     embeddings, labeled = rng.randn(n, d), rng.randn(m, d)
     if relu:
@@ -21,12 +24,13 @@ def make_pool(seed=0, n=40, d=5, n_classes=3, m=12, relu=False, scale=1.0, **par
         embeddings, labeled = np.maximum(embeddings, 0), np.maximum(labeled, 0)
         labeled[:, 0] = 0
     head = (scale * rng.randn(n_classes, d), rng.randn(n_classes))
+    present = np.setdiff1d(np.arange(n_classes), missing)
     return Pool.from_arrays(
         embeddings=params.pop("embeddings", embeddings),
         labeled_embeddings=labeled,
-        y_labeled=np.arange(m) % n_classes,
+        y_labeled=present[np.arange(m) % len(present)],
         head=head,
-        **{"random_state": 0, **params},
+        **{"random_state": 0, "classes": np.arange(n_classes), **params},
     )
 
 
@@ -58,8 +62,12 @@ def mixed_flips(z, anchors, weight, bias, eps):
 
 
 def anchors_of(pool):
-    codes = pool.y_labeled_codes
-    return [pool.labeled_embeddings[codes == k].mean(axis=0) for k in np.unique(codes)]
+    """The mean of each class's labelled samples; of all for a class without any."""
+    codes, labeled = pool.y_labeled_codes, pool.labeled_embeddings
+    return [
+        (labeled[codes == k] if (codes == k).any() else labeled).mean(axis=0)
+        for k in range(len(pool.classes))
+    ]
 
 
 # just above the smallest ε a mix flips, just below none does
@@ -86,7 +94,7 @@ def test_the_smallest_epsilon_is_where_mixes_begin_to_flip(
 
 
 def brute_force_candidates(pool, n, eps):
-    """The ladder of ε: those that flip at the first that gives n candidates."""
+    """The ladder of ε: those that flip at the first that gives more than n."""
     head, anchors = pool.head, anchors_of(pool)
     cap = eps
     while True:
@@ -95,7 +103,7 @@ def brute_force_candidates(pool, n, eps):
             for i, z in enumerate(pool.embeddings)
             if mixed_flips(z, anchors, head.weight, head.bias, cap / np.sqrt(len(z)))
         ]
-        if len(flipped) >= n or cap >= 1 - 1e-9:
+        if len(flipped) > n or cap >= 1 - 1e-9:
             return flipped, cap
         cap += eps
 
@@ -104,8 +112,9 @@ def brute_force_candidates(pool, n, eps):
 @pytest.mark.parametrize("eps", [0.03125, 0.2, 0.7, 2.0])
 @pytest.mark.parametrize("n", [1, 6, 25])
 @pytest.mark.parametrize("relu", [False, True])
-def test_picks_are_candidates_that_flip_then_random_ones(seed, eps, n, relu):
-    pool = make_pool(seed, scale=2.0, relu=relu)
+@pytest.mark.parametrize("missing", [[], [1], [0, 2]])
+def test_picks_are_candidates_that_flip_then_random_ones(seed, eps, n, relu, missing):
+    pool = make_pool(seed, scale=2.0, relu=relu, missing=missing)
     expected, cap = brute_force_candidates(pool, n, eps)
     picks, scores = ALFAMix(eps=eps).query(pool, n, return_scores=True)
     assert pool.info["n_inconsistent"] == len(expected)
@@ -172,6 +181,17 @@ def test_permuting_the_pool_permutes_the_candidates():
         for p in (pool, other)
     ]
     assert_allclose(flips[0][order], flips[1])
+
+
+# The class without labels is looked for with the mean of all labelled samples.
+def test_a_class_without_labels_has_an_anchor(table):
+    X, y = table
+    labeled = np.flatnonzero(y != 2)[:30]
+    model = LogisticRegression().fit(X[labeled], y[labeled])
+    seen = Pool(model, X, labeled, y[labeled], random_state=0)
+    every = Pool(model, X, labeled, y[labeled], classes=np.unique(y), random_state=0)
+    assert len(ALFAMix()._anchors(seen)) == 2
+    assert_allclose(ALFAMix()._anchors(every)[2], X[labeled].mean(axis=0))
 
 
 def test_same_seed_same_picks():

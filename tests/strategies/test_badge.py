@@ -100,6 +100,17 @@ def test_draws_have_the_distribution_of_the_definition(first):
         assert (abs(counts - n_runs * p) <= 4 * deviations + 1e-9).all()
 
 
+# A batch of one is no random sample: it is the longest gradient, whatever the seed.
+def test_a_single_pick_is_the_longest_gradient():
+    longest = np.linalg.norm(gradients(make_pool()), axis=1).argmax()
+    for seed in range(20):
+        pool = make_pool()
+        pool = Pool.from_arrays(
+            proba=pool.proba, embeddings=pool.embeddings, random_state=seed
+        )
+        assert BADGE().query(pool, 1).tolist() == [longest]
+
+
 def test_blocks_do_not_change_the_picks():
     expected = BADGE().query(make_pool(n=150), 60)
     for max_memory in (1, 10_000):
@@ -125,7 +136,7 @@ def test_batches_are_diverse():
     proba[:40] = [0.55, 0.45]
     for seed in range(20):
         pool = Pool.from_arrays(proba=proba, embeddings=embeddings, random_state=seed)
-        picks = BADGE(first="largest").query(pool, 3)
+        picks = BADGE().query(pool, 3)
         assert picks[0] < 40
         assert set(picks // 20) == {0, 1, 2}
 

@@ -42,13 +42,21 @@ def brute_force_counts(pool, n_samples, dropout):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("n_samples", "dropout"), [(3, 0.75), (1, 0.5), (6, 0.3)])
 @pytest.mark.parametrize("n", [1, 5, 30])
-def test_picks_are_the_inconsistent_then_by_count(seed, n_samples, dropout, n):
+@pytest.mark.parametrize("enough", [0, 2, 25])
+def test_picks_are_the_inconsistent_then_by_count(seed, n_samples, dropout, n, enough):
     pool = make_pool(seed, random_state=seed)
     counts = brute_force_counts(pool, n_samples, dropout)
+    # more than half; fewer, one by one, while there are too few
     inconsistent = np.flatnonzero(counts > n_samples / 2)
-    strategy = DropQuery(n_samples=n_samples, dropout=dropout)
+    for least in range(n_samples // 2, 0, -1):
+        if len(inconsistent) < enough * n:
+            inconsistent = np.flatnonzero(counts >= least)
+    strategy = DropQuery(n_samples=n_samples, dropout=dropout, enough=enough)
     picks, scores = strategy.query(pool, n, return_scores=True)
     assert pool.info["n_inconsistent"] == len(inconsistent)
+    assert pool.info["n_differing"] <= n_samples // 2 + 1
+    if enough == 0:
+        assert pool.info["n_differing"] == n_samples // 2 + 1
     assert_array_equal(scores, counts[picks] / n_samples)
     if len(inconsistent) >= n:
         assert set(picks) <= set(inconsistent)
@@ -64,7 +72,7 @@ def test_three_of_six_is_not_more_than_half():
         random_state=0,
     )
     counts = brute_force_counts(pool, 6, 0.5)
-    DropQuery(n_samples=6, dropout=0.5).query(pool, 5)
+    DropQuery(n_samples=6, dropout=0.5, enough=0).query(pool, 5)
     assert pool.info["n_inconsistent"] == (counts >= 4).sum() < (counts >= 3).sum()
 
 
@@ -98,6 +106,22 @@ def test_picks_are_diverse():
     )
     picks = DropQuery(n_samples=3, dropout=0.5).query(pool, 4)
     assert sorted(picks // 20) == [0, 1, 2, 3]
+
+
+# lengths do not count: two directions, each at two lengths
+def test_clustering_is_of_directions_unless_told_otherwise():
+    embeddings = np.array([[1.0, 100], [1.0, 1000], [1.0, -100], [1.0, -110]])
+    pool = Pool.from_arrays(
+        embeddings=embeddings,
+        head=([[1.0, 0.0], [0.0, 0.0]], [0.0, 0.5]),
+        random_state=0,
+    )
+    strategy = DropQuery(n_samples=99, dropout=0.6, enough=0)
+    by_direction = strategy.query(pool, 2)
+    assert pool.info["n_inconsistent"] == 4
+    assert sorted(by_direction // 2) == [0, 1]
+    strategy.set_params(normalize=False)
+    assert 1 in strategy.query(pool, 2)  # far from everything else
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -145,7 +169,7 @@ def test_what_is_missing_is_named(table):
         DropQuery().query(Pool(forest, X, np.arange(30), y[:30]), 1)
     with pytest.raises(MissingCapabilityError, match="DropQuery needs"):
         DropQuery().query(Pool(None, X, [], []), 1)
-    for bad in (DropQuery(dropout=0.0), DropQuery(dropout=1.0), DropQuery(n_samples=0)):
+    for bad in (DropQuery(dropout=0.0), DropQuery(dropout=1.0), DropQuery(enough=-1)):
         with pytest.raises(ValueError, match="parameter of DropQuery must be"):
             bad.query(make_pool(), 1)
 

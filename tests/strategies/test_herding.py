@@ -17,11 +17,12 @@ from dalmax_sk.strategies import (
     get_strategy,
 )
 from dalmax_sk.strategies._temperature import (
-    best_temperature,
+    CALIBRATIONS,
     calibration_error,
-    hold_out,
     scale_by_temperature,
 )
+
+AUTO, TWO_SIDED = CALIBRATIONS["auto"], CALIBRATIONS["two_sided"]
 
 
 def random_pool(n=30, C=3, d=4, m=6, seed=0, labeled_proba=False, **params):
@@ -179,7 +180,7 @@ def test_the_radius_of_too_few_labels_is_one(m):
 # ------------------------------------------------------------------------- calibration
 
 
-def brute_force_error(confidence, is_right, n_bins=15):
+def brute_force_error(confidence, is_right, n_bins):
     total = 0.0
     for b in range(n_bins):
         inside = [
@@ -194,12 +195,13 @@ def brute_force_error(confidence, is_right, n_bins=15):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_calibration_error_equals_its_definition(seed):
+@pytest.mark.parametrize("n_bins", [2, 15])
+def test_calibration_error_equals_its_definition(seed, n_bins):
     rng = np.random.RandomState(seed)
     confidence, right = rng.rand(50), rng.rand(50) < 0.6
     confidence[0] = 1.0
-    assert calibration_error(confidence, right) == pytest.approx(
-        brute_force_error(confidence, right)
+    assert calibration_error(confidence, right, n_bins) == pytest.approx(
+        brute_force_error(confidence, right, n_bins)
     )
 
 
@@ -215,29 +217,71 @@ def test_temperature_leaves_zeros_and_order():
     )
 
 
-@pytest.mark.parametrize("true", [0.25, 1.0, 4.0])
-def test_the_temperature_of_a_miscalibrated_model_is_found(true):
+def miscalibrated(true):
+    """Probabilities too sure of themselves by a factor, and whether they are right."""
     rng = np.random.RandomState(0)
     logits = 1.5 * rng.randn(20_000, 4)
     y = (softmax(logits, axis=1).cumsum(axis=1) < rng.rand(20_000, 1)).sum(axis=1)
-    given = softmax(logits * true, axis=1)  # too sure of itself by this factor
-    found = best_temperature(given, given.argmax(axis=1) == y)
+    given = softmax(logits * true, axis=1)
+    return given, given.argmax(axis=1) == y
+
+
+@pytest.mark.parametrize("true", [0.25, 1.0, 4.0])
+def test_the_temperature_of_a_miscalibrated_model_is_found(true):
+    found = TWO_SIDED.temperature(*miscalibrated(true))
     assert found == pytest.approx(true, rel=0.15)
 
 
-def test_temperatures_that_are_as_good_give_the_one_nearest_to_one():
-    assert best_temperature(np.array([[0.5, 0.5]]), [True]) == pytest.approx(1.0)
+# The authors' rule evens an overconfident model out; it sharpens none.
+@pytest.mark.parametrize(("true", "found"), [(0.25, 1.0), (1.0, 1.0), (4.0, 4.0)])
+def test_the_authors_temperature_never_sharpens(true, found):
+    assert AUTO.temperature(*miscalibrated(true)) == pytest.approx(found, rel=0.15)
 
 
-def test_every_class_keeps_a_label():
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_authors_temperature_equals_its_definition(n_classes, seed):
+    rng = np.random.RandomState(seed)
+    proba = softmax(4 * rng.randn(9, n_classes), axis=1)
+    proba[0] = np.eye(n_classes)[0]
+    right = rng.rand(9) < 0.5
+    temperatures = [t / 10 for t in range(10, 200)]
+    errors = []
+    for t in temperatures:
+        heated = proba ** (1 / t)
+        confidence = (heated / heated.sum(axis=1, keepdims=True)).max(axis=1)
+        errors.append(brute_force_error(confidence, right, n_classes))
+    smallest = next(
+        t for t, e in zip(temperatures, errors, strict=True) if e <= min(errors) + 1e-12
+    )
+    assert AUTO.temperature(proba, right) == smallest
+
+
+@pytest.mark.parametrize("rule", [AUTO, TWO_SIDED], ids=["auto", "two_sided"])
+def test_temperatures_that_are_as_good_give_the_one_nearest_to_one(rule):
+    assert rule.temperature(np.array([[0.5, 0.5]]), [True]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "n_held"), [(AUTO, 3), (TWO_SIDED, 2)], ids=["auto", "two_sided"]
+)
+def test_every_class_keeps_a_label(rule, n_held):
     rng = np.random.RandomState(0)
     y = np.array(["a"] * 7 + ["b"] + ["c"] * 2)
     for _ in range(20):
-        held = hold_out(y, rng)
-        assert len(held) == 2
+        held = rule.hold_out(y, rng)
+        assert len(held) == n_held
         assert set(np.delete(y, held)) == {"a", "b", "c"}
-    assert len(hold_out(np.arange(5), rng)) == 0
-    assert len(hold_out(np.array([0, 0]), rng)) == 1
+    assert len(rule.hold_out(np.arange(5), rng)) == 0
+    assert len(rule.hold_out(np.array([0, 0]), rng)) == 1
+
+
+def test_the_authors_hold_out_what_was_labelled_last():
+    rng = np.random.RandomState(0)
+    assert AUTO.hold_out(np.arange(20) % 3, rng).tolist() == list(range(14, 20))
+    # the last two are all of their classes, so that the next two take their places
+    y = [0] * 8 + [1, 2]
+    assert AUTO.hold_out(np.array(y), rng).tolist() == [5, 6, 7]
 
 
 class Spy(LogisticRegression):
@@ -266,9 +310,10 @@ def test_calibration_holds_out_labelled_samples():
     picks = UHerding().query(pool, 5)
     assert_array_equal(model.predict_proba(X), before)  # a clone is fitted
     ((rows, labels),) = Spy.fits
-    assert len(rows) == len(labels) == 20
+    assert_array_equal(rows, StandardScaler().fit_transform(X[:17]))
+    assert len(labels) == 17
     # overconfident without regularisation, which only samples held out can tell
-    assert 1 < pool.info["temperature"] <= 10
+    assert 1 < pool.info["temperature"] < 20
     again = Pool(model, X, np.arange(25), y[:25], random_state=0)
     assert_array_equal(UHerding().query(again, 5), picks)
     assert again.info == pool.info
@@ -285,18 +330,24 @@ def test_labels_that_cannot_be_held_out_give_no_weights():
     assert pool.info["temperature"] == 1.0
 
 
-def test_arrays_are_calibrated_by_their_labelled_probabilities():
+@pytest.mark.parametrize(
+    ("name", "temperatures", "n_bins"),
+    [("auto", np.arange(10, 200) / 10, 3), ("two_sided", np.logspace(-1, 1, 41), 15)],
+)
+def test_arrays_are_calibrated_by_their_labelled_probabilities(
+    name, temperatures, n_bins
+):
     pool = random_pool(m=40, labeled_proba=True)
-    UHerding().query(pool, 3)
+    UHerding(temperature=name).query(pool, 3)
     proba, y = pool.labeled_proba, pool.y_labeled
     right = proba.argmax(axis=1) == y
     errors = {
-        t: brute_force_error(scale_by_temperature(proba, t).max(axis=1), right)
-        for t in np.logspace(-1, 1, 41)
+        t: brute_force_error(scale_by_temperature(proba, t).max(axis=1), right, n_bins)
+        for t in temperatures
     }
     assert errors[pool.info["temperature"]] == pytest.approx(min(errors.values()))
     plain = random_pool(m=40)
-    UHerding().query(plain, 3)
+    UHerding(temperature=name).query(plain, 3)
     assert plain.info["temperature"] == 1.0
 
 

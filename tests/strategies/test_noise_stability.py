@@ -74,22 +74,23 @@ def net_pool():
 @pytest.mark.parametrize("noise", ["global", "layer"])
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("max_memory", [2**30, 1])
-def test_noise_on_a_head(monkeypatch, output, noise, seed, max_memory):
+@pytest.mark.parametrize("relative", [True, False])
+def test_noise_on_a_head(monkeypatch, output, noise, seed, max_memory, relative):
     seen = record_noise(monkeypatch)
     pool = head_pool(seed=seed, random_state=seed, max_memory=max_memory)
-    strategy = NoiseStability(0.01, 4, noise=noise, output=output)
+    strategy = NoiseStability(0.01, 4, noise=noise, output=output, relative=relative)
     picks, scores = strategy.query(pool, 10, return_scores=True)
     assert len(seen) == 4
     vectors = []
     for h in pool.embeddings:
         clean = pool.head.weight @ h + pool.head.bias
+        clean = softmax(clean) if output == "proba" else clean
+        length = np.linalg.norm(clean) if relative else 1.0
         vector = []
         for weights in seen:
             shaken = weights["weight"].numpy() @ h + weights["bias"].numpy()
-            if output == "proba":
-                vector.extend(softmax(shaken) - softmax(clean))
-            else:
-                vector.extend(shaken - clean)
+            shaken = softmax(shaken) if output == "proba" else shaken
+            vector.extend((shaken - clean) / length)
         vectors.append(np.float32(vector).astype(np.float64))
     expected, distances = farthest_first(vectors, 10)
     assert_array_equal(picks, expected)
@@ -100,9 +101,10 @@ def test_noise_on_a_head(monkeypatch, output, noise, seed, max_memory):
 
 @pytest.mark.parametrize("output", ["proba", "logits", "embeddings"])
 @pytest.mark.parametrize("noise", ["global", "layer"])
-def test_noise_on_a_net(monkeypatch, net_pool, output, noise):
+@pytest.mark.parametrize("relative", [True, False])
+def test_noise_on_a_net(monkeypatch, net_pool, output, noise, relative):
     seen = record_noise(monkeypatch)
-    strategy = NoiseStability(0.05, 3, noise=noise, output=output)
+    strategy = NoiseStability(0.05, 3, noise=noise, output=output, relative=relative)
     picks, scores = strategy.query(net_pool, 8, return_scores=True)
     batch = torch.cat([batch for _, _, batch in net_pool.network.batches()])
     module = copy.deepcopy(net_pool.network.module).eval()
@@ -117,7 +119,8 @@ def test_noise_on_a_net(monkeypatch, net_pool, output, noise):
     clean, deviations = run().astype(np.float64), []
     for weights in seen:
         module.load_state_dict(weights, strict=False)
-        deviations.append(run() - clean)
+        length = np.linalg.norm(clean, axis=1, keepdims=True) if relative else 1.0
+        deviations.append((run() - clean) / length)
     expected, distances = farthest_first(np.concatenate(deviations, axis=1), 8)
     assert_array_equal(picks, expected)
     assert_allclose(scores, distances, rtol=1e-3)
@@ -126,9 +129,11 @@ def test_noise_on_a_net(monkeypatch, net_pool, output, noise):
 @pytest.mark.parametrize("noise", ["global", "layer"])
 def test_length_of_the_noise(noise):
     weights = {
-        "a": torch.randn(5, 4, dtype=torch.float64),
-        "b": 100 * torch.randn(3, 2, 2, 2, dtype=torch.float64),
-        "c": torch.randn(7, dtype=torch.float64),
+        "conv.weight": torch.randn(5, 4, dtype=torch.float64),
+        "weight": 100 * torch.randn(3, 2, 2, 2, dtype=torch.float64),
+        "norm.weight": torch.randn(7, dtype=torch.float64),
+        "norm.bias": torch.randn(7, dtype=torch.float64),
+        "token": torch.randn(7, 2, dtype=torch.float64),
     }
     found = noise_stability._noisy(
         weights, NoiseStability(0.25, noise=noise), torch.Generator().manual_seed(0)
@@ -139,19 +144,53 @@ def test_length_of_the_noise(noise):
         moved = torch.cat([v.flatten() for v in difference.values()]).norm()
         assert float(moved / total) == pytest.approx(0.25)
         # a direction drawn uniformly: no tensor is preferred for its size
-        assert difference["a"].norm() > difference["b"].norm() / 5
+        assert difference["conv.weight"].norm() > difference["weight"].norm() / 5
     else:
-        for name in ("a", "b"):
+        for name in ("conv.weight", "weight", "norm.weight"):
             ratio = difference[name].norm() / weights[name].norm()
             assert float(ratio) == pytest.approx(0.25)
-        assert not difference["c"].any()
+        assert not difference["norm.bias"].any()
+        assert not difference["token"].any()
+
+
+def test_a_net_without_layers_to_shake():
+    weights = {"token": torch.ones(2, 2), "scale.bias": torch.ones(3)}
+    with pytest.raises(ValueError, match=r"has none: token, scale.bias. Use noise="):
+        noise_stability._noisy(
+            weights, NoiseStability(noise="layer"), torch.Generator()
+        )
+
+
+# Of two candidates that the noise moves equally far, the one whose output is shorter
+# comes first: 1 beside sqrt(1/2) for two classes.
+def test_relative_deviations_prefer_short_outputs():
+    pool = head_pool(n=200, n_classes=6)
+    uneven, even = (
+        NoiseStability(relative=relative).query(pool, 20) for relative in (False, True)
+    )
+    lengths = np.linalg.norm(pool.proba, axis=1)
+    assert lengths[even].mean() < lengths[uneven].mean()
+
+
+# a pool of zeros under a head without a bias: outputs of length 0 are not divided
+def test_outputs_of_length_zero():
+    pool = Pool.from_arrays(
+        embeddings=np.vstack([np.zeros((3, 2)), np.ones((3, 2))]),
+        head=(np.eye(2), np.zeros(2)),
+        random_state=0,
+    )
+    picks, scores = NoiseStability(output="logits").query(pool, 4, return_scores=True)
+    assert len(set(picks.tolist())) == 4
+    assert np.isfinite(scores).all()
 
 
 # For small noise a deviation is a random projection of the gradient: its mean square
 # is |J|² times that of the noise's entries.
 def test_deviations_measure_the_gradient():
     pool = head_pool(n=15)
-    strategy = NoiseStability(1e-5, 4000, output="proba")
+    strategy = NoiseStability(
+        1e-5, 4000, noise="global", output="proba", relative=False
+    )
     rng = np.random.RandomState(0)
     collector = noise_stability._Collector(strategy, 15, 2**30, rng)
     noise_stability._shake_head(strategy, pool, collector, rng)
@@ -331,6 +370,7 @@ def test_too_many_deviations(monkeypatch):
         ({"output": "loss"}, "'output' parameter of NoiseStability must be"),
         ({"layers": "first"}, "'layers' parameter of NoiseStability must be"),
         ({"n_components": 0}, "'n_components' parameter of NoiseStability must be"),
+        ({"relative": "yes"}, "'relative' parameter of NoiseStability must be"),
     ],
 )
 def test_wrong_parameters(params, message):

@@ -20,12 +20,10 @@ def make_pool(n=80, m=10, d=4, seed=0, dtype=np.float64, **params):
     )
 
 
-def typicality_of(i, everyone, clusters, n_neighbors):
-    apart = sorted(
-        np.linalg.norm(everyone[i] - everyone[j])
-        for j in range(len(everyone))
-        if j != i and clusters[j] == clusters[i]
-    )[:n_neighbors]
+def typicality_of(i, members, X, n_neighbors):
+    """Of a candidate among those that its cluster has left, as the authors count K."""
+    apart = sorted(np.linalg.norm(X[i] - X[j]) for j in members if j != i)
+    apart = apart[: max(1, min(n_neighbors, len(members) // 2))]
     return 1 / np.mean(apart) if apart else np.inf
 
 
@@ -42,15 +40,13 @@ def check_walk(picks, scores, everyone, clusters, n_labeled, strategy):
     for pick, score in zip(picks.tolist(), scores.tolist(), strict=True):
         cluster = clusters[pick]
         assert rank(cluster) == min(rank(clusters[i]) for i in left)
-        values = [
-            typicality_of(i, everyone, clusters, strategy.n_neighbors)
-            for i in left
-            if clusters[i] == cluster
-        ]
-        assert score == pytest.approx(max(values), rel=1e-9)
-        assert score == pytest.approx(
-            typicality_of(pick, everyone, clusters, strategy.n_neighbors), rel=1e-9
-        )
+        members = [i for i in left if clusters[i] == cluster]
+        values = {
+            i: typicality_of(i, members, everyone, strategy.n_neighbors)
+            for i in members
+        }
+        assert score == pytest.approx(max(values.values()), rel=1e-9)
+        assert score == pytest.approx(values[pick], rel=1e-9)
         left.remove(pick)
         labels_in[cluster] += 1
 
@@ -63,6 +59,7 @@ def check_walk(picks, scores, everyone, clusters, n_labeled, strategy):
         {},
         {"max_clusters": 4},
         {"max_clusters": 1, "n_neighbors": 3},
+        {"max_clusters": 1, "n_neighbors": 50},
         {"n_neighbors": 1, "min_cluster_size": 12},
     ],
     ids=str,
@@ -133,11 +130,29 @@ def test_blocks_do_not_change_the_picks():
 
 
 def test_small_clusters_are_a_last_resort():
-    X = np.concatenate([np.arange(20.0), 1000 + np.arange(3.0), [5000.0]])[:, None]
-    pool = Pool.from_arrays(embeddings=X, random_state=0)
-    picks = TypiClust(max_clusters=3).query(pool, 24)
-    assert max(picks[:20]) < 20
-    assert sorted(picks[20:]) == [20, 21, 22, 23]
+    # clusters of 20, 6, 5 and 1: the authors take those of more than five
+    X = np.concatenate(
+        [np.arange(20.0), 1000 + np.arange(6.0), 5000 + np.arange(5.0), [9000.0]]
+    )
+    pool = Pool.from_arrays(embeddings=X[:, None], random_state=0)
+    picks = TypiClust(max_clusters=4).query(pool, 32)
+    assert max(picks[:26]) < 26
+    assert sorted(picks[26:]) == list(range(26, 32))
+
+
+# Labelled samples say which clusters are covered; they make no candidate typical.
+def test_neighbours_are_candidates():
+    candidates = np.array([0.0, 1.0, 2.0, 10.0, 10.5, 20.0, 30.0])
+    labeled = np.full(8, 30.0)
+    pool = Pool.from_arrays(
+        embeddings=candidates[:, None],
+        labeled_embeddings=labeled[:, None],
+        random_state=0,
+    )
+    picks = TypiClust(max_clusters=1, n_neighbors=1).query(pool, 2)
+    assert picks[0] in (3, 4)
+    # its neighbour has none left within 8, so that the ones come next
+    assert picks[1] in (0, 1, 2)
 
 
 def test_names_and_errors():

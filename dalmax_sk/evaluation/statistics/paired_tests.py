@@ -1,9 +1,11 @@
-"""Paired tests over the seeds, their correction, and the seeds a decision needs."""
+"""Tests over the seeds, their correction, and the seeds that a decision needs."""
 
 import itertools
 
 import numpy as np
 from scipy import stats
+
+from dalmax_sk.evaluation.statistics.resampling import welch_degrees
 
 __all__ = [
     "adjust_p_values",
@@ -11,6 +13,8 @@ __all__ = [
     "seeds_after_step_down",
     "seeds_to_decide",
     "significance_level",
+    "welch_p_value",
+    "welch_seeds_to_decide",
 ]
 
 # Up to this number of seeds all sign flips are tried (2**14 = 16384).
@@ -62,6 +66,30 @@ def paired_p_value(
         sizes = np.round(np.abs(values) / noise)
         values = np.sign(values) * stats.rankdata(sizes)
     return _sign_flip_p_value(values, n_resamples, random_state)
+
+
+def welch_p_value(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Test two-sided, by Welch's t-test, whether two samples have the same mean.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray of float of shape (n_seeds,)
+        One value a seed; the numbers may differ.
+
+    Returns
+    -------
+    float
+        1 if all values are equal; NaN if neither sample varies, but they differ.
+    """
+    noise = _noise(np.concatenate([ours, theirs]))
+    if max(np.ptp(ours), np.ptp(theirs)) <= noise:
+        return 1.0 if abs(ours.mean() - theirs.mean()) <= noise else np.nan
+    return float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
+
+
+def _noise(values: np.ndarray) -> float:
+    """Return by how much equal scores may differ that were averaged elsewhere."""
+    return 1e-12 * max(1.0, float(np.abs(values).max()))
 
 
 def _sign_flip_p_value(
@@ -188,6 +216,42 @@ def seeds_to_decide(
         # of 2**seeds flips, two are the most extreme
         found &= 2.0 ** (1 - seeds) <= alpha
     return float(seeds[np.argmax(found)] - n) if found.any() else np.inf
+
+
+def welch_seeds_to_decide(
+    ours: np.ndarray, theirs: np.ndarray, alpha: float, power: float, max_more: int
+) -> float:
+    """Return how many more seeds of each would probably decide, by Welch's test.
+
+    As :func:`seeds_to_decide`, if the true means and variances are those observed.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray of float of shape (n_seeds,)
+        One value a seed; the numbers may differ.
+    alpha : float in (0, 1)
+        Level of the two-sided test.
+    power : float in (0, 1)
+        Probability with which the difference is to be found.
+    max_more : int
+        Largest answer.
+
+    Returns
+    -------
+    float
+        A whole number, at least 1; ``inf`` if it is more than `max_more`. NaN if
+        neither sample varies.
+    """
+    if max(np.ptp(ours), np.ptp(theirs)) <= _noise(np.concatenate([ours, theirs])):
+        return np.nan
+    more = np.arange(1, max_more + 1)
+    n, other_n = len(ours) + more, len(theirs) + more
+    variances = ours.var(ddof=1), theirs.var(ddof=1)
+    degrees = welch_degrees(*variances, n, other_n)
+    effect = abs(ours.mean() - theirs.mean())
+    shift = effect / np.sqrt(variances[0] / n + variances[1] / other_n)
+    found = stats.nct.sf(stats.t.isf(alpha / 2, degrees), degrees, shift) >= power
+    return float(more[np.argmax(found)]) if found.any() else np.inf
 
 
 def seeds_after_step_down(

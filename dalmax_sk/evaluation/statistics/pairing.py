@@ -8,13 +8,52 @@ import numpy as np
 from dalmax_sk._base.words import listed
 from dalmax_sk.evaluation.curves import BudgetCurves
 
-__all__ = ["paired_scores"]
+__all__ = ["paired_scores", "separate_scores"]
 
 
 def paired_scores(
     curves: BudgetCurves, baseline: str, metric: str | None, on_unequal: str
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, BudgetCurves]:
-    """Return strategies, seeds (S,), budgets (B,), scores (k, S, B), their curves."""
+) -> tuple[list[str], np.ndarray, np.ndarray, list[np.ndarray], BudgetCurves]:
+    """Return strategies, seeds (S,), budgets (B,), scores (S, B) of each, curves."""
+    names = _strategies_with(curves, baseline)
+    if on_unequal == "intersect":
+        curves = _common_part(curves)
+    _check_same_runs(curves)
+    if len(curves.seeds) < 2:
+        raise ValueError(
+            f"There is one seed only ({curves.seeds[0]}): the spread between seeds, "
+            "which intervals, tests and verdicts are made from, is unknown, and folds "
+            "of one seed do not replace it. Run at least 3 seeds, better 5; "
+            "curves.summary() shows the scores of this one."
+        )
+    parts = [curves.by_seed(name, metric) for name in names]
+    seeds, budgets = _checked(names, parts)
+    return names, seeds, budgets, [part[2] for part in parts], curves
+
+
+def separate_scores(
+    curves: BudgetCurves, baseline: str, metric: str | None, on_unequal: str
+) -> tuple[list[str], np.ndarray, list[np.ndarray], BudgetCurves]:
+    """Return strategies, budgets (B,), scores (S, B) of each, their curves.
+
+    The seeds of one strategy have nothing to do with those of another.
+    """
+    names = _strategies_with(curves, baseline)
+    if on_unequal == "intersect":
+        curves = _at_common_budgets(curves)
+    parts = [curves.by_seed(name, metric) for name in names]
+    for name, (seeds, _, _) in zip(names, parts, strict=True):
+        if len(seeds) < 2:
+            raise ValueError(
+                f"{name!r} has one seed only ({seeds[0]}), and paired=False needs at "
+                "least two of every strategy: the spread between seeds is unknown."
+            )
+    _, budgets = _checked(names, parts)
+    return names, budgets, [part[2] for part in parts], curves
+
+
+def _strategies_with(curves: BudgetCurves, baseline: str) -> list[str]:
+    """Return the strategies, or raise ValueError if the baseline lacks, or company."""
     names = curves.strategies
     if baseline not in names:
         # a strategy alone can be no baseline
@@ -28,32 +67,29 @@ def paired_scores(
         raise ValueError(
             f"The results hold {baseline!r} only; there is nothing to compare it with."
         )
-    if on_unequal == "intersect":
-        curves = _common_part(curves)
-    _check_same_runs(curves)
-    if len(curves.seeds) < 2:
-        raise ValueError(
-            f"There is one seed only ({curves.seeds[0]}): the spread between seeds, "
-            "which intervals, tests and verdicts are made from, is unknown, and folds "
-            "of one seed do not replace it. Run at least 3 seeds, better 5; "
-            "curves.summary() shows the scores of this one."
-        )
-    parts = [curves.by_seed(name, metric) for name in names]
+    return names
+
+
+_Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _checked(names: list[str], parts: list[_Part]) -> tuple[np.ndarray, np.ndarray]:
+    """Return seeds and budgets of the first; raise ValueError for unusable scores."""
     _check_same_budgets(dict(zip(names, (part[1] for part in parts), strict=True)))
-    seeds, budgets = parts[0][:2]
+    budgets = parts[0][1]
     if len(budgets) < 2:
         raise ValueError(
             f"All strategies have only {budgets.tolist()} labels in common; a curve "
             "needs at least two budgets."
         )
-    for name, part in zip(names, parts, strict=True):
-        if not np.isfinite(part[2]).all():
-            seed, budget = np.argwhere(~np.isfinite(part[2]))[0]
+    for name, (seeds, _, values) in zip(names, parts, strict=True):
+        if not np.isfinite(values).all():
+            seed, budget = np.argwhere(~np.isfinite(values))[0]
             raise ValueError(
                 f"The scores of {name!r} are not all finite, first at seed "
                 f"{seeds[seed]} with {budgets[budget]} labels."
             )
-    return names, seeds, budgets, np.stack([part[2] for part in parts]), curves
+    return parts[0][0], budgets
 
 
 def _runs_of(curves: BudgetCurves) -> dict[str, set[tuple[int, int]]]:
@@ -88,8 +124,14 @@ def _common_part(curves: BudgetCurves) -> BudgetCurves:
         for run in zip(frame["split"].tolist(), frame["seed"].tolist(), strict=True)
     ]
     if not any(kept):
-        raise ValueError("The strategies have no run (split and seed) in common.")
-    curves = BudgetCurves(frame[kept])
+        raise ValueError(
+            "The strategies have no run (split and seed) in common. Pass paired=False "
+            "to compare strategies whose seeds differ."
+        )
+    return _at_common_budgets(BudgetCurves(frame[kept]))
+
+
+def _at_common_budgets(curves: BudgetCurves) -> BudgetCurves:
     budgets = curves.budgets()
     if not len(budgets):
         raise ValueError("The runs have no number of labels in common.")
@@ -115,7 +157,8 @@ def _check_same_runs(curves: BudgetCurves) -> None:
         raise ValueError(
             "The strategies do not have the same seeds and splits, so they cannot be "
             f"paired: {'; '.join(lacking)}. Run what is missing, or pass "
-            'on_unequal="intersect" to compare on the runs that all have.'
+            'on_unequal="intersect" to compare on the runs that all have, or '
+            "paired=False to compare by Welch's t-test, which pairs no seeds."
         )
 
 

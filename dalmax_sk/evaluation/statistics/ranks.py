@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from dalmax_sk.evaluation.statistics.resampling import welch_degrees
+
 __all__ = [
     "critical_difference",
     "friedman_p_value",
     "pairwise_wins",
     "rank_groups",
     "rank_rows",
+    "separate_wins",
 ]
 
 
@@ -150,4 +153,33 @@ def pairwise_wins(scores: np.ndarray, confidence_level: float) -> np.ndarray:
         mean = np.where(np.abs(mean) <= 1e-12, 0.0, mean)
         # multiplied out, so that a spread of 0 needs no division
         wins[i] = (np.sqrt(n_seeds) * mean > critical * spread).mean(axis=1)
+    return wins
+
+
+def separate_wins(scores: Sequence[np.ndarray], confidence_level: float) -> np.ndarray:
+    """Count the budgets at which one strategy beats another that it is not paired with.
+
+    As :func:`pairwise_wins`, by Welch's t-test.
+
+    Parameters
+    ----------
+    scores : sequence of ndarray of float of shape (n_seeds, n_budgets)
+        One a strategy; the numbers of seeds may differ. Higher is better.
+    confidence_level : float in (0, 1)
+        Of each single test.
+
+    Returns
+    -------
+    ndarray of float of shape (n_strategies, n_strategies)
+    """
+    wins = np.zeros((len(scores), len(scores)))
+    for i, ours in enumerate(scores):
+        for j, theirs in enumerate(scores):
+            mean = ours.mean(axis=0) - theirs.mean(axis=0)  # (B,)
+            mean = np.where(np.abs(mean) <= 1e-12, 0.0, mean)
+            variances = ours.var(axis=0, ddof=1), theirs.var(axis=0, ddof=1)
+            degrees = welch_degrees(*variances, len(ours), len(theirs))
+            error = np.sqrt(variances[0] / len(ours) + variances[1] / len(theirs))
+            critical = stats.t.isf((1 - confidence_level) / 2, degrees)
+            wins[i, j] = (mean > critical * error).mean()
     return wins

@@ -14,20 +14,23 @@ References
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 __all__ = [
+    "difference_interval",
     "expanded_interval",
     "mean_interval",
     "resample_weights",
     "too_few_seeds",
+    "welch_degrees",
 ]
 
 
 def resample_weights(
-    n: int, n_resamples: int, random_state: np.random.RandomState
+    n: int, n_resamples: int, random_state: np.random.RandomState, *, exact: bool = True
 ) -> np.ndarray:
     """Return how much each of n seeds weighs in each bootstrap resample.
 
@@ -42,13 +45,16 @@ def resample_weights(
         Largest number of resamples.
     random_state : RandomState
         Source of the draws.
+    exact : bool, default=True
+        False draws `n_resamples` in any case, so that those of two samples of
+        different sizes combine.
 
     Returns
     -------
     ndarray of float of shape (n_resamples or less, n)
         Rows sum to 1: ``weights @ values`` are the means of the resamples.
     """
-    if n**n <= n_resamples:
+    if exact and n**n <= n_resamples:
         drawn = np.array(list(itertools.product(range(n), repeat=n)))
     else:
         drawn = random_state.randint(n, size=(n_resamples, n))
@@ -88,6 +94,68 @@ def mean_interval(
     ends = np.quantile(weights @ (values - mean), [tail, 1 - tail], axis=0)
     factor = np.sqrt(n / (n - 1)) * stats.t.isf(tail, n - 1) / stats.norm.isf(tail)
     return mean + factor * ends[0], mean + factor * ends[1]
+
+
+def difference_interval(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    weights: tuple[np.ndarray, np.ndarray],
+    confidence_level: float,
+) -> tuple[float, float]:
+    """Return a bootstrap interval for the difference of the means of two samples.
+
+    Each sample is resampled by itself. As in :func:`mean_interval` the deviations of a
+    sample of n are widened by sqrt(n / (n - 1)), and their sum by the ratio of
+    Student's quantile, with Welch's degrees of freedom, to the normal one.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray of float of shape (n_seeds,)
+        One value a seed; the numbers may differ.
+    weights : tuple of two ndarray of shape (n_resamples, n_seeds)
+        Results of :func:`resample_weights`.
+    confidence_level : float in (0, 1)
+        Nominal coverage.
+
+    Returns
+    -------
+    low, high : float
+    """
+    tail = (1 - confidence_level) / 2
+    moved = [
+        np.sqrt(len(a) / (len(a) - 1)) * (w @ (a - a.mean()))
+        for a, w in zip((ours, theirs), weights, strict=True)
+    ]
+    ends = np.quantile(moved[0] - moved[1], [tail, 1 - tail])
+    degrees = welch_degrees(
+        ours.var(ddof=1), theirs.var(ddof=1), len(ours), len(theirs)
+    )
+    factor = stats.t.isf(tail, degrees) / stats.norm.isf(tail)
+    low, high = ours.mean() - theirs.mean() + factor * ends
+    return float(low), float(high)
+
+
+def welch_degrees(
+    variance: Any, other_variance: Any, n: Any, other_n: Any
+) -> np.ndarray:
+    """Return the degrees of freedom of Welch's test, by Welch and Satterthwaite.
+
+    Parameters
+    ----------
+    variance, other_variance : float or ndarray of float
+        Of the two samples.
+    n, other_n : int or ndarray of int
+        Their sizes.
+
+    Returns
+    -------
+    ndarray of float
+        Those of the pooled test where there is no variance.
+    """
+    ours, theirs = variance / n, other_variance / other_n
+    below = ours**2 / (n - 1) + theirs**2 / (other_n - 1)
+    welch = (ours + theirs) ** 2 / np.where(below > 0, below, 1.0)
+    return np.where(below > 0, welch, n + other_n - 2)
 
 
 def expanded_interval(

@@ -11,8 +11,8 @@ from dalmax_sk.evaluation.statistics.resampling import too_few_seeds
 
 __all__ = ["MAX_MORE_SEEDS", "Wording"]
 
-# Beyond this number of seeds nobody runs an experiment; the sentence says so.
-MAX_MORE_SEEDS = 1000
+# More seeds than that are not practical; the sentence says so.
+MAX_MORE_SEEDS = 50
 
 _TESTS = {
     "t": "paired t-test",
@@ -45,6 +45,10 @@ class Wording:
         As given to ``compare``.
     n_comparisons : int
         Strategies compared with the baseline.
+    paired : bool, default=True
+        Whether strategies share their seeds.
+    baseline_seeds : int or None, default=None
+        The baseline's number of seeds, where it may be another than a strategy's.
     """
 
     metric: str
@@ -59,6 +63,8 @@ class Wording:
     test: str
     correction: str | None
     n_comparisons: int
+    paired: bool = True
+    baseline_seeds: int | None = None
 
     def score(self, value: float) -> str:
         """Return a score with its unit."""
@@ -81,7 +87,10 @@ class Wording:
     @property
     def test_name(self) -> str:
         """The test and its correction."""
-        return f"{_TESTS[self.test]}, {self._correction()}"
+        name = _TESTS[self.test]
+        if not self.paired:
+            name = "Welch's t-test and two-sample bootstrap (seeds not paired)"
+        return f"{name}, {self._correction()}"
 
     def _correction(self) -> str:
         if self.correction is None:
@@ -126,12 +135,15 @@ class Wording:
         )
         p = row["p_adjusted"]
         if np.isnan(p):
-            tested = "no test: the difference is the same at all seeds"
+            varies = "the difference is" if self.paired else "the areas are"
+            tested = f"no test: {varies} the same at all seeds"
         else:
             value = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
             # 0.0496 must not read as 0.05
             value = f"p = {p:.3g}" if 0.04 < p < 0.06 else value
             tested = f"{value}, {self._correction()}"
+            if not self.paired:
+                tested += ", seeds not paired: Welch's t-test, two-sample bootstrap"
         return (
             f"{mean} {self.unit} on average over {self.first:,} to {self.last:,} "
             f"labels ({100 * self.confidence_level:g} % interval {low} to {high}; "
@@ -153,10 +165,13 @@ class Wording:
             )
         if math.isinf(more):
             return (
-                f"{remark}If the difference stays what it is, not even "
-                f"{MAX_MORE_SEEDS:,} more seeds would decide it."
+                f"{remark}If the difference stays what it is, it takes more than "
+                f"{MAX_MORE_SEEDS} more seeds to decide it, more than is practical: "
+                "treat the two as equal."
             )
         seeds = "1 more seed" if more == 1 else f"{more:,.0f} more seeds"
+        if not self.paired:
+            seeds += " of each"
         return (
             f"{remark}If the difference stays what it is, about {seeds} would decide "
             f"it (with a chance of {100 * self.power:g} %)."
@@ -192,7 +207,8 @@ class Wording:
         low, high = row["saving_low"], row["saving_high"]
         if np.isnan(low):
             # with more resamples of as many seeds there may be one
-            few = too_few_seeds(row["n_seeds"], self.confidence_level)
+            n = min(row["n_seeds"], self.baseline_seeds or row["n_seeds"])
+            few = too_few_seeds(n, self.confidence_level)
             return f"too few {'seeds' if few else 'resamples'} for an interval"
         name = f"{100 * self.confidence_level:g} % interval"
         if 0 <= low and np.isfinite(high):

@@ -26,6 +26,8 @@ __all__ = ["BudgetCurve", "BudgetCurveDisplay"]
 
 # Shaded bands of more curves than that hide one another.
 _MAX_BANDS = 5
+# An interval of the mean of fewer seeds fills the figure.
+_MIN_SEEDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +42,15 @@ class BudgetCurve:
         Mean over the seeds: scores, or differences to the baseline.
     low, high : array-like of float of shape (n_budgets,) or None
         Ends of the shaded band.
+    seeds : array-like of float of shape (n_seeds, n_budgets) or None
+        Curves of the single seeds, drawn thin.
     """
 
     n_labeled: ArrayLike
     scores: ArrayLike
     low: ArrayLike | None = None
     high: ArrayLike | None = None
+    seeds: ArrayLike | None = None
 
 
 class BudgetCurveDisplay(FigureDisplay):
@@ -71,9 +76,6 @@ class BudgetCurveDisplay(FigureDisplay):
         Draw the others thin and grey, in one entry of the legend.
     band_name : str, default=None
         Meaning of the shaded bands, shown below the legend.
-    limits_of_curves : bool, default=False
-        Let the curves alone set the range of the axis: bands of two seeds are so wide
-        that the curves would be flat lines between them. The bands are cut off.
 
     Attributes
     ----------
@@ -120,7 +122,6 @@ class BudgetCurveDisplay(FigureDisplay):
         relative: bool = False,
         highlight: Sequence[str] | None = None,
         band_name: str | None = None,
-        limits_of_curves: bool = False,
     ) -> None:
         self.curves = curves
         self.score_name = score_name
@@ -129,7 +130,6 @@ class BudgetCurveDisplay(FigureDisplay):
         self.relative = relative
         self.highlight = highlight
         self.band_name = band_name
-        self.limits_of_curves = limits_of_curves
 
     @classmethod
     def from_estimator(
@@ -200,11 +200,13 @@ class BudgetCurveDisplay(FigureDisplay):
             One of ``curves.metrics``; None takes the first.
         strategies : sequence of str, default=None
             The strategies to draw, in this order; None draws all.
-        band : {"auto", "ci", "std"} or None, default="auto"
+        band : {"auto", "ci", "std", "seeds"} or None, default="auto"
             The shaded bands: the bootstrap interval of the mean over the seeds at each
-            number of labels, the standard deviation over the seeds, or nothing.
-            ``"auto"`` shades the interval if at most five curves are drawn in colour
-            and there are at least two seeds.
+            number of labels, the standard deviation over the seeds, a thin line for
+            each seed in place of a band, or nothing. If at most five curves are drawn
+            in colour, ``"auto"`` shades the interval with at least four seeds and
+            draws two or three: an interval of so few is wider than all that the figure
+            is to show.
         relative_to : str, default=None
             Draw the differences to this strategy, paired by seed, and their bands: what
             all strategies of a seed have in common drops out.
@@ -223,15 +225,21 @@ class BudgetCurveDisplay(FigureDisplay):
             If a name is not among the results, there is one seed and a band is asked
             for, or strategies do not pair with `relative_to`.
         """
-        if band not in ("auto", "ci", "std", None):
-            raise ValueError(f'band must be "auto", "ci", "std" or None, got {band!r}.')
+        if band not in ("auto", "ci", "std", "seeds", None):
+            raise ValueError(
+                f'band must be "auto", "ci", "std", "seeds" or None, got {band!r}.'
+            )
         wanted = list(curves.strategies if strategies is None else strategies)
         named = [*wanted, *(highlight or []), *([relative_to] if relative_to else [])]
         curves.select(strategies=named)  # raises for names that are not there
         shown = len(set(highlight or wanted) - {relative_to})
+        fewest = min(len(curves.by_seed(name, metric)[0]) for name in wanted)
         if band == "auto":
-            band = "ci" if shown <= _MAX_BANDS and len(curves.seeds) > 1 else None
-        if band is not None and len(curves.seeds) < 2:
+            few = "seeds" if fewest > 1 else None
+            band = (
+                ("ci" if fewest >= _MIN_SEEDS else few) if shown <= _MAX_BANDS else None
+            )
+        if band is not None and fewest < 2:
             raise ValueError(
                 f"There is one seed only, so there is no spread to shade: band={band!r}"
                 " needs two at least. Pass band=None."
@@ -253,11 +261,13 @@ class BudgetCurveDisplay(FigureDisplay):
                 # few seeds make wide bands; no mean of fractions lies outside of that
                 floor = 0.0 if relative_to is None else -1.0
                 low, high = np.clip(low, floor, 1.0), np.clip(high, floor, 1.0)
-            lines[name] = BudgetCurve(budgets, values.mean(axis=0), low, high)
+            seeds_of = values if band == "seeds" else None
+            lines[name] = BudgetCurve(budgets, values.mean(axis=0), low, high, seeds_of)
         baseline = "random_sampling" if "random_sampling" in wanted else None
         names = {
             "ci": f"Band: {100 * confidence_level:g} % interval of the mean",
             "std": "Band: standard deviation",
+            "seeds": "Thin: single seeds",
         }
         return cls(
             lines,
@@ -269,7 +279,6 @@ class BudgetCurveDisplay(FigureDisplay):
             band_name=None
             if band is None
             else f"{names[band]},\n{len(curves.seeds)} seeds",
-            limits_of_curves=len(curves.seeds) < 3,
         )
 
     def plot(self, ax: Axes | None = None) -> Self:
@@ -307,14 +316,18 @@ class BudgetCurveDisplay(FigureDisplay):
                     alpha=0.15,
                     linewidth=0,
                 )
+            if curve.seeds is not None and style["zorder"] > 2:
+                ax.plot(
+                    budgets,
+                    scale * np.asarray(curve.seeds).T,
+                    color=style["color"],
+                    linewidth=0.6,
+                    alpha=0.5,
+                    zorder=1,
+                )
             (self.lines_[name],) = ax.plot(
                 budgets, scale * np.asarray(curve.scores), label=name, **style
             )
-        if self.limits_of_curves:
-            ends = np.concatenate([line.get_ydata() for line in ax.lines])
-            low, high = np.nanmin(ends), np.nanmax(ends)
-            room = 0.25 * (high - low) or 0.01 * scale
-            ax.set_ylim(low - room, high + room)
         self._label(ax)
         self._add_legend(ax)
         return self
@@ -348,7 +361,8 @@ class BudgetCurveDisplay(FigureDisplay):
             text = f"Test {self.score_name} minus {self.baseline}'s ({unit})"
         else:
             text = f"Test {self.score_name}" + (" (%)" if self.percent else "")
-        label_axes(ax, "Labels (number)", text)
+        budgets = [np.asarray(curve.n_labeled) for curve in self.curves.values()]
+        label_axes(ax, "Labels (number)", text, ticks=np.concatenate(budgets))
         literal([ax.yaxis.label])
         ax.grid(alpha=0.3)
 
@@ -358,7 +372,8 @@ class BudgetCurveDisplay(FigureDisplay):
         def ends_at(line: Line2D) -> float:
             return float(np.asarray(line.get_ydata())[-1])
 
-        bright = [line for line in ax.lines if line.get_zorder() > 2 or self.relative]
+        named = [line for line in ax.lines if line.get_zorder() != 1]
+        bright = [line for line in named if line.get_zorder() > 2 or self.relative]
         grey = [line for line in self.lines_.values() if line.get_zorder() == 2]
         handles = sorted(
             (line for line in bright if line not in grey), key=ends_at, reverse=True
@@ -410,7 +425,7 @@ def _band(
     values: np.ndarray, band: str | None, confidence_level: float
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the ends of the band around the mean of values (S, B)."""
-    if band is None:
+    if band in (None, "seeds"):
         return None, None
     if band == "std":
         mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1)

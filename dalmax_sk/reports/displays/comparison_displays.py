@@ -242,6 +242,11 @@ class CriticalDifferenceDisplay(FigureDisplay):
         -------
         CriticalDifferenceDisplay
         """
+        if not comparison.paired:
+            raise ValueError(
+                "The strategies were compared with paired=False: they share no seeds, "
+                "so they have no ranks. compare(paired=True) ranks them."
+            )
         ranks = comparison.ranks.mean()
         note = f"Ranks of the area under the curve, {len(comparison.ranks)} seeds"
         if not np.isnan(comparison.friedman_p):

@@ -10,10 +10,12 @@ import io
 from collections.abc import Iterable
 from typing import Any, Self
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from numpy.typing import ArrayLike
 
 __all__ = [
     "BASELINE_STYLE",
@@ -102,7 +104,9 @@ def line_style(number: int) -> dict[str, Any]:
     }
 
 
-def label_axes(ax: Axes, x_label: str, y_label: str) -> None:
+def label_axes(
+    ax: Axes, x_label: str, y_label: str, ticks: ArrayLike | None = None
+) -> None:
     """Name both axes; the x axis has whole numbers.
 
     Parameters
@@ -111,10 +115,17 @@ def label_axes(ax: Axes, x_label: str, y_label: str) -> None:
         The axes.
     x_label, y_label : str
         The names.
+    ticks : array-like of int, default=None
+        Numbers that the x axis may show, such as those of labels in the rounds: all of
+        them, or every second, third and so on if they are more than ten.
     """
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_locator(
+        MaxNLocator(integer=True, min_n_ticks=1)
+        if ticks is None
+        else FixedLocator(np.unique(ticks).tolist(), nbins=10)
+    )
 
 
 def literal(texts: Iterable[Text]) -> None:

@@ -140,7 +140,10 @@ class ActiveLearningCurveDisplay(FigureDisplay):
             self.n_labeled, percent, marker="o", color=BLUE, label=self.name
         )
         label_axes(
-            ax, "Labelled training images (number)", f"Test {self.score_name} (%)"
+            ax,
+            "Labelled training images (number)",
+            f"Test {self.score_name} (%)",
+            ticks=self.n_labeled,
         )
         ax.grid(alpha=0.3)
         if self.name is not None:

@@ -12,6 +12,7 @@ from dalmax_sk._base.words import counted
 from dalmax_sk.evaluation.comparison import Comparison, comparison_files
 from dalmax_sk.evaluation.curves import BudgetCurves
 from dalmax_sk.evaluation.metrics import area_under_budget_curve
+from dalmax_sk.evaluation.statistics.verdicts import MAX_MORE_SEEDS
 from dalmax_sk.reports.displays.budget_curve_display import BudgetCurveDisplay
 from dalmax_sk.reports.displays.comparison_displays import (
     CriticalDifferenceDisplay,
@@ -123,18 +124,22 @@ _Parts = dict[str, tuple[str, list[Content]]]
 
 def _compared(comparison: Comparison) -> _Parts:
     """Return the sections that only a comparison has, by their ids."""
-    curves, metric = comparison.curves, comparison.metric
-    return {
+    curves, metric, baseline = (
+        comparison.curves,
+        comparison.metric,
+        comparison.baseline,
+    )
+    parts: _Parts = {
         "verdicts": ("The answer", _verdicts(comparison)),
         "curves": ("Curves", [_curves(curves, metric)]),
-        "difference": (
-            f"Difference to {comparison.baseline}",
-            [_curves(curves, metric, relative_to=comparison.baseline)],
-        ),
         "table": ("In numbers", _numbers(comparison)),
         "penalty": ("Who beats whom", _penalty(comparison)),
-        "ranks": ("Ranks", _ranks(comparison)),
     }
+    if comparison.paired:
+        difference: list[Content] = [_curves(curves, metric, relative_to=baseline)]
+        parts["difference"] = (f"Difference to {baseline}", difference)
+        parts["ranks"] = ("Ranks", _ranks(comparison))
+    return parts
 
 
 def _curves_only(curves: BudgetCurves) -> _Parts:
@@ -191,24 +196,19 @@ def _facts(curves: BudgetCurves, metric: str) -> Markup:
 
 
 def _verdicts(comparison: Comparison) -> list[Content]:
-    """Return the sentences, those about decided strategies marked by a word."""
-    verdict_of = dict(
-        zip(comparison.table["strategy"], comparison.table["verdict"], strict=True)
-    )
-    items = [
-        element(
-            "li",
-            element(
-                "strong", f"{verdict_of[name]}: ", class_=f"verdict {verdict_of[name]}"
-            ),
-            sentence,
-        )
-        for name, sentence in comparison.verdicts.items()
-    ]
+    """Return the sentences, their verdicts in bold."""
+    items = []
+    for row in comparison.table.to_dict("records"):
+        lead = f"{row['strategy']} is "
+        verdict = str(row["verdict"])
+        word = "the baseline" if verdict == "baseline" else verdict
+        rest = comparison.verdicts[row["strategy"]].removeprefix(lead + word)
+        marked = element("strong", word, class_=f"verdict {verdict}")
+        items.append(element("li", lead, marked, rest))
     tested = (
-        f"Tested by a {comparison.wording.test_name}, at "
+        f"Tested by {comparison.wording.test_name}, at "
         f"{100 * comparison.wording.confidence_level:g} %, over "
-        f"{counted(len(comparison.ranks), 'seed')}."
+        f"{comparison.seed_words}."
     )
     return [element("ul", items), element("p", tested, class_="note")]
 
@@ -248,7 +248,10 @@ def _numbers(comparison: Comparison) -> list[Content]:
                 (row["aubc_difference"], "–" if is_baseline else difference),
                 "–" if is_baseline else _interval(low, high),
                 (row["p_adjusted"], _p_value(row["p_adjusted"])),
-                (row["more_seeds"], _count(row["more_seeds"], "more than 1,000")),
+                (
+                    row["more_seeds"],
+                    _count(row["more_seeds"], f"more than {MAX_MORE_SEEDS}"),
+                ),
             ]
         )
         labels.append(
@@ -315,9 +318,10 @@ def _saving(value: float) -> str:
 
 
 def _penalty(comparison: Comparison) -> list[Content]:
+    test = "a paired t-test" if comparison.paired else "Welch's t-test"
     words = (
         "Share of the budgets at which the strategy of the row beats that of the "
-        "column in a paired t-test over the seeds (after Ash et al., ICLR 2020). The "
+        f"column in {test} over the seeds (after Ash et al., ICLR 2020). The "
         "last row is the mean of each column: how often a strategy is beaten; less is "
         "better."
     )

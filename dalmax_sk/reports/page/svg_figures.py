@@ -98,6 +98,7 @@ def _draw_curves(
         ax,
         "Labelled training images (number)",
         f"Test {score_name} (%)" if in_percent else f"Test {score_name}",
+        ticks=np.concatenate([x for x, _ in series.values()]),
     )
     return figure
 
@@ -145,9 +146,11 @@ def _draw_cost(rounds: Sequence[int], parts: Mapping[str, Sequence[float]]) -> F
     return figure
 
 
-def _label(ax: Axes, x_label: str, y_label: str) -> None:
+def _label(
+    ax: Axes, x_label: str, y_label: str, ticks: np.ndarray | None = None
+) -> None:
     """Name the axes, and the curves next to the plot, where none can run under it."""
-    label_axes(ax, x_label, y_label)
+    label_axes(ax, x_label, y_label, ticks)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
 
 
