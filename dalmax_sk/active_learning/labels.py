@@ -41,6 +41,18 @@ class LabelState:
         self._codes = np.full(n_samples, UNKNOWN, dtype=np.int64)
         self._number = {label: code for code, label in enumerate(classes.tolist())}
 
+    def widen(self, classes):
+        """Take a sorted superset of the present classes for the classes."""
+        new_code = np.searchsorted(classes, self.classes.astype(classes.dtype))
+        known = self._codes != UNKNOWN
+        self._codes[known] = new_code[self._codes[known]]
+        self.corrections = [
+            [round_number, row, int(new_code[code])]
+            for round_number, row, code in self.corrections
+        ]
+        self.classes = classes
+        self._number = {label: code for code, label in enumerate(classes.tolist())}
+
     @property
     def n_samples(self):
         """Number of rows, labelled and not."""
@@ -64,7 +76,11 @@ class LabelState:
     @property
     def one_class_only(self):
         """Whether all labels so far are equal although there are more classes."""
-        return len(self.classes) > 1 and len(np.unique(self.codes)) < 2
+        return self.is_one_class(self.codes)
+
+    def is_one_class(self, labels):
+        """Tell whether `labels` are all equal although there are more classes."""
+        return len(self.classes) > 1 and len(np.unique(labels)) < 2
 
     def encode(self, labels, who):
         """Return class numbers of `labels`, UNKNOWN for missing ones.
@@ -82,7 +98,7 @@ class LabelState:
             raise ValueError(
                 f"{who} contains unknown labels {', '.join(unknown[:10])}; the classes "
                 f"are {self.classes.tolist()}. If they are right, name them in "
-                "classes=[...]."
+                "classes=[...], or add them to a fitted learner: add_classes([...])."
             )
         codes[~missing] = [self._number[label] for label in known]
         return codes
@@ -91,7 +107,7 @@ class LabelState:
         """Keep labels: new rows go to the end of the order, known ones are corrected.
 
         A row with the code UNKNOWN is set aside. `round_number` is that of the first
-        fit that sees a correction.
+        fit that sees a correction. Returned is whether a label is new or changed.
         """
         answered = codes != UNKNOWN
         before = self._codes[rows]
@@ -106,6 +122,7 @@ class LabelState:
         self._codes[rows[answered]] = codes[answered]
         self.set_aside[rows] = ~answered
         self.order = np.concatenate([self.order, rows[is_new]])
+        return bool(is_new.any() or changed.any())
 
     def as_of(self, round_number, n_labeled):
         """Return the rows and labels that the fit of an earlier round was given."""

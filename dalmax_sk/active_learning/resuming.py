@@ -23,6 +23,7 @@ class ResumingMixin:
             {
                 "base_seed": self._base_seed,
                 "labels": self._labels.to_dict(),
+                "added_classes": self._added_classes,
                 "initial_indices": self.initial_indices_,
                 "history": self.history_,
                 "round": self._round.to_dict(),
@@ -47,6 +48,8 @@ class ResumingMixin:
         if state is None:
             return False
         is_simulation = isinstance(self._source, SimulatedOracle)
+        if state["added_classes"]:
+            self._add_classes(state["added_classes"])
         self._labels.load_dict(state["labels"], codes, complete=is_simulation)
         self._base_seed = state["base_seed"]
         self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)

@@ -312,12 +312,14 @@ def _inputs_as_embeddings(X, n_rows, max_memory, estimator, owner, prefix):
     """
     if hasattr(X, "toarray"):
         size = n_rows * X.shape[1] * X.dtype.itemsize
-        if size > max_memory:
+        if X.shape[1] > limits.dense_columns or size > max_memory:
             raise MissingCapabilityError(
                 f"{owner} needs dense embeddings; making the sparse matrix of "
                 f"shape {(n_rows, X.shape[1])} dense takes {size:,} bytes, max_memory "
-                f"is {max_memory:,}. Reduce it first, for instance with TruncatedSVD "
-                "in the Pipeline."
+                f"is {max_memory:,}, and at most {limits.dense_columns:,} sparse "
+                "columns are made dense. Reduce it first, for instance with "
+                "TruncatedSVD before the classifier in a Pipeline; or take a strategy "
+                "that looks at probabilities only, such as UncertaintySampling."
             )
         return X.toarray()
     if as_paths(X) is not None:

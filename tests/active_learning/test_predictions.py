@@ -193,6 +193,6 @@ def test_rules_advise_where_labels_are_taught_by_hand(table):
 
 
 def test_a_budget_below_the_initial_set_is_refused(table):
-    message = r"n_initial=20 asks for 20 labels .* Budget\(10\), is smaller"
+    message = r"n_initial=20 asks for 20 labels .* Budget\(n_labels=10\), is smaller"
     with pytest.raises(ValueError, match=message):
         small_learner(stopping=Budget(10)).fit(*table)
