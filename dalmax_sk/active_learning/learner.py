@@ -759,8 +759,16 @@ class ActiveLearningClassifier(
         started = time.perf_counter()
         scores = {}
         if self._eval_set is not None:
+            doing = "scoring on eval_set"
+            absent = np.setdiff1d(self.classes_, self._eval_set[1])
+            if len(absent):
+                doing += (
+                    f", which has no row of the classes {absent[:10].tolist()}; a "
+                    "metric that has to know them is given labels=: "
+                    "scoring=make_scorer(metric, labels=classes, ...)"
+                )
             with (
-                round_context(round_number, "scoring on eval_set"),
+                round_context(round_number, doing),
                 self._group.sharded_inference(),
             ):
                 scores = evaluate(self, self._eval_set, self.scoring)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dalmax_sk._base.sklearn_compat import is_dataframe
 
-__all__ = ["as_rows", "is_frame", "is_object_rows"]
+__all__ = ["as_array", "as_rows", "is_frame", "is_object_rows"]
 
 _EXPECTED = (
     "X may be image paths, an array or tensor of images or of a table, a list of "
@@ -73,7 +73,7 @@ def as_rows(X: Any, who: str) -> Any:
     if isinstance(X, (str, os.PathLike)) or is_frame(X) or hasattr(X, "tocsr"):
         return X
     if hasattr(X, "detach"):
-        return _as_array(X)
+        return as_array(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(
             f"X has {int(np.ma.count_masked(X))} masked cells, which {who} cannot "
@@ -99,7 +99,7 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (str, bytes, os.PathLike, Number, np.generic))
 
 
-def _as_array(value: Any) -> NDArray[Any]:
+def as_array(value: Any) -> NDArray[Any]:
     """Return a tensor or another array-like as an array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
@@ -123,7 +123,7 @@ def _as_stacked(X: Any) -> Any:
             return _as_objects(X)  # lists of tokens
         rows = [np.empty(len(row)) for row in X]
     elif all(_is_array_like(row) for row in X):
-        rows = [_as_array(row) for row in X]
+        rows = [as_array(row) for row in X]
         if all(row.ndim == 0 for row in rows):
             return X
     else:

@@ -131,7 +131,7 @@ def evaluate_rows(
         raise missing(owner, f"{prefix}proba", who)
     whose = f"{len(rows):,} {'labelled samples' if prefix else 'candidates'}"
     found = {
-        need: _BlockBuffer(need, len(rows), max_memory, whose, final)
+        need: _BlockBuffer(need, len(rows), max_memory, whose, final, owner)
         for need in requires
     }
     n_rows = _rows_of_a_block(X, len(rows), estimator)
@@ -199,16 +199,17 @@ def embedding_fingerprint(estimator, X):
 class _BlockBuffer:
     """An array of one row a sample that comes in blocks.
 
-    Outputs of an estimator are checked for NaN and infinity; raw inputs are checked by
-    the kernels.
+    What comes through an estimator is checked for NaN and infinity; raw inputs without
+    one are checked by the kernels.
     """
 
-    def __init__(self, need, n_rows, max_memory, whose, final):
+    def __init__(self, need, n_rows, max_memory, whose, final, owner):
         self.what = "probabilities" if need == "proba" else "embeddings"
         self.n_rows = n_rows
         self.max_memory = max_memory
         self.whose = whose
         self.final = final
+        self.owner = owner
         self.array = None
         self.n_bad = 0
 
@@ -233,6 +234,14 @@ class _BlockBuffer:
 
     def finished(self):
         """Return the array, unless a model that has diverged made it."""
+        is_raw = self.what == "embeddings" and not _gives_embeddings(self.final)
+        if self.n_bad and is_raw:
+            raise ValueError(
+                f"{self.owner} measures embeddings, which are what "
+                f"{name_of(self.final)} is fitted on, and {self.n_bad} of "
+                f"{self.n_rows} rows hold NaN or infinity. Put an imputer before it: "
+                f"make_pipeline(SimpleImputer(), {name_of(self.final)}())."
+            )
         if self.n_bad:
             raise ValueError(
                 f"{name_of(self.final)} has {self.what} that are NaN or infinite for "
