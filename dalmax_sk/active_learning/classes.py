@@ -122,7 +122,7 @@ def check_missing_label(y, missing_label):
         If the type of `y` cannot hold it: -1 in unsigned integers.
     """
     if np.ndim(missing_label):
-        raise TypeError(f"missing_label must be one value, got {missing_label!r}.")
+        raise TypeError(f"missing_label={missing_label!r} must be one value.")
     value = np.empty(1, dtype=object)
     value[0] = missing_label
     known = y[~find_missing(y)]

@@ -4,9 +4,16 @@ import numpy as np
 
 from dalmax_sk.active_learning.oracle import find_missing
 
-__all__ = ["UNKNOWN", "LabelState"]
+__all__ = ["UNKNOWN", "LabelState", "recoded"]
 
 UNKNOWN = -1  # code of a row whose label is not known
+
+
+def recoded(codes, before, classes):
+    """Return the class numbers among `classes` of codes among fewer, `before`."""
+    # the last entry is that of UNKNOWN
+    numbers = np.append(np.searchsorted(classes, before.astype(classes.dtype)), UNKNOWN)
+    return numbers[codes]
 
 
 class LabelState:
@@ -43,11 +50,9 @@ class LabelState:
 
     def widen(self, classes):
         """Take a sorted superset of the present classes for the classes."""
-        new_code = np.searchsorted(classes, self.classes.astype(classes.dtype))
-        known = self._codes != UNKNOWN
-        self._codes[known] = new_code[self._codes[known]]
+        self._codes = recoded(self._codes, self.classes, classes)
         self.corrections = [
-            [round_number, row, int(new_code[code])]
+            [round_number, row, int(recoded(np.array(code), self.classes, classes))]
             for round_number, row, code in self.corrections
         ]
         self.classes = classes

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 
 from dalmax_sk.active_learning.checkpoint import fingerprint_run
+from dalmax_sk.active_learning.labels import recoded
 from dalmax_sk.active_learning.oracle import SimulatedOracle
 from dalmax_sk.active_learning.rounds import Round
 
@@ -49,7 +50,9 @@ class ResumingMixin:
             return False
         is_simulation = isinstance(self._source, SimulatedOracle)
         if state["added_classes"]:
+            before = self.classes_
             self._add_classes(state["added_classes"])
+            codes = recoded(codes, before, self.classes_)
         self._labels.load_dict(state["labels"], codes, complete=is_simulation)
         self._base_seed = state["base_seed"]
         self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)

@@ -258,6 +258,22 @@ def test_taught_labels_survive(table, tmp_path):
     np.testing.assert_array_equal(again.query(5), learner.query(5))
 
 
+def test_a_proposal_and_new_classes_survive(table, tmp_path):
+    X, y = table
+    names = np.array(["ant", "bee", "spider"], dtype=object)[y]
+    partial = np.where((np.arange(len(y)) < 40) & (y != 1), names, None)
+    learner = make(tmp_path).fit(X, partial)
+    rows = learner.query(9)
+    learner.teach(rows[:4], names[rows[:4]], refit=False, new_classes="add")
+    assert learner.classes_.tolist() == ["ant", "bee", "spider"]
+    again = make(tmp_path).fit(X, partial)
+    np.testing.assert_array_equal(again.query(), rows[4:])
+    np.testing.assert_array_equal(again.labeled_indices_, learner.labeled_indices_)
+    assert again.history_[-1]["n_labeled"] == len(again.labeled_indices_)
+    learner.teach([], [])
+    np.testing.assert_array_equal(again.predict_proba(X), learner.predict_proba(X))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
