@@ -34,7 +34,7 @@ from dalmax_sk.active_learning.validation import (
 )
 from dalmax_sk.pool.distances import LabeledDistances
 from dalmax_sk.strategies import UncertaintySampling
-from dalmax_sk.strategies.base import as_strategy
+from dalmax_sk.strategies._functions import as_strategy
 
 __all__ = ["PreparationMixin"]
 

@@ -7,9 +7,9 @@ from sklearn.base import BaseEstimator
 
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.selection import stochastic_top_n, top_n
-from dalmax_sk.strategies.registry import get_strategy, register
+from dalmax_sk.strategies.registry import register
 
-__all__ = ["FunctionStrategy", "QueryStrategy", "ScoreStrategy", "as_strategy"]
+__all__ = ["QueryStrategy", "ScoreStrategy"]
 
 
 class QueryStrategy(BaseEstimator):
@@ -187,46 +187,6 @@ class ScoreStrategy(QueryStrategy):
     def _score(self, pool):
         """Return one float a candidate, shape (n,); higher is more wanted."""
         raise NotImplementedError(f"{type(self).__name__} must define _score.")
-
-
-class FunctionStrategy(QueryStrategy):
-    """A function ``f(pool, n) -> positions`` as a strategy.
-
-    Parameters
-    ----------
-    function : callable
-        Returns `n` distinct positions in the pool, the most wanted first, or a tuple of
-        positions and their scores.
-    """
-
-    _parameter_constraints: dict = {"function": [callable]}
-
-    def __init__(self, function):
-        self.function = function
-
-    def _query(self, pool, n):
-        return self.function(pool, n)
-
-
-def as_strategy(strategy):
-    """Return a strategy object of a name, a function or a strategy.
-
-    Examples
-    --------
-    >>> from dalmax_sk.strategies.base import as_strategy
-    >>> as_strategy("random")
-    RandomSampling()
-    """
-    if isinstance(strategy, str):
-        return get_strategy(strategy)
-    if isinstance(strategy, QueryStrategy):
-        return strategy
-    if isinstance(strategy, type) or not callable(strategy):
-        raise TypeError(
-            "strategy must be a name, an object of dalmax_sk.strategies such as "
-            f"CoreSet(), or a function f(pool, n), got {strategy!r}."
-        )
-    return FunctionStrategy(strategy)
 
 
 def _checked_positions(positions, n, n_candidates, name):

@@ -21,7 +21,7 @@ from dalmax_sk.strategies import (
     get_strategy,
     uncertainty_scores,
 )
-from dalmax_sk.strategies.base import as_strategy
+from dalmax_sk.strategies._functions import as_strategy
 
 
 def random_pool(n=40, n_classes=3, d=4, m=6, seed=0, dtype=np.float64, **params):

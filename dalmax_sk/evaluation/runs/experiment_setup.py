@@ -206,7 +206,7 @@ def name_strategies(strategies: Any) -> dict[str, Any]:
         If a strategy is none, a name is unknown, or names repeat.
     """
     from dalmax_sk.strategies import QueryStrategy
-    from dalmax_sk.strategies.base import as_strategy
+    from dalmax_sk.strategies._functions import as_strategy
 
     if isinstance(strategies, Mapping):
         pairs = list(strategies.items())
