@@ -131,7 +131,7 @@ def evaluate_rows(
         raise missing(owner, f"{prefix}proba", who)
     whose = f"{len(rows):,} {'labelled samples' if prefix else 'candidates'}"
     found = {
-        need: _BlockBuffer(need, len(rows), max_memory, whose, final, owner)
+        need: _BlockBuffer(need, len(rows), max_memory, whose, final)
         for need in requires
     }
     n_rows = _rows_of_a_block(X, len(rows), estimator)
@@ -203,13 +203,12 @@ class _BlockBuffer:
     one are checked by the kernels.
     """
 
-    def __init__(self, need, n_rows, max_memory, whose, final, owner):
+    def __init__(self, need, n_rows, max_memory, whose, final):
         self.what = "probabilities" if need == "proba" else "embeddings"
         self.n_rows = n_rows
         self.max_memory = max_memory
         self.whose = whose
         self.final = final
-        self.owner = owner
         self.array = None
         self.n_bad = 0
 
@@ -234,19 +233,12 @@ class _BlockBuffer:
 
     def finished(self):
         """Return the array, unless a model that has diverged made it."""
-        is_raw = self.what == "embeddings" and not _gives_embeddings(self.final)
-        if self.n_bad and is_raw:
-            raise ValueError(
-                f"{self.owner} measures embeddings, which are what "
-                f"{name_of(self.final)} is fitted on, and {self.n_bad} of "
-                f"{self.n_rows} rows hold NaN or infinity. Put an imputer before it: "
-                f"make_pipeline(SimpleImputer(), {name_of(self.final)}())."
-            )
         if self.n_bad:
             raise ValueError(
                 f"{name_of(self.final)} has {self.what} that are NaN or infinite for "
-                f"{self.n_bad} of {self.n_rows} samples: either X holds such values, "
-                "or the training diverged (a lower learning rate helps)."
+                f"{self.n_bad} of {self.n_rows} samples: either X holds such values "
+                "(put an imputer before the classifier: make_pipeline(SimpleImputer(), "
+                "...)), or the training diverged (a lower learning rate helps)."
             )
         return self.array
 
