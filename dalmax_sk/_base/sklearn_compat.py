@@ -3,6 +3,8 @@
 When a new scikit-learn moves or renames one of them, this file changes and no other.
 """
 
+# narwhals is how scikit-learn itself knows dataframes, and one of its requirements
+from narwhals.stable.v2.dependencies import is_into_dataframe as is_dataframe
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
@@ -49,6 +51,7 @@ __all__ = [
     "check_n_features",
     "check_y",
     "fit_context",
+    "is_dataframe",
     "num_samples",
     "raise_for_params",
     "routing_enabled",

@@ -29,7 +29,7 @@ __all__ = [
     "fingerprint_run",
 ]
 
-FORMAT = 2
+FORMAT = 3
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # may change between the parts of one run without changing what was already done
 _FREE_PARAMS = (

@@ -3,10 +3,13 @@
 import copy
 
 import numpy as np
-from sklearn.metrics import check_scoring
+from sklearn.metrics import accuracy_score, check_scoring
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from dalmax_sk._base.sklearn_compat import safe_indexing
+from dalmax_sk.active_learning.oracle import as_labels, as_plain, find_missing
 from dalmax_sk.pool import align_columns
 
 __all__ = ["PredictionsMixin"]
@@ -41,6 +44,53 @@ class PredictionsMixin:
         """
         check_is_fitted(self)
         return self.estimator_.predict(self._check_X(X, reset=False))
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy on the rows whose labels are known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+        y : array-like of shape (n_samples,)
+            True labels. Rows without one (None, NaN, `missing_label`) are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If `y` has no label at all.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from dalmax_sk import ActiveLearningClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> learner = ActiveLearningClassifier(random_state=0).fit(X, y)
+        >>> learner.score(X[::50], [0, None, 2])
+        1.0
+        """
+        check_is_fitted(self)
+        y = as_labels(y)
+        known = ~find_missing(y, self.missing_label)
+        if not known.any():
+            raise ValueError(
+                f"y has no labels to score against: all {len(y)} entries are missing."
+            )
+        if not known.all():
+            check_consistent_length(X, y)
+            rows = np.flatnonzero(known)
+            X = safe_indexing(self._check_X(X, reset=False), rows)
+            if sample_weight is not None:
+                sample_weight = np.asarray(sample_weight)[rows]
+        return accuracy_score(
+            as_plain(y[known]), self.predict(X), sample_weight=sample_weight
+        )
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):

@@ -11,6 +11,12 @@ from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk._base.sklearn_compat import routing_enabled
 from dalmax_sk.active_learning.callbacks import check_callbacks
 from dalmax_sk.active_learning.checkpoint import as_checkpoint
+from dalmax_sk.active_learning.classes import (
+    check_missing_label,
+    find_classes,
+    merged_classes,
+)
+from dalmax_sk.active_learning.inputs import check_rows
 from dalmax_sk.active_learning.labels import UNKNOWN, LabelState
 from dalmax_sk.active_learning.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.active_learning.rounds import SEED_INITIAL, Round
@@ -20,16 +26,15 @@ from dalmax_sk.active_learning.schedules import (
     initial_size,
 )
 from dalmax_sk.active_learning.validation import (
-    as_strategy,
     check_eval_set,
-    check_rows,
     check_stopping,
     default_estimator,
-    find_classes,
     given_classes,
     prepare_estimator,
 )
 from dalmax_sk.pool.distances import LabeledDistances
+from dalmax_sk.strategies import UncertaintySampling
+from dalmax_sk.strategies._functions import as_strategy
 
 __all__ = ["PreparationMixin"]
 
@@ -64,12 +69,11 @@ class PreparationMixin:
         self.initial_indices_ = np.empty(0, dtype=np.int64)
         self.history_ = []
         self._round = Round()
+        self._added_classes = []
         self._distances = LabeledDistances()
         self._checkpoint = as_checkpoint(self.checkpoint_dir)
         if not self._restore(codes):
             self._label_initial(codes)
-        if self._source is not None and not self.history_:
-            self._extend_initial()
 
     def _check_data(self, X, y):
         X = self._check_X(X, reset=True)
@@ -80,6 +84,7 @@ class PreparationMixin:
             )
         y = as_labels(y)
         check_consistent_length(X, y)
+        check_missing_label(y, self.missing_label)
         return X, y
 
     def _check_params(self, estimator, fit_params):
@@ -89,10 +94,9 @@ class PreparationMixin:
             if routing_enabled() and fit_params
             else {}
         )
-        self._unfitted = prepare_estimator(
-            estimator, self.classes_, self.refit == "continue"
-        )
-        self.strategy_ = clone(as_strategy(self.strategy))
+        self._prepare_estimator(estimator)
+        strategy = UncertaintySampling() if self.strategy is None else self.strategy
+        self.strategy_ = clone(as_strategy(strategy))
         self.strategy_._validate_params()
         self._rules = check_stopping(self.stopping)
         self._callbacks = check_callbacks(self.callbacks)
@@ -127,23 +131,32 @@ class PreparationMixin:
 
     def _draw_initial(self, codes):
         """Label the initial set of a simulation or an oracle run."""
+        n = self._round.n_requested = self._n_initial()
         if self.initial_strategy == "balanced":
             seed = derive_seed(self._base_seed, 0, SEED_INITIAL)
             rng = np.random.RandomState(seed)
-            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
-        else:
-            rows, _ = self._pick(self._n_initial())
-        self._ask(rows, 0)
+            self._ask(balanced_indices(codes, len(self.classes_), n, rng), 0)
+        # an oracle may label none of the rows
+        while not len(self._labels.order):
+            n = min(n, len(self._labels.candidates))
+            if not n:
+                raise ValueError("The oracle labelled none of the rows.")
+            self._ask(self._pick(n)[0], 0)
 
-    def _extend_initial(self):
-        """Go on at random, one label at a time: a classifier needs two classes."""
-        while self._labels.one_class_only:
-            candidates = self._labels.candidates
-            if not len(candidates):
-                break
-            seed = derive_seed(self._base_seed, 0, SEED_INITIAL, len(candidates))
-            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
-            self.initial_indices_ = self.labeled_indices_
-            self._save()
-        if not len(self.labeled_indices_):
-            raise ValueError("The oracle labelled none of the rows.")
+    # ------------------------------------------------------------------ further classes
+
+    def _prepare_estimator(self, estimator):
+        self._unfitted = prepare_estimator(
+            estimator, self.classes_, self.refit == "continue"
+        )
+
+    def _add_classes(self, classes):
+        """Take further classes into account: in the labels and for the next fit."""
+        classes = merged_classes(self.classes_, classes)
+        if len(classes) == len(self.classes_):
+            return
+        new = np.setdiff1d(classes, self.classes_.astype(classes.dtype))
+        self._added_classes += new.tolist()
+        self._labels.widen(classes)
+        self.classes_ = classes
+        self._prepare_estimator(self._get_estimator(self._X))

@@ -13,7 +13,14 @@ from sklearn.utils.validation import validate_data
 
 from dalmax_sk._base.sklearn_compat import check_y
 
-__all__ = ["IMAGE_EXTENSIONS", "as_paths", "check_images", "load_image_paths"]
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "as_paths",
+    "check_images",
+    "forget_features",
+    "load_image_paths",
+    "looks_like_files",
+]
 
 logger = logging.getLogger("dalmax_sk")
 
@@ -181,6 +188,7 @@ def check_images(
     *,
     reset: bool,
     dtype: Any = "numeric",
+    allow_nan: bool = False,
 ) -> Any:
     """Validate X in any of its three forms; image files are never opened here.
 
@@ -198,6 +206,8 @@ def check_images(
         True in ``fit``, False elsewhere.
     dtype : "numeric", dtype, list of dtypes or None, default="numeric"
         What arrays are converted to; None keeps what they have (uint8 stays uint8).
+    allow_nan : bool, default=False
+        Let NaN and infinity through even if the estimator's tags do not.
 
     Returns
     -------
@@ -235,12 +245,12 @@ def check_images(
             ensure_2d=True,
             allow_nd=True,
             # a meta-estimator over one that handles NaN lets it through
-            ensure_all_finite=not get_tags(estimator).input_tags.allow_nan,
+            ensure_all_finite=not (
+                allow_nan or get_tags(estimator).input_tags.allow_nan
+            ),
         )
     if reset:
-        # A fit on a table before this one must not leave its width behind.
-        vars(estimator).pop("n_features_in_", None)
-        vars(estimator).pop("feature_names_in_", None)
+        forget_features(estimator)
     if isinstance(y, str) and y == "no_validation":
         return paths
     if y is None:
@@ -253,6 +263,19 @@ def check_images(
     y = check_y(y, estimator=estimator)
     check_consistent_length(paths, y)
     return paths, y
+
+
+def forget_features(estimator: BaseEstimator) -> None:
+    """Delete the width that a fit on a table before this one has left behind."""
+    vars(estimator).pop("n_features_in_", None)
+    vars(estimator).pop("feature_names_in_", None)
+
+
+def looks_like_files(paths: NDArray[np.object_]) -> bool:
+    """Whether a text is the name of an image or of a file that exists."""
+    return any(
+        _is_image(path) or (len(path) < 4096 and os.path.exists(path)) for path in paths
+    )
 
 
 def _is_empty_sequence(X: Any) -> bool:

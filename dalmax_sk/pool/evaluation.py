@@ -199,8 +199,8 @@ def embedding_fingerprint(estimator, X):
 class _BlockBuffer:
     """An array of one row a sample that comes in blocks.
 
-    Outputs of an estimator are checked for NaN and infinity; raw inputs are checked by
-    the kernels.
+    What comes through an estimator is checked for NaN and infinity; raw inputs without
+    one are checked by the kernels.
     """
 
     def __init__(self, need, n_rows, max_memory, whose, final):
@@ -236,8 +236,9 @@ class _BlockBuffer:
         if self.n_bad:
             raise ValueError(
                 f"{name_of(self.final)} has {self.what} that are NaN or infinite for "
-                f"{self.n_bad} of {self.n_rows} samples: either X holds such values, "
-                "or the training diverged (a lower learning rate helps)."
+                f"{self.n_bad} of {self.n_rows} samples: either X holds such values "
+                "(put an imputer before the classifier: make_pipeline(SimpleImputer(), "
+                "...)), or the training diverged (a lower learning rate helps)."
             )
         return self.array
 
@@ -312,12 +313,14 @@ def _inputs_as_embeddings(X, n_rows, max_memory, estimator, owner, prefix):
     """
     if hasattr(X, "toarray"):
         size = n_rows * X.shape[1] * X.dtype.itemsize
-        if size > max_memory:
+        if X.shape[1] > limits.dense_columns or size > max_memory:
             raise MissingCapabilityError(
                 f"{owner} needs dense embeddings; making the sparse matrix of "
                 f"shape {(n_rows, X.shape[1])} dense takes {size:,} bytes, max_memory "
-                f"is {max_memory:,}. Reduce it first, for instance with TruncatedSVD "
-                "in the Pipeline."
+                f"is {max_memory:,}, and at most {limits.dense_columns:,} sparse "
+                "columns are made dense. Reduce it first, for instance with "
+                "TruncatedSVD before the classifier in a Pipeline; or take a strategy "
+                "that looks at probabilities only, such as UncertaintySampling."
             )
         return X.toarray()
     if as_paths(X) is not None:
