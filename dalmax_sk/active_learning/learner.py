@@ -234,7 +234,7 @@ class ActiveLearningClassifier(
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit"]), None],
         "strategy": [QueryStrategy, str, None],
         "n_initial": [
             Interval(Integral, 1, None, closed="left"),
@@ -539,19 +539,37 @@ class ActiveLearningClassifier(
         )
         return pool.indices[positions], scores
 
-    def _make_pool(self):
-        """Return the pool of the next query."""
+    def _make_pool(self, estimator=None, labeled=None, candidates=None):
+        """Return the pool of the next query, or one of other parts.
+
+        Parameters
+        ----------
+        estimator : estimator, default=None
+            None is the present one.
+        labeled : tuple of (rows, labels), default=None
+        candidates : ndarray of int, default=None
+        """
         release_pages(self._X)  # of a file: what checks and fits have read of it
+        X, rows, y = self._X, self._labels.order, self._labels.y
+        if estimator is None:
+            estimator = getattr(self, "estimator_", None)
+            X = self._cold_inputs() if estimator is None else X
+            candidates = self._labels.candidates
+        elif labeled is None:
+            rows, y = rows[:0], y[:0]
+        else:
+            rows, y = labeled
         return Pool(
-            getattr(self, "estimator_", None),
-            self._X,
-            self._labels.order,
-            self._labels.y,
+            estimator,
+            X,
+            rows,
+            y,
             random_state=derive_seed(self._base_seed, len(self.history_), SEED_QUERY),
             max_memory=self.max_memory,
             classes=self.classes_,
-            candidate_indices=self._labels.candidates,
+            candidate_indices=candidates,
             distances=self._distances,
+            fit_params=self._routed,
         )
 
     def _observe(self, record):
@@ -600,6 +618,9 @@ class ActiveLearningClassifier(
         record["peak_bytes"] = peak_bytes()
         for key, value in now.notes.items():
             record.setdefault(key, value)
+        if len(self._labels.candidates):
+            labeled = self._labels.order, self._labels.y
+            self._settle(self.estimator_, labeled, self._labels.candidates)
         epochs = getattr(last_step(self.estimator_), "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)
@@ -653,6 +674,7 @@ class ActiveLearningClassifier(
             self._unfitted,
             self._X,
             *labeled,
+            classes=self.classes_,
             params=self._routed,
             seed=derive_seed(self._base_seed, round_number, SEED_FIT),
             round_number=round_number,

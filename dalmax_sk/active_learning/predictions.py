@@ -7,6 +7,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from dalmax_sk._base.fits import classes_of, predict
 from dalmax_sk.pool import align_columns
 
 __all__ = ["PredictionsMixin"]
@@ -38,9 +39,11 @@ class PredictionsMixin:
         Returns
         -------
         ndarray of shape (n_samples,)
+            Entries of ``classes_``.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        return predict(self.estimator_, X, self.classes_)
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):
@@ -58,7 +61,7 @@ class PredictionsMixin:
         """
         check_is_fitted(self)
         proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
-        return align_columns(proba, self.estimator_.classes_, self.classes_)
+        return align_columns(proba, classes_of(self.estimator_), self.classes_)
 
     @available_if(_estimator_has("predict_log_proba"))
     def predict_log_proba(self, X):
@@ -76,7 +79,8 @@ class PredictionsMixin:
         """
         check_is_fitted(self)
         values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
-        return align_columns(values, self.estimator_.classes_, self.classes_, -np.inf)
+        seen = classes_of(self.estimator_)
+        return align_columns(values, seen, self.classes_, -np.inf)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X):
@@ -94,7 +98,7 @@ class PredictionsMixin:
         """
         check_is_fitted(self)
         values = self.estimator_.decision_function(self._check_X(X, reset=False))
-        seen = self.estimator_.classes_
+        seen = classes_of(self.estimator_)
         if len(seen) == len(self.classes_):
             return values
         if values.ndim == 1:  # two of more classes seen so far

@@ -1,12 +1,13 @@
 """Checks and preparations that a run of active learning begins with."""
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
-from dalmax_sk._base.pipelines import final_step, last_step
+from dalmax_sk._base.fits import has_outputs
+from dalmax_sk._base.pipelines import final_step
 from dalmax_sk._base.sklearn_compat import check_feature_names, check_n_features
 from dalmax_sk.active_learning.labels import UNKNOWN
 from dalmax_sk.active_learning.oracle import as_labels, find_missing
@@ -64,7 +65,7 @@ def given_classes(classes, estimator):
     ValueError
         If both were told and they differ.
     """
-    own = _params(last_step(estimator)).get("classes")
+    own = _params(final_step(estimator)[1]).get("classes")
     if classes is None or own is None:
         return own if classes is None else classes
     if set(np.asarray(own).tolist()) != set(np.asarray(classes).tolist()):
@@ -129,26 +130,56 @@ def prepare_estimator(estimator, classes, warm_start):
     """Clone `estimator` and tell it the full class list and whether to go on.
 
     A final step with a ``classes`` parameter that is None gets the list, so that a
-    class not labelled yet keeps its column.
+    class not labelled yet keeps its column; a net that gets numbers for labels gets
+    the numbers of its outputs.
 
     Raises
     ------
     ValueError
-        If it is to go on from its present weights and cannot.
+        If it does not classify, or is to go on from its present weights and cannot.
     """
+    if not hasattr(estimator, "predict") and not is_classifier(estimator):
+        raise ValueError(
+            f"estimator={estimator!r} has no predict and is no classifier. Give a "
+            "classifier, or a Pipeline that ends in one."
+        )
     estimator = clone(estimator)
     prefix, last = final_step(estimator)
     params = _params(last)
-    if "classes" in params and params["classes"] is None:
+    if "classes" in params and has_outputs(last):
+        estimator.set_params(**{f"{prefix}classes": np.arange(len(classes))})
+    elif "classes" in params and params["classes"] is None:
         estimator.set_params(**{f"{prefix}classes": classes})
     if warm_start:
+        prefix, last = final_step(estimator, wrappers=False)
+        params = _params(last)
         if "warm_start" not in params:
             raise ValueError(
                 "refit='continue' needs an estimator with a warm_start parameter; "
                 f"{type(last).__name__} has none. Use refit='scratch'."
             )
+        if members := sorted(_MEMBERS & params.keys()):
+            raise ValueError(
+                "refit='continue' needs an estimator whose present weights go on "
+                f"learning; with warm_start, {type(last).__name__} keeps its members "
+                f"as they are (it has the parameters {', '.join(members)}), so new "
+                "labels would teach it nothing. Use refit='scratch'."
+            )
         estimator.set_params(**{f"{prefix}warm_start": True})
     return estimator
+
+
+# A parameter of them tells an ensemble, or trees, which never change once they are
+# grown: with a warm start a further fit adds members, or nothing.
+_MEMBERS = {
+    "iterations",
+    "max_depth",
+    "max_leaf_nodes",
+    "min_samples_leaf",
+    "n_estimators",
+    "n_members",
+    "num_leaves",
+}
 
 
 def _params(estimator):
