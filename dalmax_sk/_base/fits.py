@@ -6,7 +6,14 @@ from sklearn.base import clone
 from dalmax_sk._base.pipelines import final_step, last_step
 from dalmax_sk._base.seeds import global_seed
 
-__all__ = ["as_labels_of", "classes_of", "fit_estimator", "has_outputs", "predict"]
+__all__ = [
+    "as_labels_of",
+    "classes_of",
+    "fit_estimator",
+    "has_outputs",
+    "output",
+    "predict",
+]
 
 # What estimators raise for labels that they cannot take.
 _REFUSALS = (LookupError, TypeError, ValueError)
@@ -73,15 +80,14 @@ def fit_estimator(estimator, X, y, params, *, seed, classes=None, fitted=False):
 def has_outputs(estimator):
     """Tell whether an unfitted estimator is a net with one output for each class."""
     final = final_step(estimator)[1]
-    params = final.get_params(deep=False) if hasattr(final, "get_params") else {}
-    return {"module", "criterion"} <= params.keys()
+    return hasattr(final, "module") and hasattr(final, "criterion")
 
 
 def _dtype_of_targets(estimator):
     """Return the type of the labels that the loss of a net takes."""
     from torch import nn
 
-    criterion = final_step(estimator)[1].get_params(deep=False)["criterion"]
+    criterion = final_step(estimator)[1].criterion
     cls = criterion if isinstance(criterion, type) else type(criterion)
     is_binary = issubclass(cls, nn.BCELoss | nn.BCEWithLogitsLoss)
     return np.float32 if is_binary else np.int64
@@ -102,9 +108,18 @@ def classes_of(estimator):
     return labels[np.asarray(final.classes_).astype(np.int64)]
 
 
+def output(estimator, method, X):
+    """Return what a method of a fitted estimator gives for X.
+
+    Loaders of torch draw from the global generator, if only to number their workers.
+    """
+    with global_seed(estimator, 0):
+        return getattr(estimator, method)(X)
+
+
 def predict(estimator, X, classes):
     """Return the labels (n,) that an estimator predicts, in the type of `classes`."""
-    predicted = estimator.predict(X)
+    predicted = output(estimator, "predict", X)
     labels = getattr(last_step(estimator), "_dalmax_labels", None)
     if labels is None:
         return as_labels_of(predicted, classes)

@@ -113,12 +113,19 @@ def wrapped_model(final):
 
 
 def components(estimator):
-    """Return an estimator and all estimators among its parameters, nested ones too."""
+    """Return an estimator and all estimators among its parameters, nested ones too.
+
+    Attributes are read and not ``get_params``, which takes a millisecond of a round.
+    """
     found = [estimator]
-    if hasattr(estimator, "get_params"):
-        found += [
-            value
-            for value in estimator.get_params(deep=True).values()
-            if hasattr(value, "get_params") and not isinstance(value, type)
-        ]
+    for name, value in getattr(estimator, "__dict__", {}).items():
+        if not name.startswith("_") and not name.endswith("_"):
+            found += _estimators_in(value)
     return found
+
+
+def _estimators_in(value):
+    if isinstance(value, list | tuple):  # (name, estimator), and lists of these
+        return [part for entry in value for part in _estimators_in(entry)]
+    is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
+    return components(value) if is_estimator else []

@@ -105,7 +105,9 @@ def global_seed(estimator, seed):
         stack.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed_all(seed)
         yield
 
 
@@ -113,8 +115,7 @@ def _lacks_seed(part):
     """Tell whether an estimator has neither a seed nor parts that may have one."""
     if _is_ours(part) or len(components(part)) > 1:
         return False
-    params = part.get_params(deep=False) if hasattr(part, "get_params") else {}
-    return "random_state" not in params
+    return not hasattr(part, "random_state")
 
 
 def _is_ours(part):

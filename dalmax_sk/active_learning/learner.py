@@ -106,10 +106,12 @@ class ActiveLearningClassifier(
     initial_strategy : {"random", "balanced"} or QueryStrategy, default="random"
         How the initial set is drawn. ``"balanced"`` takes classes in equal numbers, as
         published protocols do: it **uses the labels of all rows** and is for simulation
-        only. A strategy sees the raw inputs as embeddings (cold start).
+        only. A strategy (cold start) sees the inputs as the steps of a pipeline that
+        need no labels make them.
     refit : {"scratch", "continue"}, default="scratch"
-        Fit a fresh clone each round, or go on from the present weights (needs an
-        estimator with ``warm_start``).
+        Fit a fresh clone each round, or continue from the present weights. The latter
+        needs an estimator whose ``warm_start`` trains its weights on; ensembles and
+        trees are refused. Classes that it was not told of start it from scratch.
     oracle : callable, default=None
         ``oracle(X_rows, indices) -> labels``, asked for the labels of rows of X that
         `y` leaves open. Where it returns a missing value (None, NaN), the row is set

@@ -7,7 +7,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from dalmax_sk._base.fits import classes_of, predict
+from dalmax_sk._base.fits import classes_of, output, predict
 from dalmax_sk.pool import align_columns
 
 __all__ = ["PredictionsMixin"]
@@ -60,7 +60,8 @@ class PredictionsMixin:
             Columns in the order of ``classes_``; 0 for a class not labelled yet.
         """
         check_is_fitted(self)
-        proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        proba = output(self.estimator_, "predict_proba", X)
         return align_columns(proba, classes_of(self.estimator_), self.classes_)
 
     @available_if(_estimator_has("predict_log_proba"))
@@ -78,7 +79,8 @@ class PredictionsMixin:
             Minus infinity for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "predict_log_proba", X)
         seen = classes_of(self.estimator_)
         return align_columns(values, seen, self.classes_, -np.inf)
 
@@ -97,7 +99,8 @@ class PredictionsMixin:
             The smallest finite number for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.decision_function(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "decision_function", X)
         seen = classes_of(self.estimator_)
         if len(seen) == len(self.classes_):
             return values

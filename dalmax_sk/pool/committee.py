@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from dalmax_sk._base import progress
-from dalmax_sk._base.fits import classes_of, fit_estimator, predict
+from dalmax_sk._base.fits import classes_of, fit_estimator, output, predict
 from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.processes import explain_worker_death
 from dalmax_sk._base.seeds import derive_seed
@@ -292,7 +292,7 @@ def _ensemble_members(ensemble, X, classes, owner, votes):
 def _member_proba(member, X, seen, classes, owner, votes):
     """Return the probabilities (n, C) of a fitted member whose columns are `seen`."""
     if hasattr(member, "predict_proba"):
-        proba = np.asarray(member.predict_proba(X), dtype=np.float64)
+        proba = np.asarray(output(member, "predict_proba", X), dtype=np.float64)
     elif votes:
         predicted = predict(member, X, classes_of(member))
         proba = np.eye(len(seen))[np.searchsorted(classes_of(member), predicted)]

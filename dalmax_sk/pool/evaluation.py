@@ -5,7 +5,7 @@ import math
 import numpy as np
 from sklearn.utils import get_tags
 
-from dalmax_sk._base.fits import as_labels_of, classes_of
+from dalmax_sk._base.fits import as_labels_of, classes_of, output
 from dalmax_sk._base.limits import limits
 from dalmax_sk._base.pipelines import (
     final_step,
@@ -331,7 +331,7 @@ def can_give(estimator, X, need):
 
 def _decision_values(final, block, owner):
     """Return decision values (b, S), float64: one column for each class seen."""
-    values = np.asarray(final.decision_function(block), dtype=np.float64)
+    values = np.asarray(output(final, "decision_function", block), dtype=np.float64)
     if values.ndim == 1:  # of two classes: they differ by the value itself
         values = np.stack([-values / 2, values / 2], axis=1)
     n_seen = len(classes_of(final))
@@ -372,7 +372,8 @@ def _evaluate_block(final, block, requires, inputs):
         return final.iter_predictions(block, embeddings="embeddings" in requires)
     proba, embeddings = None, inputs
     if not _gives_embeddings(final):
-        proba = final.predict_proba(block) if "proba" in requires else None
+        if "proba" in requires:
+            proba = output(final, "predict_proba", block)
     elif len(requires) == 2:
         proba, embeddings = final.predict_proba_and_embeddings(block)
     elif "proba" in requires:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from dalmax_sk._base.fits import classes_of, fit_estimator, predict
+from dalmax_sk._base.fits import classes_of, fit_estimator, output, predict
 from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.seeds import set_missing_seeds
 from dalmax_sk._base.sklearn_compat import (
@@ -488,7 +488,8 @@ class Pool:
             seed=seed,
             classes=self.classes,
         )
-        proba = model.predict_proba(self._rows(owner, held, labeled=True))
+        rows = self._rows(owner, held, labeled=True)
+        proba = output(model, "predict_proba", rows)
         proba = np.asarray(proba, dtype=np.float64)
         return align_columns(proba, classes_of(model), self.classes)
 

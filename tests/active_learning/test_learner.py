@@ -799,7 +799,7 @@ def test_no_labels_and_no_classes(table):
 def test_an_estimator_without_probabilities(table):
     with pytest.raises(
         MissingCapabilityError,
-        match="BADGE needs class probabilities, and LinearSVC cannot .* n_initial",
+        match=r"BADGE needs class probabilities, and LinearSVC cannot .* n_initial",
     ):
         small_learner(estimator=LinearSVC(), strategy="badge").fit(*table)
     # but strategies that do not look at them work, and uncertainty has its margins
