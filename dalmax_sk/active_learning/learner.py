@@ -107,10 +107,12 @@ class ActiveLearningClassifier(
     initial_strategy : {"random", "balanced"} or QueryStrategy, default="random"
         How the initial set is drawn. ``"balanced"`` takes classes in equal numbers, as
         published protocols do: it **uses the labels of all rows** and is for simulation
-        only. A strategy sees the raw inputs as embeddings (cold start).
+        only. A strategy (cold start) sees the inputs as the steps of a pipeline that
+        need no labels make them.
     refit : {"scratch", "continue"}, default="scratch"
-        Fit a fresh clone each round, or go on from the present weights (needs an
-        estimator with ``warm_start``).
+        Fit a fresh clone each round, or continue from the present weights. The latter
+        needs an estimator whose ``warm_start`` trains its weights on; ensembles and
+        trees are refused. Classes that it was not told of start it from scratch.
     oracle : callable, default=None
         ``oracle(X_rows, indices) -> labels``, asked for the labels of rows of X that
         `y` leaves open. Where it returns a missing value (None, NaN), the row is set
@@ -244,7 +246,7 @@ class ActiveLearningClassifier(
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods(["fit"]), None],
         "strategy": [QueryStrategy, str, callable, None],
         "n_initial": [
             Interval(Integral, 1, None, closed="left"),
@@ -670,23 +672,40 @@ class ActiveLearningClassifier(
         )
         return pool.indices[positions], scores
 
-    def _make_pool(self):
-        """Return the pool of the next query."""
+    def _make_pool(self, estimator=None, labeled=None, candidates=None):
+        """Return the pool of the next query, or one of other parts.
+
+        Parameters
+        ----------
+        estimator : estimator, default=None
+            None is the present one.
+        labeled : tuple of (rows, labels), default=None
+        candidates : ndarray of int, default=None
+        """
         release_pages(self._X)  # of a file: what checks and fits have read of it
-        candidates = self._labels.candidates
-        if self._round.pending:
-            proposed = [row for row, _ in self._round.pending]
-            candidates = np.setdiff1d(candidates, proposed, assume_unique=True)
+        X, rows, y = self._X, self._labels.order, self._labels.y
+        if estimator is None:
+            estimator = None if self._is_cold else self.estimator_
+            X = self._cold_inputs() if estimator is None else X
+            candidates = self._labels.candidates
+            if self._round.pending:
+                proposed = [row for row, _ in self._round.pending]
+                candidates = np.setdiff1d(candidates, proposed, assume_unique=True)
+        elif labeled is None:
+            rows, y = rows[:0], y[:0]
+        else:
+            rows, y = labeled
         return Pool(
-            None if self._is_cold else self.estimator_,
-            self._X,
-            self._labels.order,
-            self._labels.y,
+            estimator,
+            X,
+            rows,
+            y,
             random_state=derive_seed(self._base_seed, len(self.history_), SEED_QUERY),
             max_memory=self.max_memory,
             classes=self.classes_,
             candidate_indices=candidates,
             distances=self._distances,
+            fit_params=self._routed,
         )
 
     def _observe(self, record):
@@ -741,6 +760,9 @@ class ActiveLearningClassifier(
         record["peak_bytes"] = peak_bytes()
         for key, value in now.notes.items():
             record.setdefault(key, value)
+        if len(self._labels.candidates) and not self._is_cold:
+            labeled = self._labels.order, self._labels.y
+            self._settle(self.estimator_, labeled, self._labels.candidates)
         epochs = getattr(last_step(self.estimator_), "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)
@@ -809,6 +831,7 @@ class ActiveLearningClassifier(
             self._X,
             rows,
             y,
+            classes=self.classes_,
             params=self._routed,
             seed=derive_seed(self._base_seed, round_number, SEED_FIT),
             round_number=round_number,

@@ -8,6 +8,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from dalmax_sk._base.fits import classes_of, output, predict
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk.active_learning.oracle import as_labels, as_plain, find_missing
 from dalmax_sk.pool import align_columns
@@ -41,9 +42,11 @@ class PredictionsMixin:
         Returns
         -------
         ndarray of shape (n_samples,)
+            Entries of ``classes_``.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        return predict(self.estimator_, X, self.classes_)
 
     def score(self, X, y, sample_weight=None):
         """Return the accuracy on the rows whose labels are known.
@@ -107,8 +110,9 @@ class PredictionsMixin:
             Columns in the order of ``classes_``; 0 for a class not labelled yet.
         """
         check_is_fitted(self)
-        proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
-        return align_columns(proba, self.estimator_.classes_, self.classes_)
+        X = self._check_X(X, reset=False)
+        proba = output(self.estimator_, "predict_proba", X)
+        return align_columns(proba, classes_of(self.estimator_), self.classes_)
 
     @available_if(_estimator_has("predict_log_proba"))
     def predict_log_proba(self, X):
@@ -125,8 +129,10 @@ class PredictionsMixin:
             Minus infinity for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
-        return align_columns(values, self.estimator_.classes_, self.classes_, -np.inf)
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "predict_log_proba", X)
+        seen = classes_of(self.estimator_)
+        return align_columns(values, seen, self.classes_, -np.inf)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X):
@@ -143,8 +149,9 @@ class PredictionsMixin:
             The smallest finite number for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.decision_function(self._check_X(X, reset=False))
-        seen = self.estimator_.classes_
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "decision_function", X)
+        seen = classes_of(self.estimator_)
         if len(seen) == len(self.classes_):
             return values
         if values.ndim == 1:  # two of more classes seen so far

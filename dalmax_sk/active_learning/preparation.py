@@ -4,10 +4,12 @@ import functools
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.metadata_routing import process_routing
 
-from dalmax_sk._base.seeds import derive_seed
+from dalmax_sk._base.pipelines import components, without_last
+from dalmax_sk._base.seeds import derive_seed, global_seed, set_missing_seeds
 from dalmax_sk._base.sklearn_compat import routing_enabled
 from dalmax_sk.active_learning.callbacks import check_callbacks
 from dalmax_sk.active_learning.checkpoint import as_checkpoint
@@ -33,10 +35,14 @@ from dalmax_sk.active_learning.validation import (
     prepare_estimator,
 )
 from dalmax_sk.pool.distances import LabeledDistances
-from dalmax_sk.strategies import UncertaintySampling
+from dalmax_sk.strategies import RandomSampling, UncertaintySampling
 from dalmax_sk.strategies._functions import as_strategy
 
 __all__ = ["PreparationMixin"]
+
+# Rows on which it is seen if a strategy can work, and labels of each class in a trial
+# fit: cross-validation inside the estimator needs some.
+_N_PROBED, _N_TRIAL = 32, 10
 
 
 class PreparationMixin:
@@ -72,6 +78,7 @@ class PreparationMixin:
         self._added_classes = []
         self._distances = LabeledDistances()
         self._checkpoint = as_checkpoint(self.checkpoint_dir)
+        self._check_strategy((codes != UNKNOWN).any())
         if not self._restore(codes):
             self._label_initial(codes)
 
@@ -103,6 +110,49 @@ class PreparationMixin:
         check_schedule(self.query_size, self._labels.n_samples)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._base_seed = self._group.broadcast(seed)
+
+    def _check_strategy(self, has_labels):
+        """Refuse a strategy that asks for what the estimator cannot give.
+
+        Where only a fit can tell and labels cost something, the estimator is fitted on
+        trial: on a few rows, with classes in turn as their labels. Else the first fit
+        tells.
+        """
+        rows = np.arange(min(_N_PROBED, self._labels.n_samples))
+        pool = self._make_pool(self._unfitted, candidates=rows)
+        self.strategy_._check_pool(pool)
+        self._unsettled = pool.unsettled
+        is_paid = not isinstance(self._source, SimulatedOracle)
+        if pool.unsettled and is_paid and not has_labels:
+            n = min(self._labels.n_samples, _N_TRIAL * len(self.classes_))
+            y = self.classes_[np.arange(n) % len(self.classes_)]
+            trial = self._fitted(0, (np.arange(n), y))
+            self._settle(trial, (np.arange(n), y), rows)
+
+    def _settle(self, estimator, labeled, candidates):
+        """Check the strategy again, with a fitted estimator."""
+        if self._unsettled:
+            pool = self._make_pool(estimator, labeled, candidates[:_N_PROBED])
+            self.strategy_._check_pool(pool)
+        self._unsettled = False
+
+    def _cold_inputs(self):
+        """Return X as a strategy sees it that picks before there is a label.
+
+        The steps before the classifier that need no labels are fitted on all of X.
+        """
+        steps = []
+        for step in without_last(self._unfitted):
+            if any(get_tags(part).target_tags.required for part in components(step)):
+                break
+            steps.append(step)
+        if not steps or isinstance(self._cold(), RandomSampling):
+            return self._X
+        steps = clone(make_pipeline(*steps))
+        seed = derive_seed(self._base_seed, 0, SEED_INITIAL)
+        set_missing_seeds(steps, seed)
+        with global_seed(steps, seed):
+            return steps.fit_transform(self._X)
 
     def _find_source(self, y, codes):
         """Return whom to ask for labels, None for a person."""

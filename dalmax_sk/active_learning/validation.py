@@ -1,11 +1,12 @@
 """Checks and preparations that a run of active learning begins with."""
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier
 from sklearn.utils import check_consistent_length, get_tags
 
-from dalmax_sk._base.pipelines import final_step, last_step
+from dalmax_sk._base.fits import has_outputs
+from dalmax_sk._base.pipelines import final_step
 from dalmax_sk.active_learning.classes import check_classes
 from dalmax_sk.active_learning.labels import UNKNOWN
 from dalmax_sk.active_learning.oracle import as_labels
@@ -62,7 +63,7 @@ def given_classes(classes, estimator):
     ValueError
         If both were told and they differ.
     """
-    own = _params(last_step(estimator)).get("classes")
+    own = _params(final_step(estimator)[1]).get("classes")
     if classes is None or own is None:
         return own if classes is None else classes
     if not np.array_equal(check_classes(own), check_classes(classes)):
@@ -98,7 +99,8 @@ def prepare_estimator(estimator, classes, warm_start):
     """Clone `estimator` and tell it the full class list and whether to go on.
 
     A final step with a ``classes`` parameter that is None gets the list, so that a
-    class not labelled yet keeps its column.
+    class not labelled yet keeps its column; a net that gets numbers for labels gets
+    the numbers of its outputs.
 
     Raises
     ------
@@ -107,30 +109,57 @@ def prepare_estimator(estimator, classes, warm_start):
     """
     kind = get_tags(estimator).estimator_type
     if kind not in (None, "classifier"):
+        name = type(final_step(estimator)[1]).__name__
+        raise ValueError(f"estimator must be a classifier; {name} is a {kind}.")
+    if not hasattr(estimator, "predict") and not is_classifier(estimator):
         raise ValueError(
-            f"estimator must be a classifier; {type(last_step(estimator)).__name__} is "
-            f"a {kind}."
+            f"estimator={estimator!r} has no predict and is no classifier. Give a "
+            "classifier, or a Pipeline that ends in one."
         )
     estimator = clone(estimator)
     prefix, last = final_step(estimator)
     params = _params(last)
-    if "classes" in params and not _has_classes(last, classes):
+    if "classes" in params and has_outputs(last):
+        estimator.set_params(**{f"{prefix}classes": np.arange(len(classes))})
+    elif "classes" in params and not _has_classes(last, classes):
         estimator.set_params(**{f"{prefix}classes": classes})
     if warm_start:
+        prefix, last = final_step(estimator, wrappers=False)
+        params = _params(last)
         if "warm_start" not in params:
             raise ValueError(
                 "refit='continue' needs an estimator with a warm_start parameter; "
                 f"{type(last).__name__} has none. Use refit='scratch'."
             )
+        if members := sorted(_MEMBERS & params.keys()):
+            raise ValueError(
+                "refit='continue' needs an estimator whose present weights go on "
+                f"learning; with warm_start, {type(last).__name__} keeps its members "
+                f"as they are (it has the parameters {', '.join(members)}), so new "
+                "labels would teach it nothing. Use refit='scratch'."
+            )
         estimator.set_params(**{f"{prefix}warm_start": True})
     return estimator
+
+
+# A parameter of them tells an ensemble, or trees, which never change once they are
+# grown: with a warm start a further fit adds members, or nothing.
+_MEMBERS = {
+    "iterations",
+    "max_depth",
+    "max_leaf_nodes",
+    "min_samples_leaf",
+    "n_estimators",
+    "n_members",
+    "num_leaves",
+}
 
 
 def can_continue(estimator, classes):
     """Tell whether a fitted estimator can be fitted on with labels of `classes`."""
     if isinstance(estimator, DummyClassifier):  # of a time with one class only
         return False
-    last = last_step(estimator)
+    last = final_step(estimator)[1]
     return "classes" not in _params(last) or _has_classes(last, classes)
 
 

@@ -161,7 +161,7 @@ def test_missing_capabilities_name_everything(table, need, message):
 
 def test_file_paths_without_a_net_have_no_embeddings():
     pool = Pool(None, np.array(["a.png", "b.png"], dtype=object), [], [], classes=[0])
-    with pytest.raises(MissingCapabilityError, match="no estimator on file paths"):
+    with pytest.raises(MissingCapabilityError, match="no estimator on texts or file"):
         CoreSet().query(pool, 1)
 
 

@@ -4,10 +4,9 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-import torch
-
 from dalmax_sk._base.devices import resolve_device
 from dalmax_sk._base.processes import ProcessGroup, is_launched, join_process_group
+from dalmax_sk._base.seeds import torch_seed
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.settings import Settings
 from dalmax_sk.cli.launch import count_gpus, run_processes
@@ -56,7 +55,7 @@ def check_model(settings: Settings, n_classes: int) -> None:
     if not settings.mult_gpu:
         resolve_device(settings.device)
     side = settings.image_size
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours
+    with torch_seed():  # the caller's random state is not ours
         build_net(
             settings.architecture,
             input_shape=(3, side, side),
