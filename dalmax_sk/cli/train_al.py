@@ -94,7 +94,7 @@ def train_al(
             screen.say(f"The run in {folder.path} is finished; nothing is left to do.")
             return
 
-    group = find_process_group(settings, after_death=resume_hint(given))
+    group = find_process_group(settings, after_death=resume_hint(given), screen=screen)
     with screen.watch(settings.iterations):
         screen.announce(READING)
         data = group.run_on_rank0(_read_images, settings)

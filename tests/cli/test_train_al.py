@@ -311,7 +311,7 @@ def _one_class(images):
         (None, "--type core_sett", ["core_sett", "Did you mean", "core_set"]),
         (None, "--architecture small_cn", ["'small_cn'", "small_cnn"]),
         (None, "--architecture vgg16", ["vgg16", "8"]),
-        (None, "--mult-gpu True", ["--mult-gpu", "two GPUs", "torchrun"]),
+        (None, "--device multi", ["--device multi", "two GPUs", "torchrun"]),
         (None, "--n-initial 25", ["--n-initial 25", "24"]),
         (None, "--device cuda:99", ["cuda:99"]),
         (None, "--weights no_such_file.pth", ["no_such_file.pth"]),

@@ -92,6 +92,8 @@ def _read_line(command: str, words: Sequence[str]) -> Values:
             if equals:
                 values.problems.append(f"{flag.word} does not take a value")
             values.given[flag.name] = True
+        elif flag.kind.bare and not (equals or has_next):
+            values.read(flag, flag.kind.bare)
         elif equals or has_next:
             values.read(flag, text if equals else unread.pop(0))
         else:
@@ -110,7 +112,7 @@ def _check_together(command: str, given: Mapping[str, Any]) -> list[str]:
         problems.append(
             "--n-initial and --test-size both set the size of the initial set; give one"
         )
-    if given.get("mult_gpu") and given.get("device") not in (None, "auto"):
+    if given.get("mult_gpu") and given.get("device") not in (None, "auto", "multi"):
         problems.append(
             f"--mult-gpu True uses all GPUs, --device {given['device']} one; give one "
             "of the two"

@@ -213,10 +213,12 @@ FLAGS: list[Flag] = [
          "Compile the net by torch.compile: pays off in long trainings.",
          False, net="compile", from_run=False),
     Flag("device", text("NAME"), MODEL, _IMAGES,
-         "auto (a GPU if there is one), cpu, cuda, cuda:1 …",
+         "auto (a GPU if there is one), cpu, cuda, cuda:1 …; multi (train-al, train): "
+         "two GPUs or more.",
          "auto", net="device", from_run=False),
     Flag("mult_gpu", BOOL, MODEL, _NETS,
-         "Train on all GPUs (needs the package accelerate).", False, from_run=False),
+         "Train on all GPUs that are there, or on the CPU. Several GPUs need the "
+         "package accelerate.", False, from_run=False),
     Flag("on_bad_image", choice("error", "skip"), DATA, _IMAGES,
          "Unreadable image files: error (list all, stop) or skip (list all, leave them "
          "out).", "error"),
@@ -255,7 +257,9 @@ FLAGS: list[Flag] = [
          "train: on all images of DIR_TRAIN, or on all labelled images of a run; "
          "random: on a random part of DIR_TRAIN.", "train", from_run=False),
     Flag("n_labels", whole("images"), DATA, ("train",),
-         "With --type random: images to draw."),
+         "With --type random: images to draw.",
+         default_words="as many as the run of --like or the finished runs below "
+         "DIR_RESULTS have labels of, else a tenth"),
     Flag("like", path("RUN_DIR"), DATA, ("train",),
          "A run of train-al: what is not given is taken from it, that is folders, net, "
          "training, seed, and with --type random the number of images."),
