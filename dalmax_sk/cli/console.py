@@ -83,6 +83,8 @@ class Console:
         for split in (data.train, data.test):
             for path, reason in split.skipped:
                 self.warn(f"skipped {path}: {reason}")
+        for note in data.notes:
+            self.warn(f"{note}.")
 
     def say_short_pool(self, settings: "Settings", n_pool: int) -> None:
         """Write that the images run out before the rounds, if they do."""

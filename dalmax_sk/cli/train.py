@@ -16,6 +16,7 @@ from dalmax_sk.cli.run.evaluation_files import (
 from dalmax_sk.cli.run.model import check_model, find_process_group, make_classifier
 from dalmax_sk.cli.run.output_folder import OutputFolder
 from dalmax_sk.cli.run.records import FORMAT
+from dalmax_sk.cli.run.split_checks import check_apart
 from dalmax_sk.cli.run.train_settings import Run, TrainSettings
 from dalmax_sk.cli.run.training_set import (
     TrainingSet,
@@ -150,7 +151,9 @@ def _read_images(
         chosen = labelled_images(selection)
         names = selection.class_names
         dir_test = settings.dir_test or selection.settings["dir_test"]
+        check_apart(chosen.split.directory, dir_test)
         data = RunData(names, chosen.split, list_split(dir_test, names))
+        data.take_notes()
     else:
         data = list_run_data(
             settings.dir_train, settings.dir_test, dir_results=settings.dir_results

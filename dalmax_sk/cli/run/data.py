@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.output_folder import listed
+from dalmax_sk.cli.run.split_checks import (
+    check_apart,
+    find_identical,
+    note_16_bit,
+    note_across_classes,
+    note_across_split,
+)
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
 from dalmax_sk.images.decode import ImageMode
 from dalmax_sk.images.digits import make_digits_folder
@@ -20,6 +27,7 @@ from dalmax_sk.images.digits import make_digits_folder
 __all__ = [
     "RunData",
     "Split",
+    "broken_images",
     "check_no_class_empty",
     "check_same_images",
     "drop_broken",
@@ -42,12 +50,15 @@ class Split:
         The class of each, by the name of its folder.
     skipped : list of (path, reason)
         Files left out because they cannot be read.
+    ignored : dict of str to int
+        Numbers of files left out because of their kind or place.
     """
 
     directory: Path
     paths: NDArray[np.object_]
     labels: NDArray[np.str_]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def files(self) -> list[str]:
@@ -70,6 +81,7 @@ class Split:
                 }
                 for path, reason in self.skipped
             ],
+            "ignored": self.ignored,
             "sha256": self._fingerprint(),
         }
 
@@ -91,15 +103,33 @@ class RunData:
         All classes, sorted; the class map of both folders.
     train, test : Split
         The images.
+    notes : list of str
+        What a person should know about them.
     """
 
     class_names: list[str]
     train: Split
     test: Split
+    notes: list[str] = field(default_factory=list)
 
-    def describe(self) -> dict[str, dict[str, Any]]:
+    def describe(self) -> dict[str, Any]:
         """Return what run.json says about both folders."""
-        return {"train": self.train.describe(), "test": self.test.describe()}
+        return {
+            "train": self.train.describe(),
+            "test": self.test.describe(),
+            "notes": self.notes,
+        }
+
+    def take_notes(self) -> None:
+        """Note images that are in both folders or in two classes, and poor ranges."""
+        paths = [*self.train.paths, *self.test.paths]
+        labels = [*self.train.labels, *self.test.labels]
+        groups = find_identical(paths)
+        self.notes = [
+            *note_across_split(groups, paths, len(self.train.paths)),
+            *note_across_classes(groups, paths, labels),
+            *note_16_bit(self.train.paths),
+        ]
 
 
 def list_run_data(
@@ -118,24 +148,30 @@ def list_run_data(
     Returns
     -------
     RunData
-        No file has been opened yet.
+        No image has been decoded yet.
     """
     if dir_train is None or dir_test is None:
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
+    check_apart(dir_train, dir_test)
     train = load_image_paths(dir_train)
     _check_names(train.data)
     class_names = list(train.target_names)
     names = np.array(class_names)
-    split = Split(Path(train.directory), train.data, names[train.target])
-    return RunData(class_names, split, list_split(dir_test, class_names))
+    split = Split(
+        Path(train.directory), train.data, names[train.target], ignored=train.ignored
+    )
+    data = RunData(class_names, split, list_split(dir_test, class_names))
+    data.take_notes()
+    return data
 
 
 def list_split(directory: str, class_names: Sequence[str]) -> Split:
-    """List the images of a folder that has to have exactly these classes."""
+    """List the images of a folder that may have no other classes than these."""
     bunch = load_image_paths(directory, class_names=class_names)
     _check_names(bunch.data)
-    return Split(Path(bunch.directory), bunch.data, np.array(class_names)[bunch.target])
+    labels = np.array(class_names)[bunch.target]
+    return Split(Path(bunch.directory), bunch.data, labels, ignored=bunch.ignored)
 
 
 def _check_names(paths: Sequence[str]) -> None:
@@ -175,9 +211,10 @@ def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> N
         If too little is left.
     """
     splits = [data.train, data.test]
+    before = [sorted(set(split.labels.tolist())) for split in splits]
     drop_broken(splits, image_size=image_size, skip_bad_images=skip_bad_images)
-    for split in splits:
-        check_no_class_empty(split, data.class_names)
+    for split, class_names in zip(splits, before, strict=True):
+        check_no_class_empty(split, class_names)
 
 
 def drop_broken(
@@ -209,12 +246,19 @@ def drop_broken(
     everything = np.concatenate([split.paths for split in splits])
     broken = find_broken_images(everything, image_size=image_size, mode=mode)
     if broken and not skip_bad_images:
-        raise ImageReadError(broken)
+        raise broken_images(broken)
     reasons = dict(broken)
     for split in splits:
         is_broken = np.array([path in reasons for path in split.paths], dtype=bool)
         split.skipped += [(path, reasons[path]) for path in split.paths[is_broken]]
         split.paths, split.labels = split.paths[~is_broken], split.labels[~is_broken]
+
+
+def broken_images(failures: Sequence[tuple[str, str]]) -> ImageReadError:
+    """Return the error that names files and the flag that leaves them out."""
+    error = ImageReadError(failures)
+    error.add_note("--on-bad-image skip leaves such files out.")
+    return error
 
 
 def check_no_class_empty(split: Split, class_names: Sequence[str]) -> None:

@@ -148,7 +148,7 @@ def _prediction(pick: Mapping[str, Any]) -> Markup | None:
     word: Content = element("span", "predicted the same", class_="word")
     if _is_other(pick):
         word = [
-            element("span", "predicted other: ", class_="word"),
+            element("span", "predicted ", class_="word"),
             element("bdi", pick["predicted"]),
         ]
     return element("p", word, sure, class_="name")
