@@ -227,8 +227,15 @@ FLAGS: list[Flag] = [
     Flag("batch_size", whole("images a round"), LOOP, _ROUNDS,
          "The same as --query-size, under its old name; not the batch of training.",
          same_as="query_size", is_hidden=True),
-    Flag("iterations", whole("rounds", least=0), LOOP, _ROUNDS,
-         "Rounds of querying.", 5, digits=9, learner="n_rounds"),
+    *(
+        Flag("iterations", whole("rounds", least=0), LOOP, (command,),
+             f"Rounds of querying{more}.",
+             5, digits=9, learner="n_rounds", may_change=bool(more))
+        for command, more in (
+            ("train-al", "; with --resume, more than before continue the run"),
+            ("compare", ""),
+        )
+    ),
     Flag("n_initial", whole("images"), LOOP, _ROUNDS,
          "Images labelled at the start.",
          digits=30, default_words="a tenth of the training images"),
