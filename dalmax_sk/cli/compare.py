@@ -112,7 +112,10 @@ def compare_strategies(
     with screen.watch():
         screen.announce(READING)
         data = list_run_data(
-            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+            settings.dir_train,
+            settings.dir_test,
+            dir_results=settings.dir_results,
+            test_split=settings.test_split,
         )
         check_model(settings, len(data.class_names))
         read_run_data(

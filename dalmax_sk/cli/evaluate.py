@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dalmax_sk.cli.run.data import (
     Split,
     check_no_class_empty,
     drop_broken,
+    list_run_data,
     list_split,
 )
 from dalmax_sk.cli.run.evaluation_files import (
@@ -69,13 +70,12 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     class_names = _class_names(model, stem)
     with screen.watch():
         try:
-            split = list_split(_test_folder(given, stem), class_names)
+            split, notes = _test_images(given, stem, class_names)
         except ValueError as error:
             classes = listed(class_names, 20)
             error.add_note(f"The model is {stem}, of classes {classes}.")
             raise
         before = sorted(set(split.labels.tolist()))
-        notes = _notes(split, stem)
         drop_broken(
             [split],
             image_size=model.input_spec_.shape[1:],
@@ -231,19 +231,29 @@ def _notes(split: Split, stem: Path) -> list[str]:
     return notes + note_across_classes(find_identical(own), own, split.labels)
 
 
-def _test_folder(given: Mapping[str, Any], stem: Path) -> str:
+def _test_images(
+    given: Mapping[str, Any], stem: Path, class_names: Sequence[str]
+) -> tuple[Split, list[str]]:
+    """Return the test images, and what a person should know of them."""
     if "dir_test" in given:
-        return str(given["dir_test"])
+        split = list_split(given["dir_test"], class_names)
+        return split, _notes(split, stem)
     run = stem.parent / "run.json"
     if not run.is_file():
         raise UsageError(
             "--dir-test is needed: a folder of test images, one sub-folder a class. "
             "(It can be left out for a model that lies in the folder of a run.)"
         )
-    folder = str(read_record(run)["data"]["test"]["directory"])
+    record = read_record(run)
+    folder = str(record["data"]["test"]["directory"])
     if not os.path.isdir(folder):
         raise UsageError(
             f"{run} names the test folder {folder}, which is not there any more. Give "
             "--dir-test the folder of the test images."
         )
-    return folder
+    share = record["config"].get("test_split")
+    if share is not None:
+        data = list_run_data(folder, None, dir_results=folder, test_split=share)
+        return data.test, data.notes
+    split = list_split(folder, class_names)
+    return split, _notes(split, stem)

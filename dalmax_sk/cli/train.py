@@ -150,13 +150,23 @@ def _read_images(
     if selection is not None:
         chosen = labelled_images(selection)
         names = selection.class_names
-        dir_test = settings.dir_test or selection.settings["dir_test"]
-        check_apart(chosen.split.directory, dir_test)
-        data = RunData(names, chosen.split, list_split(dir_test, names))
+        source = str(chosen.split.directory)
+        if settings.dir_test is None:
+            share = settings.test_split
+            test = list_run_data(
+                source, None, dir_results=settings.dir_results, test_split=share
+            ).test
+        else:
+            check_apart(source, settings.dir_test)
+            test = list_split(settings.dir_test, names)
+        data = RunData(names, chosen.split, test)
         data.take_notes()
     else:
         data = list_run_data(
-            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+            settings.dir_train,
+            settings.dir_test,
+            dir_results=settings.dir_results,
+            test_split=settings.test_split,
         )
         if settings.type == "train":
             chosen = all_images(data)

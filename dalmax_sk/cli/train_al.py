@@ -120,7 +120,10 @@ def train_al(
 
 def _read_images(settings: Settings) -> RunData:
     data = list_run_data(
-        settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+        settings.dir_train,
+        settings.dir_test,
+        dir_results=settings.dir_results,
+        test_split=settings.test_split,
     )
     settings.resolve_n_initial(len(data.train.paths))
     check_model(settings, len(data.class_names))

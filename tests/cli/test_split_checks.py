@@ -72,6 +72,40 @@ def test_copies_and_omissions_are_said_and_kept(run_cli, images, run_folder):
         assert text in page
 
 
+def test_one_folder_is_divided(dalmax, images, tmp_path):
+    # property: the same test images in all commands and for all seeds, from each class,
+    # and none of them is trained on
+    out = tmp_path / "out"
+    words = ["--dir-results", out, *"--image-size 8 --epochs 1".split()]
+    (images / "train/grass").rename(tmp_path / "grass")
+    (images / "train/grass").mkdir()
+    (tmp_path / "grass/0.png").rename(images / "train/grass/0.png")  # a single image
+    own = ["--dir-train", images / "train", "--test-split", 0.25, *words]
+    loop = "--n-initial 6 --query-size 4 --iterations 1 --seed 3".split()
+    run = out / "active_learning/uncertainty_sampling"
+    assert dalmax("train-al", *own, *loop).exit_code == 0
+    assert dalmax("train", *own).exit_code == 0
+    tested, records = [], []
+    for folder in (out / "train/train", run):
+        test = ["test", "--dir-model", folder, "--dir-results", tmp_path / "t"]
+        result = dalmax(*test, "--overwrite")
+        assert result.exit_code == 0, result.output
+        lines = (tmp_path / "t/predictions.csv").read_text("utf-8").splitlines()
+        tested.append([line.split(",")[0] for line in lines])
+    selected = run / "selected_images"
+    result = dalmax("train", "--dir-train", selected, *words, "--overwrite")
+    assert result.exit_code == 0, result.output
+    for folder in (run, out / "train/train"):
+        records.append(json.loads((folder / "run.json").read_text("utf-8")))
+    first, second = (record["data"] for record in records)
+    assert first["test"]["sha256"] == second["test"]["sha256"]
+    assert first["test"]["n_per_class"] == {"blue sky": 2, "ümlaut": 2}
+    assert first["train"]["n_per_class"] == {"blue sky": 6, "grass": 1, "ümlaut": 6}
+    assert first["notes"] == []
+    assert tested[0] == tested[1]
+    assert len(tested[0]) == 1 + 4
+
+
 def test_a_test_on_training_images_is_noted(dalmax, own_run, finished_run, tmp_path):
     words = ["test", "--dir-model", own_run, "--dir-results", tmp_path / "out"]
     result = dalmax(*words, "--dir-test", finished_run / "train")

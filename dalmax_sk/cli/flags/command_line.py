@@ -134,10 +134,17 @@ def _check_together(command: str, given: Mapping[str, Any]) -> list[str]:
 
 def check_folders(given: Mapping[str, Any]) -> list[str]:
     """Return what is wrong if only one of the two folders is given."""
+    if "test_split" in given and "dir_test" in given:
+        return ["--test-split and --dir-test both say what is tested on; give one"]
+    test = "test_split" if "test_split" in given else "dir_test"
+    ways = "--dir-test or --test-split" if test == "dir_test" else ""
     return [
-        f"{as_flag(one)} needs {as_flag(other)} beside it (give both for your own "
-        "images, neither for the embedded digits)"
-        for one, other in (("dir_train", "dir_test"), ("dir_test", "dir_train"))
+        f"{as_flag(one)} needs {words or as_flag(other)} beside it (give both for your "
+        "own images, neither for the embedded digits)"
+        for one, other, words in (
+            ("dir_train", test, ways),
+            (test, "dir_train", ""),
+        )
         if one in given and other not in given
     ]
 

@@ -165,6 +165,10 @@ FLAGS: list[Flag] = [
     Flag("dir_test", FOLDER, DATA, ("test",),
          "Folder of test images with the model's classes.",
          default_words="that of the run in whose folder the model lies"),
+    Flag("test_split", number("must lie in (0, 1), it is a share", above=0, below=1),
+         DATA, _NETS,
+         "Without --dir-test: share of the images of each class of --dir-train that is "
+         "kept for testing. The draw is the same for all seeds."),
     *(
         Flag("dir_results", path("FOLDER"), DATA, (command,),
              f"Where the results go: {place}.",

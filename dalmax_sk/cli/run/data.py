@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.output_folder import listed
 from dalmax_sk.cli.run.split_checks import (
@@ -133,7 +134,11 @@ class RunData:
 
 
 def list_run_data(
-    dir_train: str | None, dir_test: str | None, *, dir_results: str
+    dir_train: str | None,
+    dir_test: str | None,
+    *,
+    dir_results: str,
+    test_split: float | None = None,
 ) -> RunData:
     """List the images of both folders, with one class map.
 
@@ -144,16 +149,19 @@ def list_run_data(
         ``{dir_results}/digits`` once.
     dir_results : str
         The results folder.
+    test_split : float or None, default=None
+        Share of the training folder that is the test set, if there is no `dir_test`.
 
     Returns
     -------
     RunData
         No image has been decoded yet.
     """
-    if dir_train is None or dir_test is None:
+    if dir_train is None:
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
-    check_apart(dir_train, dir_test)
+    if dir_test is not None:
+        check_apart(dir_train, dir_test)
     train = load_image_paths(dir_train)
     _check_names(train.data)
     class_names = list(train.target_names)
@@ -161,9 +169,33 @@ def list_run_data(
     split = Split(
         Path(train.directory), train.data, names[train.target], ignored=train.ignored
     )
-    data = RunData(class_names, split, list_split(dir_test, class_names))
+    if dir_test is not None:
+        data = RunData(class_names, split, list_split(dir_test, class_names))
+    else:
+        assert test_split is not None
+        data = RunData(class_names, *_divide(split, class_names, test_split))
     data.take_notes()
     return data
+
+
+def _divide(
+    split: Split, class_names: Sequence[str], share: float
+) -> tuple[Split, Split]:
+    """Divide a folder into training and test images, each class by itself."""
+    # scikit-learn's stratified split refuses classes with a single image, and small
+    # shares of many classes
+    rng = np.random.default_rng(derive_seed(0))
+    is_test = np.zeros(len(split.paths), dtype=bool)
+    for name in class_names:
+        rows = rng.permutation(np.flatnonzero(split.labels == name))
+        n_test = min(max(1, round(share * len(rows))), len(rows) - 1)
+        is_test[rows[:n_test]] = True
+    train, test = (
+        Split(split.directory, split.paths[mask], split.labels[mask])
+        for mask in (~is_test, is_test)
+    )
+    train.ignored = split.ignored
+    return train, test
 
 
 def list_split(directory: str, class_names: Sequence[str]) -> Split:

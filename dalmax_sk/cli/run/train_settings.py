@@ -59,6 +59,8 @@ class Run:
         names = {name for name, flag in flags if flag.from_run}
         taken = {name: value for name, value in config.items() if name in names}
         folders = {f"dir_{part}": data[part]["directory"] for part in ("train", "test")}
+        if config.get("test_split") is not None:
+            folders["dir_test"] = None
         return taken | folders
 
 
@@ -99,8 +101,12 @@ class TrainSettings(Settings):
         for run in (selection, like):
             defaults |= {} if run is None else run.settings
         if selection is not None:
-            # its own test folder, not that of the run to be like
-            defaults["dir_test"] = selection.settings["dir_test"]
+            # its own test images, not those of the run to be like
+            own = selection.settings
+            defaults |= {name: own.get(name) for name in ("dir_test", "test_split")}
+        for one, other in (("dir_test", "test_split"), ("test_split", "dir_test")):
+            if one in given:
+                defaults[other] = None
         if selection is None and like is None:
             problems = check_folders(given)
             if problems:
