@@ -401,6 +401,36 @@ def test_the_page_of_a_results_folder(make_run, tmp_path, caplog):
     assert "no page for active_learning/odd" in caplog.text
 
 
+def test_other_results_are_listed(make_run, tmp_path):
+    # property: trainings, tests and comparisons have a line each, with or without runs
+    results = tmp_path / "results"
+    written = {
+        "compare/run.json": {"kind": "comparison", "total_seconds": 90.0},
+        "train/random/run.json": {
+            "kind": "training",
+            "n_labels": 58,
+            "total_seconds": 1.0,
+            "test": {"accuracy": 0.75},
+        },
+        "train/train/run.json": {"kind": "training"},
+    }
+    for name, record in written.items():
+        (results / name).parent.mkdir(parents=True)
+        (results / name).write_text(json.dumps(record))
+    (results / "compare/report.html").touch()
+    for n_runs in (0, 1):
+        found = read(write_results_page(results))
+        links = [value for name, value in found.attributes if name == "href"]
+        assert "./compare/report.html" in links
+        assert "train/random" in found.text
+        assert "75.00 %" in found.text
+        assert "58" in found.text
+        assert "train/train/run.json" in found.text  # without a page
+        assert ("uncertainty_sampling" in found.text) == bool(n_runs)
+        if not n_runs:
+            make_run()
+
+
 def _put(run, value, *keys):
     for key in keys[:-1]:
         run = run[key]
