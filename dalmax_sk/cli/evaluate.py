@@ -228,7 +228,7 @@ def _notes(split: Split, stem: Path) -> list[str]:
     paths = [*train, *split.paths]
     notes = note_across_split(find_identical(paths), paths, len(train))
     own = split.paths.tolist()
-    return notes + note_across_classes(find_identical(own), own, split.labels)
+    return notes + note_across_classes(find_identical(own), own, split.labels.tolist())
 
 
 def _test_images(

@@ -239,8 +239,8 @@ def _timm_net(
     if known is not None and known.fixed_input_size:  # transformers, as a rule
         options["img_size"] = input_shape[1:]
     if weights is None and known is not None:
-        on_hub = known.hf_hub_id and f"https://huggingface.co/{known.hf_hub_id}"
-        source = on_hub or known.url
+        on_hub = f"https://huggingface.co/{known.hf_hub_id}"
+        source = on_hub if known.hf_hub_id else str(known.url)
         with explain_download(backbone, source):
             net: Any = timm.create_model(name, pretrained=True, **options)
     else:

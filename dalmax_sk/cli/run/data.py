@@ -129,7 +129,7 @@ class RunData:
         self.notes = [
             *note_across_split(groups, paths, len(self.train.paths)),
             *note_across_classes(groups, paths, labels),
-            *note_16_bit(self.train.paths),
+            *note_16_bit(self.train.paths.tolist()),
         ]
 
 
