@@ -401,6 +401,24 @@ def test_the_page_of_a_results_folder(make_run, tmp_path, caplog):
     assert "no page for active_learning/odd" in caplog.text
 
 
+def test_a_moved_run_keeps_the_images_of_its_page(make_run, tmp_path):
+    # property: a page is never made poorer by files that are gone
+    folder = make_run()
+    before = read(write_run_page(folder))
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    run = json.loads((moved / "run.json").read_text("utf-8"))
+    run["data"]["train"]["directory"] = str(tmp_path / "gone")
+    (moved / "run.json").write_text(json.dumps(run), "utf-8")
+    shutil.rmtree(moved / "selected_images")
+    for _ in range(2):
+        after = read(write_run_page(moved))
+        assert after.tags.count("img") == before.tags.count("img")
+        assert "no longer in the training folder" not in after.text
+    (moved / "report.html").unlink()
+    assert "no longer in the training folder" in read(write_run_page(moved)).text
+
+
 def test_other_results_are_listed(make_run, tmp_path):
     # property: trainings, tests and comparisons have a line each, with or without runs
     results = tmp_path / "results"
