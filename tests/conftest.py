@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # at every barrier, and tiny nets take ten times as long.
     torch.set_num_threads(1)
     threadpool_limits(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # commands and workers of tests
 
 
 @pytest.fixture
