@@ -168,7 +168,8 @@ FLAGS: list[Flag] = [
     Flag("test_split", number("must lie in (0, 1), it is a share", above=0, below=1),
          DATA, _NETS,
          "Without --dir-test: share of the images of each class of --dir-train that is "
-         "kept for testing. The draw is the same for all seeds."),
+         "kept for testing. The draw is the same for all seeds.",
+         default_words="--dir-test is the test set"),
     *(
         Flag("dir_results", path("FOLDER"), DATA, (command,),
              f"Where the results go: {place}.",

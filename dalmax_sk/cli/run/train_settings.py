@@ -144,7 +144,7 @@ class TrainSettings(Settings):
             == os.path.realpath(directory)
         }
         if len(counts) == 1:
-            self.n_labels: int | None = counts.pop()
+            self.n_labels: Any = counts.pop()
             return f"as many as the runs below {self.dir_results} have labels of"
         self.n_labels = n_images - math.ceil(round(0.9 * n_images, 9))
         reason = (
