@@ -182,8 +182,8 @@ def _warn_of_random_layers(clf):
     if clf.weights is None and isinstance(clf.architecture, str):
         warnings.warn(
             f"freeze={clf.freeze!r} keeps layers of {clf.architecture!r} as they are, "
-            "which are random: weights=None. Give weights= (a name or a file), or a "
-            "trained module as the architecture.",
+            "which are random: weights=None. Give weights= (--weights on the command "
+            "line) a name or a file, or a trained module as the architecture.",
             UserWarning,
             stacklevel=4,
         )
