@@ -42,6 +42,10 @@ class Limits:
     #: gives a row the same bits as a product of all rows.
     round_rows: int = 256
 
+    #: Columns of a sparse matrix up to which it is made dense, where a strategy needs
+    #: embeddings: one-hot columns of a table are few, terms of texts are not.
+    dense_columns: int = 1000
+
     # Images, networks and processes
 
     #: Files decoded together in inference.

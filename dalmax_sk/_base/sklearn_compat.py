@@ -3,7 +3,10 @@
 When a new scikit-learn moves or renames one of them, this file changes and no other.
 """
 
+# narwhals is how scikit-learn itself knows dataframes, and one of its requirements
+from narwhals.stable.v2.dependencies import is_into_dataframe as is_dataframe
 from sklearn.base import _fit_context as fit_context
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -38,6 +41,7 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "BaseSearchCV",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
@@ -49,6 +53,7 @@ __all__ = [
     "check_n_features",
     "check_y",
     "fit_context",
+    "is_dataframe",
     "num_samples",
     "raise_for_params",
     "routing_enabled",

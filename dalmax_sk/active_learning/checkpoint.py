@@ -30,7 +30,7 @@ __all__ = [
     "fingerprint_run",
 ]
 
-FORMAT = 2
+FORMAT = 3
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # may change between the parts of one run without changing what was already done
 _FREE_PARAMS = (
@@ -314,6 +314,7 @@ def _differences(stored, expected):
 def _check_consistent(state, n_samples, n_classes):
     """Raise an error if the parts of a state do not tell of one course of a run."""
     labels, history, now = state["labels"], state["history"], state["round"]
+    n_classes += len(state["added_classes"])
     order = _checked_rows(labels["order"], n_samples)
     _checked_rows(labels["set_aside"], n_samples)
     initial = _checked_rows(state["initial_indices"], n_samples)

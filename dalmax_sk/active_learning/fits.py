@@ -1,8 +1,12 @@
 """The fit of one round: from a seed and the labelled rows, repeatable exactly."""
 
+import logging
+
+import numpy as np
 from sklearn.base import clone
 
-from dalmax_sk._base.pipelines import last_step
+from dalmax_sk._base.fits import classes_of, fit_estimator
+from dalmax_sk._base.pipelines import final_step, last_step
 from dalmax_sk._base.processes import explain_worker_death
 from dalmax_sk._base.seeds import set_missing_seeds
 from dalmax_sk._base.sklearn_compat import check_method_params, safe_indexing
@@ -10,8 +14,12 @@ from dalmax_sk.active_learning.rounds import round_context
 
 __all__ = ["fit_labeled"]
 
+logger = logging.getLogger("dalmax_sk")
 
-def fit_labeled(unfitted, X, rows, y, *, params, seed, round_number, previous=None):
+
+def fit_labeled(
+    unfitted, X, rows, y, *, classes, params, seed, round_number, previous=None
+):
     """Return the estimator of a round.
 
     Parameters
@@ -23,20 +31,24 @@ def fit_labeled(unfitted, X, rows, y, *, params, seed, round_number, previous=No
         Rows of X to fit on.
     y : ndarray of shape (m,)
         Their labels.
+    classes : ndarray of shape (n_classes,)
+        All classes, sorted.
     params : dict
         Metadata for ``fit``; entries with one value a row of X are cut to `rows`.
     seed : int
-        For every ``random_state`` of the clone that is None.
+        For every ``random_state`` of the clone that is None, and for the global
+        generators if it has none.
     round_number : int
         Named in the message of any error.
     previous : estimator, default=None
-        Fitted; it is fitted on from its present weights, instead of a clone.
+        Fitted; it is fitted on from its present weights, instead of a clone, unless the
+        labels are of other classes than it was fitted on and was not told of.
 
     Returns
     -------
     estimator
     """
-    estimator = previous
+    estimator = previous if _can_continue(previous, y, round_number) else None
     if estimator is None:
         estimator = clone(unfitted)
         set_missing_seeds(estimator, seed)
@@ -46,7 +58,34 @@ def fit_labeled(unfitted, X, rows, y, *, params, seed, round_number, previous=No
         round_context(round_number, doing),
         explain_worker_death(f"Fitting {name}"),
     ):
-        estimator.fit(
-            safe_indexing(X, rows), y, **check_method_params(X, params, indices=rows)
+        estimator = fit_estimator(
+            estimator,
+            safe_indexing(X, rows),
+            y,
+            check_method_params(X, params, indices=rows),
+            seed=seed,
+            classes=classes,
+            fitted=estimator is previous,
         )
+        if not hasattr(estimator, "predict"):
+            raise TypeError(
+                f"{name} has no predict after fit. Give a classifier as estimator."
+            )
     return estimator
+
+
+def _can_continue(previous, y, round_number):
+    """Tell whether the weights of a fitted estimator fit the labels `y`."""
+    if previous is None:
+        return False
+    final = final_step(previous)[1]
+    told = getattr(final, "classes", None) is not None
+    if told or np.array_equal(np.unique(y), np.unique(classes_of(previous))):
+        return True
+    logger.info(
+        "round %d: the labels are of other classes than before, and %s cannot continue "
+        "with these; it is fitted from scratch",
+        round_number,
+        type(final).__name__,
+    )
+    return False

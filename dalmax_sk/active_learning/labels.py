@@ -4,9 +4,16 @@ import numpy as np
 
 from dalmax_sk.active_learning.oracle import find_missing
 
-__all__ = ["UNKNOWN", "LabelState"]
+__all__ = ["UNKNOWN", "LabelState", "recoded"]
 
 UNKNOWN = -1  # code of a row whose label is not known
+
+
+def recoded(codes, before, classes):
+    """Return the class numbers among `classes` of codes among fewer, `before`."""
+    # the last entry is that of UNKNOWN
+    numbers = np.append(np.searchsorted(classes, before.astype(classes.dtype)), UNKNOWN)
+    return numbers[codes]
 
 
 class LabelState:
@@ -41,6 +48,16 @@ class LabelState:
         self._codes = np.full(n_samples, UNKNOWN, dtype=np.int64)
         self._number = {label: code for code, label in enumerate(classes.tolist())}
 
+    def widen(self, classes):
+        """Take a sorted superset of the present classes for the classes."""
+        self._codes = recoded(self._codes, self.classes, classes)
+        self.corrections = [
+            [round_number, row, int(recoded(np.array(code), self.classes, classes))]
+            for round_number, row, code in self.corrections
+        ]
+        self.classes = classes
+        self._number = {label: code for code, label in enumerate(classes.tolist())}
+
     @property
     def n_samples(self):
         """Number of rows, labelled and not."""
@@ -64,7 +81,11 @@ class LabelState:
     @property
     def one_class_only(self):
         """Whether all labels so far are equal although there are more classes."""
-        return len(self.classes) > 1 and len(np.unique(self.codes)) < 2
+        return self.is_one_class(self.codes)
+
+    def is_one_class(self, labels):
+        """Tell whether `labels` are all equal although there are more classes."""
+        return len(self.classes) > 1 and len(np.unique(labels)) < 2
 
     def encode(self, labels, who):
         """Return class numbers of `labels`, UNKNOWN for missing ones.
@@ -82,7 +103,7 @@ class LabelState:
             raise ValueError(
                 f"{who} contains unknown labels {', '.join(unknown[:10])}; the classes "
                 f"are {self.classes.tolist()}. If they are right, name them in "
-                "classes=[...]."
+                "classes=[...], or add them to a fitted learner: add_classes([...])."
             )
         codes[~missing] = [self._number[label] for label in known]
         return codes
@@ -91,7 +112,7 @@ class LabelState:
         """Keep labels: new rows go to the end of the order, known ones are corrected.
 
         A row with the code UNKNOWN is set aside. `round_number` is that of the first
-        fit that sees a correction.
+        fit that sees a correction. Returned is whether a label is new or changed.
         """
         answered = codes != UNKNOWN
         before = self._codes[rows]
@@ -106,6 +127,7 @@ class LabelState:
         self._codes[rows[answered]] = codes[answered]
         self.set_aside[rows] = ~answered
         self.order = np.concatenate([self.order, rows[is_new]])
+        return bool(is_new.any() or changed.any())
 
     def as_of(self, round_number, n_labeled):
         """Return the rows and labels that the fit of an earlier round was given."""

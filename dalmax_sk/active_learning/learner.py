@@ -9,6 +9,7 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.utils import (
     check_consistent_length,
     get_tags,
@@ -35,8 +36,7 @@ from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY, release_pages
 from dalmax_sk.active_learning.callbacks import call
 from dalmax_sk.active_learning.fits import fit_labeled
 from dalmax_sk.active_learning.history import HistoryMixin
-from dalmax_sk.active_learning.labels import UNKNOWN
-from dalmax_sk.active_learning.oracle import as_labels
+from dalmax_sk.active_learning.oracle import as_labels, as_plain, find_missing
 from dalmax_sk.active_learning.predictions import PredictionsMixin
 from dalmax_sk.active_learning.preparation import PreparationMixin
 from dalmax_sk.active_learning.resuming import ResumingMixin
@@ -52,7 +52,9 @@ from dalmax_sk.active_learning.schedules import (
     next_size,
     reason_of_rules,
     round_limit,
+    within_limits,
 )
+from dalmax_sk.active_learning.validation import can_continue, check_stopping
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import QueryStrategy, RandomSampling
 
@@ -87,15 +89,14 @@ class ActiveLearningClassifier(
         The classifier to train, cloned. None means
         :class:`~dalmax_sk.CNNClassifier` for image files and image arrays, and
         :class:`~sklearn.linear_model.LogisticRegression` for 2-D tables.
-    strategy : QueryStrategy or str, default=None
+    strategy : QueryStrategy, str or callable, default=None
         How to pick. None means margin
         :class:`~dalmax_sk.strategies.UncertaintySampling`; a string is a name of
-        :func:`~dalmax_sk.strategies.strategy_names`.
+        :func:`~dalmax_sk.strategies.strategy_names`; a function is called as
+        ``f(pool, n)`` and returns `n` positions in the pool.
     n_initial : int or float, default=0.1
         Size of the initial labelled set: a number of rows, or a fraction of X (rounded
-        up). Unused when `y` is partly labelled: those rows are the initial set. If all
-        its labels turn out equal, single rows are added at random until there is a
-        second class, for nothing can be learned from one.
+        up). Unused when `y` is partly labelled: those rows are the initial set.
     query_size : int, float, sequence or callable, default=0.05
         Labels to ask for in a round: a number, a fraction of X (rounded up), a schedule
         with one entry a round (the last one holds on), or ``f(round) -> int or float``
@@ -106,18 +107,21 @@ class ActiveLearningClassifier(
     initial_strategy : {"random", "balanced"} or QueryStrategy, default="random"
         How the initial set is drawn. ``"balanced"`` takes classes in equal numbers, as
         published protocols do: it **uses the labels of all rows** and is for simulation
-        only. A strategy sees the raw inputs as embeddings (cold start).
+        only. A strategy (cold start) sees the inputs as the steps of a pipeline that
+        need no labels make them.
     refit : {"scratch", "continue"}, default="scratch"
-        Fit a fresh clone each round, or go on from the present weights (needs an
-        estimator with ``warm_start``).
+        Fit a fresh clone each round, or continue from the present weights. The latter
+        needs an estimator whose ``warm_start`` trains its weights on; ensembles and
+        trees are refused. Classes that it was not told of start it from scratch.
     oracle : callable, default=None
         ``oracle(X_rows, indices) -> labels``, asked for the labels of rows of X that
         `y` leaves open. Where it returns a missing value (None, NaN), the row is set
         aside and not asked for again.
     stopping : StoppingRule, callable, list of these or None, default=None
         When to stop before `n_rounds`: rules of :mod:`dalmax_sk.stopping`, or
-        ``f(history_) -> bool or str``. Where labels are taught by hand nothing is
-        stopped; what the rules say is in ``stop_reason_`` after each :meth:`teach`.
+        ``f(history_) -> bool or str``. Where labels are taught by hand, what the rules
+        say is in ``stop_reason_`` after each :meth:`teach`; a
+        :class:`~dalmax_sk.stopping.Budget` limits what :meth:`query` proposes.
     callbacks : list or None, default=None
         Objects that add to ``history_``, called in their order. Each has one or both
         of ``on_query_end(learner, pool, positions)``, after the strategy has picked
@@ -126,9 +130,11 @@ class ActiveLearningClassifier(
         becomes part of the round's record; see Notes.
     classes : array-like of shape (n_classes,), default=None
         All classes that may occur. None takes the estimator's ``classes`` if it has
-        any, else those in `y`. Needed where `y` has no label of some class yet.
+        any, else those in `y`. Needed where `y` has no label of some class yet; see
+        also :meth:`add_classes`.
     missing_label : scalar, default=None
-        A value of `y` that means "not labelled", besides None and NaN.
+        A value of `y` that means "not labelled", besides None, NaN and what is masked
+        or missing in pandas' types. It has to be of the type of the labels.
     scoring : str, callable, list, tuple, dict or None, default=None
         Scores on ``eval_set`` after each round, as in
         :func:`~sklearn.model_selection.cross_validate`. None means accuracy, balanced
@@ -191,13 +197,19 @@ class ActiveLearningClassifier(
     Row numbers in all attributes and methods are rows of the X given to ``fit``. The
     fitted object keeps a reference to that X, for :meth:`query`.
 
-    Callbacks: ``on_query_end`` is also called for an initial set that a strategy draws
-    (``pool.estimator`` is None then), and after every :meth:`query` by hand, of which
-    the last counts. ``on_fit_end`` gets a copy of the record as it stands after the
-    observations of stopping rules. Keys are strings; values must be such that JSON can
-    hold them if there is a checkpoint. A key that the record has, or may have
-    (``eval_...`` at a query), is an error. Rounds that a checkpoint restores are not
-    repeated, and callbacks may change between the parts of a run.
+    While all labels are of one class and there are others, nothing can be learned: the
+    model of such a round predicts that class, the next rows are picked as those of the
+    initial set are (at random, or by `initial_strategy`), and rules that read scores
+    stop nothing. Numbers of labels stay as planned, so a budget holds and curves of
+    several seeds begin alike.
+
+    Callbacks: ``on_query_end`` is also called for rows that are picked without a model
+    (``pool.estimator`` is None then), and after every :meth:`query` by hand that picks
+    new rows, of which the last counts. ``on_fit_end`` gets a copy of the record as it
+    stands after the observations of stopping rules. Keys are strings; values must be
+    such that JSON can hold them if there is a checkpoint. A key that the record has, or
+    may have (``eval_...`` at a query), is an error. Rounds that a checkpoint restores
+    are not repeated, and callbacks may change between the parts of a run.
 
     Examples
     --------
@@ -234,8 +246,8 @@ class ActiveLearningClassifier(
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
-        "strategy": [QueryStrategy, str, None],
+        "estimator": [HasMethods(["fit"]), None],
+        "strategy": [QueryStrategy, str, callable, None],
         "n_initial": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="right"),
@@ -338,53 +350,94 @@ class ActiveLearningClassifier(
             self._run()
         return self
 
-    def query(self, n=None, return_scores=False):
+    def query(self, n=None, return_scores=False, *, fresh=False):
         """Propose rows to be labelled next.
 
-        Asking again before :meth:`teach` gives the same rows.
+        Rows that were proposed stay proposed until :meth:`teach` answers them or sets
+        them aside: asking again gives those that are left, and new ones only if more
+        are wanted. New ones are picked with a model that knows all labels: it is fitted
+        first if ``teach(..., refit=False)`` came before.
 
         Parameters
         ----------
         n : int, default=None
-            Number of rows; None means what `query_size` says for the next round
-            (`n_initial` while nothing is labelled).
+            Number of rows. None means the rows that are left of the last proposal, or
+            else what `query_size` says for the next round (`n_initial` while nothing is
+            labelled).
         return_scores : bool, default=False
             If True, return the strategy's scores as well.
+        fresh : bool, default=False
+            If True, drop the last proposal and pick anew.
 
         Returns
         -------
         indices : ndarray of int of shape (n,)
             Rows of the X given to ``fit``, the most wanted first. Fewer than `n`, with
-            a warning, if fewer candidates are left.
+            a warning, if fewer candidates are left or a budget allows fewer.
         scores : ndarray of float or None
-            Only if `return_scores`.
+            Only if `return_scores`; None if the strategy does not score.
+
+        Raises
+        ------
+        ValueError
+            If no candidates are left, or a budget is spent.
         """
         check_is_fitted(self, "_labels")
-        candidates = self._labels.candidates
-        if not len(candidates):
+        if n is not None and (
+            not isinstance(n, Integral) or isinstance(n, bool) or n < 1
+        ):
+            raise ValueError(f"n must be an int of at least 1, got {n!r}.")
+        if not len(self._labels.candidates):
             raise ValueError(
                 "No candidates are left: every row is labelled or set aside."
             )
-        if n is None:
-            n = self._next_size() if self.__sklearn_is_fitted__() else self._n_initial()
-            if n < 1:
-                raise ValueError(
-                    "A stopping rule allows no further labels. Pass n to ask for more."
-                )
-        elif not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"n must be an int of at least 1, got {n!r}.")
-        if n > len(candidates):
-            warnings.warn(
-                f"{n} rows were asked for and {len(candidates)} candidates are left: "
-                "all of them are returned.",
-                UserWarning,
-                stacklevel=2,
-            )
-            n = len(candidates)
-        indices, scores = self._pick(n)
-        return (indices, scores) if return_scores else indices
+        if fresh:
+            self._round.pending = []
+        n = self._n_to_propose(n)
+        if n > len(self._round.pending):
+            if self._round.is_answered and not self._labels.one_class_only:
+                self._learn()
+            rows, scores = self._pick(n - len(self._round.pending))
+            scores = [None] * len(rows) if scores is None else scores.tolist()
+            self._round.pending += zip(rows.tolist(), scores, strict=True)
+            self._save()
+        rows, scores = zip(*self._round.pending[:n], strict=True)
+        indices = np.array(rows, dtype=np.int64)
+        if not return_scores:
+            return indices
+        if all(score is None for score in scores):
+            return indices, None
+        return indices, np.array(scores, dtype=np.float64)  # None becomes NaN
 
-    def teach(self, indices, labels):
+    def _n_to_propose(self, n):
+        """Return how many of `n` rows a query by hand may propose."""
+        self._rules = check_stopping(self.stopping)  # a budget may have been raised
+        if n is None:
+            n = len(self._round.pending) or (
+                self._next_size() if self.history_ else self._n_initial()
+            )
+        history, n_labeled = self.history_, len(self._labels.order)
+        if not history or history[-1]["n_labeled"] != n_labeled:
+            history = [*history, {"round": len(history), "n_labeled": n_labeled}]
+        allowed = within_limits(self._rules, history, n)
+        if allowed < 1:
+            raise ValueError(
+                f"A stopping rule allows no further labels; {n_labeled} are known. To "
+                "ask for more, raise the budget: set_params(stopping=...)."
+            )
+        left = min(allowed, len(self._labels.candidates))
+        if left < n:
+            why = (
+                f"a stopping rule allows {allowed} more labels"
+                if left == allowed
+                else f"{left} candidates are left: all of them are returned"
+            )
+            warnings.warn(
+                f"{n} rows were asked for and {why}.", UserWarning, stacklevel=3
+            )
+        return left
+
+    def teach(self, indices, labels, *, refit=True, new_classes="error"):
         """Add labels and refit.
 
         Parameters
@@ -394,42 +447,109 @@ class ActiveLearningClassifier(
         labels : array-like of shape (n,)
             Their labels. A missing value (None, NaN) sets the row aside: it is not
             proposed again. A label that is known cannot be withdrawn so.
+        refit : bool, default=True
+            If False, the labels are kept and no model is fitted: for answers that come
+            one by one. The next ``teach`` with ``refit=True`` (``teach([], [])`` will
+            do) and the next :meth:`query` that picks new rows fit it once, on all.
+        new_classes : {"error", "add"}, default="error"
+            What to do with a label that is not among the classes: an error, which
+            keeps a slip of the pen from making a class, or :meth:`add_classes`.
 
         Returns
         -------
         self : ActiveLearningClassifier
-            Refitted, unless all labels so far are of one class: then nothing can be
-            learned yet, a warning says so and the labels are kept.
+            Refitted, unless no label is new or changed, as where rows are only set
+            aside: that is no round; or all labels so far are of one class: then nothing
+            can be learned yet, a warning says so and the labels are kept.
 
         Raises
         ------
         ValueError
             If rows repeat or do not exist, or a label is not among the classes; nothing
             is changed then.
+
+        Examples
+        --------
+        A person answers one row at a time, and finds a class that nobody knew of:
+
+        >>> from sklearn.datasets import load_iris
+        >>> from dalmax_sk import ActiveLearningClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> learner = ActiveLearningClassifier(classes=[0, 1], random_state=0)
+        >>> rows = learner.fit(X, [None] * 150).query(12)
+        >>> for row in rows:
+        ...     learner = learner.teach([row], y[[row]], refit=False, new_classes="add")
+        >>> learner.teach([], []).classes_
+        array([0, 1, 2])
+        >>> learner.n_rounds_, len(learner.labeled_indices_)
+        (0, 12)
         """
         check_is_fitted(self, "_labels")
+        if new_classes not in ("error", "add"):
+            raise ValueError(
+                f"new_classes must be 'error' or 'add', got {new_classes!r}."
+            )
         indices = self._labels.checked_rows(indices)
-        codes = self._labels.encode(as_labels(labels), "labels")
-        check_consistent_length(indices, codes)
-        before = self.labeled_indices_
-        withdrawn = indices[(codes == UNKNOWN) & np.isin(indices, before)]
+        labels = as_labels(labels)
+        check_consistent_length(indices, labels)
+        is_missing = find_missing(labels, self.missing_label)
+        withdrawn = indices[is_missing & np.isin(indices, self._labels.order)]
         if len(withdrawn):
             raise ValueError(
                 f"labels are missing for rows {withdrawn[:10].tolist()}, which are "
                 "labelled already: a label can be corrected, not withdrawn."
             )
-        self._labels.add(indices, codes, len(self.history_))
-        self._round.teach(indices.tolist())
+        if new_classes == "add" and not is_missing.all():
+            self._add_classes(np.unique(as_plain(labels[~is_missing])))
+        codes = self._labels.encode(labels, "labels")
+        learned = self._labels.add(indices, codes, len(self.history_))
+        self._round.teach(indices.tolist(), learned)
         if not self.history_:  # what the first fit is given
             self.initial_indices_ = self.labeled_indices_
         self._save()
+        only_set_aside = len(codes) > 0 and is_missing.all()
+        if refit and self._round.is_answered and not only_set_aside:
+            self._learn()
+        return self
+
+    def _learn(self):
+        """Fit on what a person has taught, if anything can be learned of it."""
         if self._labels.one_class_only:
             self._warn_of_one_class()
-            return self
+            return
         with progress.logged(self.verbose):
             self._fit_round()
         self._round.pool = None  # which holds whole arrays
         self.stop_reason_ = self._reason_to_stop()
+
+    def add_classes(self, classes):
+        """Add classes that were found while labelling.
+
+        The next fit knows them, and until then their probabilities are 0. A checkpoint
+        keeps them.
+
+        Parameters
+        ----------
+        classes : array-like of shape (n,)
+            Labels of the type of the present ones. Those that are known are no error.
+
+        Returns
+        -------
+        self : ActiveLearningClassifier
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from dalmax_sk import ActiveLearningClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> names = ["setosa"] * 3 + [None] * 97 + ["versicolor"] * 2 + [None] * 48
+        >>> learner = ActiveLearningClassifier(random_state=0).fit(X, names)
+        >>> learner.add_classes(["virginica"]).teach([149], ["virginica"]).classes_
+        array(['setosa', 'versicolor', 'virginica'], dtype='<U10')
+        """
+        check_is_fitted(self, "_labels")
+        self._add_classes(classes)
+        self._save()
         return self
 
     # ------------------------------------------------------------------------- protocol
@@ -442,7 +562,7 @@ class ActiveLearningClassifier(
         child = get_tags(self._get_estimator())
         tags.non_deterministic = child.non_deterministic
         tags.input_tags.allow_nan = child.input_tags.allow_nan
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = child.input_tags.sparse
         if child.classifier_tags is not None:
             tags.classifier_tags.multi_class = child.classifier_tags.multi_class
         return tags
@@ -485,14 +605,20 @@ class ActiveLearningClassifier(
         self.stop_reason_ = reason
         self._round.pool = None  # which holds whole arrays
         logger.info("stopped: %s", reason)
+        if self._labels.one_class_only:
+            self._warn_of_one_class()
 
     def _warn_of_one_class(self):
-        warnings.warn(
-            f"All {len(self._labels.order)} labels so far are of one class; the "
-            "estimator is fitted once another class is taught.",
-            UserWarning,
-            stacklevel=3,
+        known = f"All {len(self._labels.order)} labels so far are of one class"
+        advice = (
+            "the estimator is fitted once another class is taught."
+            if self._source is None
+            else f"the run ended ({self.stop_reason_}) before a second class was "
+            "found. The model predicts this class for every row; a larger n_initial "
+            "or more rounds may find another."
         )
+        label = self._labels.y[:1].tolist()[0]
+        warnings.warn(f"{known}, {label!r}; {advice}", UserWarning, stacklevel=4)
 
     def _reason_to_stop(self):
         if self._source is None:  # a rule's word is advice then
@@ -503,7 +629,14 @@ class ActiveLearningClassifier(
             return f"{limit} rounds are done"
         if not len(self._labels.candidates):
             return "no candidates are left"
-        return reason_of_rules(self._rules, self.history_)
+        return reason_of_rules(self._active_rules, self.history_)
+
+    @property
+    def _active_rules(self):
+        """The rules that may stop: a score says nothing while there is one class."""
+        if not self._labels.one_class_only:
+            return self._rules
+        return [rule for rule in self._rules if not getattr(rule, "reads_scores", 0)]
 
     def _next_size(self):
         return next_size(
@@ -528,7 +661,7 @@ class ActiveLearningClassifier(
     def _pick(self, n):
         """Return `n` rows of X and their scores from the strategy in turn."""
         number, started = len(self.history_), time.perf_counter()
-        strategy = self.strategy_ if self.__sklearn_is_fitted__() else self._cold()
+        strategy = self._cold() if self._is_cold else self.strategy_
         pool, self._round.pool = self._round.pool or self._make_pool(), None
         doing = f"{type(strategy).__name__} picking {n} of {len(pool)}"
         with round_context(number, doing):
@@ -539,19 +672,40 @@ class ActiveLearningClassifier(
         )
         return pool.indices[positions], scores
 
-    def _make_pool(self):
-        """Return the pool of the next query."""
+    def _make_pool(self, estimator=None, labeled=None, candidates=None):
+        """Return the pool of the next query, or one of other parts.
+
+        Parameters
+        ----------
+        estimator : estimator, default=None
+            None is the present one.
+        labeled : tuple of (rows, labels), default=None
+        candidates : ndarray of int, default=None
+        """
         release_pages(self._X)  # of a file: what checks and fits have read of it
+        X, rows, y = self._X, self._labels.order, self._labels.y
+        if estimator is None:
+            estimator = None if self._is_cold else self.estimator_
+            X = self._cold_inputs() if estimator is None else X
+            candidates = self._labels.candidates
+            if self._round.pending:
+                proposed = [row for row, _ in self._round.pending]
+                candidates = np.setdiff1d(candidates, proposed, assume_unique=True)
+        elif labeled is None:
+            rows, y = rows[:0], y[:0]
+        else:
+            rows, y = labeled
         return Pool(
-            getattr(self, "estimator_", None),
-            self._X,
-            self._labels.order,
-            self._labels.y,
+            estimator,
+            X,
+            rows,
+            y,
             random_state=derive_seed(self._base_seed, len(self.history_), SEED_QUERY),
             max_memory=self.max_memory,
             classes=self.classes_,
-            candidate_indices=self._labels.candidates,
+            candidate_indices=candidates,
             distances=self._distances,
+            fit_params=self._routed,
         )
 
     def _observe(self, record):
@@ -561,7 +715,7 @@ class ActiveLearningClassifier(
         has computed.
         """
         observers = [rule for rule in self._rules if hasattr(rule, "observe")]
-        if not observers or not len(self._labels.candidates):
+        if not observers or self._is_cold or not len(self._labels.candidates):
             return
         started = time.perf_counter()
         self._round.pool = self._make_pool()
@@ -571,7 +725,13 @@ class ActiveLearningClassifier(
                 record |= rule.observe(self._round.pool)
         record["observe_seconds"] = time.perf_counter() - started
 
+    @property
+    def _is_cold(self):
+        """Whether there is no model that has seen two classes."""
+        return not self.__sklearn_is_fitted__() or self._labels.one_class_only
+
     def _cold(self):
+        """Return the strategy that picks without a model."""
         if isinstance(self.initial_strategy, QueryStrategy):
             return self.initial_strategy
         return RandomSampling()
@@ -600,11 +760,14 @@ class ActiveLearningClassifier(
         record["peak_bytes"] = peak_bytes()
         for key, value in now.notes.items():
             record.setdefault(key, value)
+        if len(self._labels.candidates) and not self._is_cold:
+            labeled = self._labels.order, self._labels.y
+            self._settle(self.estimator_, labeled, self._labels.candidates)
         epochs = getattr(last_step(self.estimator_), "history_", None)
         if epochs is not None:
             record["fit_history"] = list(epochs)
         self.history_.append(record)
-        self._round = Round()
+        self._round = Round(pending=now.pending)
         self._observe(record)
         with self._group.sharded_inference():
             record |= call(
@@ -618,8 +781,16 @@ class ActiveLearningClassifier(
         started = time.perf_counter()
         scores = {}
         if self._eval_set is not None:
+            doing = "scoring on eval_set"
+            absent = np.setdiff1d(self.classes_, self._eval_set[1])
+            if len(absent):
+                doing += (
+                    f", which has no row of the classes {absent[:10].tolist()}; a "
+                    "metric that has to know them is given labels=: "
+                    "scoring=make_scorer(metric, labels=classes, ...)"
+                )
             with (
-                round_context(round_number, "scoring on eval_set"),
+                round_context(round_number, doing),
                 self._group.sharded_inference(),
             ):
                 scores = evaluate(self, self._eval_set, self.scoring)
@@ -648,11 +819,19 @@ class ActiveLearningClassifier(
         """Return the estimator of a round, fitted on `labeled`: (rows, labels).
 
         `previous` goes on from its weights; else a fresh clone gets the round's seeds.
+        Where all labels are of one class, the model predicts it.
         """
+        rows, y = labeled
+        if self._labels.is_one_class(y):
+            return DummyClassifier(strategy="most_frequent").fit(rows[:, None], y)
+        if previous is not None and not can_continue(previous, self.classes_):
+            previous = None
         return fit_labeled(
             self._unfitted,
             self._X,
-            *labeled,
+            rows,
+            y,
+            classes=self.classes_,
             params=self._routed,
             seed=derive_seed(self._base_seed, round_number, SEED_FIT),
             round_number=round_number,

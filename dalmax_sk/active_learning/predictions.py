@@ -3,10 +3,14 @@
 import copy
 
 import numpy as np
-from sklearn.metrics import check_scoring
+from sklearn.metrics import accuracy_score, check_scoring
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from dalmax_sk._base.fits import classes_of, output, predict
+from dalmax_sk._base.sklearn_compat import safe_indexing
+from dalmax_sk.active_learning.oracle import as_labels, as_plain, find_missing
 from dalmax_sk.pool import align_columns
 
 __all__ = ["PredictionsMixin"]
@@ -38,9 +42,58 @@ class PredictionsMixin:
         Returns
         -------
         ndarray of shape (n_samples,)
+            Entries of ``classes_``.
         """
         check_is_fitted(self)
-        return self.estimator_.predict(self._check_X(X, reset=False))
+        X = self._check_X(X, reset=False)
+        return predict(self.estimator_, X, self.classes_)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy on the rows whose labels are known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            In the form given to ``fit``.
+        y : array-like of shape (n_samples,)
+            True labels. Rows without one (None, NaN, `missing_label`) are left out.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If `y` has no label at all.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from dalmax_sk import ActiveLearningClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> learner = ActiveLearningClassifier(random_state=0).fit(X, y)
+        >>> learner.score(X[::50], [0, None, 2])
+        1.0
+        """
+        check_is_fitted(self)
+        y = as_labels(y)
+        known = ~find_missing(y, self.missing_label)
+        if not known.any():
+            raise ValueError(
+                f"y has no labels to score against: all {len(y)} entries are missing."
+            )
+        if not known.all():
+            check_consistent_length(X, y)
+            rows = np.flatnonzero(known)
+            X = safe_indexing(self._check_X(X, reset=False), rows)
+            if sample_weight is not None:
+                sample_weight = np.asarray(sample_weight)[rows]
+        return accuracy_score(
+            as_plain(y[known]), self.predict(X), sample_weight=sample_weight
+        )
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X):
@@ -57,8 +110,9 @@ class PredictionsMixin:
             Columns in the order of ``classes_``; 0 for a class not labelled yet.
         """
         check_is_fitted(self)
-        proba = self.estimator_.predict_proba(self._check_X(X, reset=False))
-        return align_columns(proba, self.estimator_.classes_, self.classes_)
+        X = self._check_X(X, reset=False)
+        proba = output(self.estimator_, "predict_proba", X)
+        return align_columns(proba, classes_of(self.estimator_), self.classes_)
 
     @available_if(_estimator_has("predict_log_proba"))
     def predict_log_proba(self, X):
@@ -75,8 +129,10 @@ class PredictionsMixin:
             Minus infinity for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.predict_log_proba(self._check_X(X, reset=False))
-        return align_columns(values, self.estimator_.classes_, self.classes_, -np.inf)
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "predict_log_proba", X)
+        seen = classes_of(self.estimator_)
+        return align_columns(values, seen, self.classes_, -np.inf)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X):
@@ -93,8 +149,9 @@ class PredictionsMixin:
             The smallest finite number for a class not labelled yet.
         """
         check_is_fitted(self)
-        values = self.estimator_.decision_function(self._check_X(X, reset=False))
-        seen = self.estimator_.classes_
+        X = self._check_X(X, reset=False)
+        values = output(self.estimator_, "decision_function", X)
+        seen = classes_of(self.estimator_)
         if len(seen) == len(self.classes_):
             return values
         if values.ndim == 1:  # two of more classes seen so far

@@ -4,13 +4,21 @@ import functools
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.metadata_routing import process_routing
 
-from dalmax_sk._base.seeds import derive_seed
+from dalmax_sk._base.pipelines import components, without_last
+from dalmax_sk._base.seeds import derive_seed, global_seed, set_missing_seeds
 from dalmax_sk._base.sklearn_compat import routing_enabled
 from dalmax_sk.active_learning.callbacks import check_callbacks
 from dalmax_sk.active_learning.checkpoint import as_checkpoint
+from dalmax_sk.active_learning.classes import (
+    check_missing_label,
+    find_classes,
+    merged_classes,
+)
+from dalmax_sk.active_learning.inputs import check_rows
 from dalmax_sk.active_learning.labels import UNKNOWN, LabelState
 from dalmax_sk.active_learning.oracle import CallableOracle, SimulatedOracle, as_labels
 from dalmax_sk.active_learning.rounds import SEED_INITIAL, Round
@@ -20,20 +28,23 @@ from dalmax_sk.active_learning.schedules import (
     initial_size,
 )
 from dalmax_sk.active_learning.validation import (
-    as_strategy,
     check_eval_set,
-    check_rows,
     check_stopping,
     default_estimator,
-    find_classes,
     given_classes,
     prepare_estimator,
 )
 from dalmax_sk.images import as_paths
 from dalmax_sk.images.outputs import check_outside, folders_of
 from dalmax_sk.pool.distances import LabeledDistances
+from dalmax_sk.strategies import RandomSampling, UncertaintySampling
+from dalmax_sk.strategies._functions import as_strategy
 
 __all__ = ["PreparationMixin"]
+
+# Rows on which it is seen if a strategy can work, and labels of each class in a trial
+# fit: cross-validation inside the estimator needs some.
+_N_PROBED, _N_TRIAL = 32, 10
 
 
 class PreparationMixin:
@@ -66,16 +77,16 @@ class PreparationMixin:
         self.initial_indices_ = np.empty(0, dtype=np.int64)
         self.history_ = []
         self._round = Round()
+        self._added_classes = []
         self._distances = LabeledDistances()
         self._checkpoint = as_checkpoint(self.checkpoint_dir)
         if self._checkpoint is not None and self._checkpoint.identity is None:
             paths = as_paths(X)
             folders = set() if paths is None else folders_of(paths)
             check_outside(self._checkpoint.path.parent, folders, "checkpoint_dir")
+        self._check_strategy((codes != UNKNOWN).any())
         if not self._restore(codes):
             self._label_initial(codes)
-        if self._source is not None and not self.history_:
-            self._extend_initial()
 
     def _check_data(self, X, y):
         X = self._check_X(X, reset=True)
@@ -86,6 +97,7 @@ class PreparationMixin:
             )
         y = as_labels(y)
         check_consistent_length(X, y)
+        check_missing_label(y, self.missing_label)
         return X, y
 
     def _check_params(self, estimator, fit_params):
@@ -95,16 +107,58 @@ class PreparationMixin:
             if routing_enabled() and fit_params
             else {}
         )
-        self._unfitted = prepare_estimator(
-            estimator, self.classes_, self.refit == "continue"
-        )
-        self.strategy_ = clone(as_strategy(self.strategy))
+        self._prepare_estimator(estimator)
+        strategy = UncertaintySampling() if self.strategy is None else self.strategy
+        self.strategy_ = clone(as_strategy(strategy))
         self.strategy_._validate_params()
         self._rules = check_stopping(self.stopping)
         self._callbacks = check_callbacks(self.callbacks)
         check_schedule(self.query_size, self._labels.n_samples)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._base_seed = self._group.broadcast(seed)
+
+    def _check_strategy(self, has_labels):
+        """Refuse a strategy that asks for what the estimator cannot give.
+
+        Where only a fit can tell and labels cost something, the estimator is fitted on
+        trial: on a few rows, with classes in turn as their labels. Else the first fit
+        tells.
+        """
+        rows = np.arange(min(_N_PROBED, self._labels.n_samples))
+        pool = self._make_pool(self._unfitted, candidates=rows)
+        self.strategy_._check_pool(pool)
+        self._unsettled = pool.unsettled
+        is_paid = not isinstance(self._source, SimulatedOracle)
+        if pool.unsettled and is_paid and not has_labels:
+            n = min(self._labels.n_samples, _N_TRIAL * len(self.classes_))
+            y = self.classes_[np.arange(n) % len(self.classes_)]
+            trial = self._fitted(0, (np.arange(n), y))
+            self._settle(trial, (np.arange(n), y), rows)
+
+    def _settle(self, estimator, labeled, candidates):
+        """Check the strategy again, with a fitted estimator."""
+        if self._unsettled:
+            pool = self._make_pool(estimator, labeled, candidates[:_N_PROBED])
+            self.strategy_._check_pool(pool)
+        self._unsettled = False
+
+    def _cold_inputs(self):
+        """Return X as a strategy sees it that picks before there is a label.
+
+        The steps before the classifier that need no labels are fitted on all of X.
+        """
+        steps = []
+        for step in without_last(self._unfitted):
+            if any(get_tags(part).target_tags.required for part in components(step)):
+                break
+            steps.append(step)
+        if not steps or isinstance(self._cold(), RandomSampling):
+            return self._X
+        steps = clone(make_pipeline(*steps))
+        seed = derive_seed(self._base_seed, 0, SEED_INITIAL)
+        set_missing_seeds(steps, seed)
+        with global_seed(steps, seed):
+            return steps.fit_transform(self._X)
 
     def _find_source(self, y, codes):
         """Return whom to ask for labels, None for a person."""
@@ -133,23 +187,32 @@ class PreparationMixin:
 
     def _draw_initial(self, codes):
         """Label the initial set of a simulation or an oracle run."""
+        n = self._round.n_requested = self._n_initial()
         if self.initial_strategy == "balanced":
             seed = derive_seed(self._base_seed, 0, SEED_INITIAL)
             rng = np.random.RandomState(seed)
-            rows = balanced_indices(codes, len(self.classes_), self._n_initial(), rng)
-        else:
-            rows, _ = self._pick(self._n_initial())
-        self._ask(rows, 0)
+            self._ask(balanced_indices(codes, len(self.classes_), n, rng), 0)
+        # an oracle may label none of the rows
+        while not len(self._labels.order):
+            n = min(n, len(self._labels.candidates))
+            if not n:
+                raise ValueError("The oracle labelled none of the rows.")
+            self._ask(self._pick(n)[0], 0)
 
-    def _extend_initial(self):
-        """Go on at random, one label at a time: a classifier needs two classes."""
-        while self._labels.one_class_only:
-            candidates = self._labels.candidates
-            if not len(candidates):
-                break
-            seed = derive_seed(self._base_seed, 0, SEED_INITIAL, len(candidates))
-            self._ask(np.random.RandomState(seed).choice(candidates, 1), 0)
-            self.initial_indices_ = self.labeled_indices_
-            self._save()
-        if not len(self.labeled_indices_):
-            raise ValueError("The oracle labelled none of the rows.")
+    # ------------------------------------------------------------------ further classes
+
+    def _prepare_estimator(self, estimator):
+        self._unfitted = prepare_estimator(
+            estimator, self.classes_, self.refit == "continue"
+        )
+
+    def _add_classes(self, classes):
+        """Take further classes into account: in the labels and for the next fit."""
+        classes = merged_classes(self.classes_, classes)
+        if len(classes) == len(self.classes_):
+            return
+        new = np.setdiff1d(classes, self.classes_.astype(classes.dtype))
+        self._added_classes += new.tolist()
+        self._labels.widen(classes)
+        self.classes_ = classes
+        self._prepare_estimator(self._get_estimator(self._X))

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 
 from dalmax_sk.active_learning.checkpoint import fingerprint_run
+from dalmax_sk.active_learning.labels import recoded
 from dalmax_sk.active_learning.oracle import SimulatedOracle
 from dalmax_sk.active_learning.rounds import Round
 
@@ -23,6 +24,7 @@ class ResumingMixin:
             {
                 "base_seed": self._base_seed,
                 "labels": self._labels.to_dict(),
+                "added_classes": self._added_classes,
                 "initial_indices": self.initial_indices_,
                 "history": self.history_,
                 "round": self._round.to_dict(),
@@ -49,6 +51,10 @@ class ResumingMixin:
         if state is None:
             return False
         is_simulation = isinstance(self._source, SimulatedOracle)
+        if state["added_classes"]:
+            before = self.classes_
+            self._add_classes(state["added_classes"])
+            codes = recoded(codes, before, self.classes_)
         self._labels.load_dict(state["labels"], codes, complete=is_simulation)
         self._base_seed = state["base_seed"]
         self.initial_indices_ = np.array(state["initial_indices"], dtype=np.int64)

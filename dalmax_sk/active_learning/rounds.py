@@ -41,6 +41,9 @@ class Round:
     query_seconds : float
     notes : dict
         What the strategy and the callbacks add to the record.
+    pending : list of [int, float or None]
+        Rows proposed to a person and not answered yet, with their scores, the most
+        wanted first.
     pool : Pool or None
         The pool of the next query, if a stopping rule has looked at it. It is no part
         of the checkpoint.
@@ -51,6 +54,7 @@ class Round:
     n_requested: int | None = None
     query_seconds: float = 0.0
     notes: dict = field(default_factory=dict)
+    pending: list = field(default_factory=list)
     pool: Pool | None = None
 
     @property
@@ -58,10 +62,17 @@ class Round:
         """Whether labels came that no model has been fitted on."""
         return self.n_requested is not None
 
-    def teach(self, rows):
-        """Note rows that a person labelled, each once."""
+    def teach(self, rows, learned):
+        """Note rows that a person answered, each once.
+
+        `learned` tells whether a label is new or changed: rows that were set aside are
+        nothing to fit a model on.
+        """
+        answered = set(rows)
+        self.pending = [item for item in self.pending if item[0] not in answered]
         self.queried = list(dict.fromkeys([*self.queried, *rows]))
-        self.n_requested = len(self.queried)
+        if learned or self.is_answered:
+            self.n_requested = len(self.queried)
 
     def to_dict(self):
         """Return what a checkpoint needs to make this round again."""

@@ -1,7 +1,7 @@
 """How many labels to ask for: initial sets and query schedules in numbers."""
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -14,6 +14,7 @@ __all__ = [
     "reason_of_rules",
     "resolve_size",
     "round_limit",
+    "within_limits",
 ]
 
 
@@ -30,7 +31,7 @@ def resolve_size(size, n_samples, name):
     """
     if isinstance(size, Integral) and not isinstance(size, bool):
         return int(size)
-    if not 0 < size <= 1:
+    if not (isinstance(size, Real) and not isinstance(size, bool) and 0 < size <= 1):
         raise ValueError(
             f"{name}={size!r} must be an int of at least 1 or a fraction in (0, 1]."
         )
@@ -93,11 +94,11 @@ def initial_size(n_initial, n_samples, rules):
             f"n_initial={n_initial} is larger than the number of samples, {n_samples}."
         )
     for rule in rules:
-        if getattr(rule, "n_labels", n) < n:  # a budget
+        if (allowed := _limit(rule, [{"round": 0, "n_labeled": 0}], n)) < n:
             raise ValueError(
                 f"n_initial={n_initial} asks for {n} labels at the start and the "
-                f"budget of the stopping rule, {type(rule).__name__}({rule.n_labels}), "
-                "is smaller. Lower n_initial or raise the budget."
+                f"budget of the stopping rule, {rule!r}, is smaller: {allowed}. Lower "
+                "n_initial or raise the budget."
             )
     return n
 
@@ -105,10 +106,18 @@ def initial_size(n_initial, n_samples, rules):
 def next_size(query_size, n_samples, rules, history):
     """Return how many rows the next round asks for, before the pool's limit."""
     n = query_size_for_round(query_size, max(1, len(history)), n_samples)
+    return within_limits(rules, history, n)
+
+
+def within_limits(rules, history, n):
+    """Return how many of `n` labels the rules allow; `history` has a record or more."""
     for rule in rules:
-        if hasattr(rule, "limit"):
-            n = rule.limit(history, n)
+        n = _limit(rule, history, n)
     return n
+
+
+def _limit(rule, history, n):
+    return rule.limit(history, n) if hasattr(rule, "limit") else n
 
 
 def round_limit(n_rounds, query_size):

@@ -1,33 +1,51 @@
 """Checks and preparations that a run of active learning begins with."""
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils import check_consistent_length
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import assert_all_finite
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier
+from sklearn.utils import check_consistent_length, get_tags
 
-from dalmax_sk._base.pipelines import final_step, last_step
-from dalmax_sk._base.sklearn_compat import check_feature_names, check_n_features
+from dalmax_sk._base.fits import has_outputs
+from dalmax_sk._base.pipelines import final_step
+from dalmax_sk.active_learning.classes import check_classes
 from dalmax_sk.active_learning.labels import UNKNOWN
-from dalmax_sk.active_learning.oracle import as_labels, find_missing
-from dalmax_sk.images import as_paths, check_images
-from dalmax_sk.strategies import UncertaintySampling, get_strategy
+from dalmax_sk.active_learning.oracle import as_labels
+from dalmax_sk.images import as_paths
+from dalmax_sk.images.forms import is_object_rows
+from dalmax_sk.images.paths import looks_like_files
 
 __all__ = [
-    "as_strategy",
+    "can_continue",
     "check_eval_set",
-    "check_rows",
     "check_stopping",
     "default_estimator",
-    "find_classes",
     "given_classes",
     "prepare_estimator",
 ]
 
 
 def default_estimator(X=None):
-    """Return a classifier for data of the form of X; None stands for a table."""
-    if X is not None and (as_paths(X) is not None or X.ndim > 2):
+    """Return a classifier for data of the form of X; None stands for a table.
+
+    Raises
+    ------
+    TypeError
+        If X holds texts or other objects, which neither default takes.
+    """
+    paths = None if X is None else as_paths(X)
+    if paths is not None and not looks_like_files(paths):
+        raise TypeError(
+            f"X holds texts, such as {paths[0][:40]!r}: no such file exists, and none "
+            "is named as an image. For texts give an estimator that takes them: "
+            "estimator=make_pipeline(TfidfVectorizer(), LogisticRegression())."
+        )
+    if is_object_rows(X):
+        raise TypeError(
+            f"X holds rows of the type {type(X[0]).__name__}. Give an estimator that "
+            "takes them; for dicts of numbers and words: "
+            "estimator=make_pipeline(DictVectorizer(), LogisticRegression())."
+        )
+    if paths is not None or getattr(X, "ndim", 2) > 2:
         # torch loads only when a net is needed
         from dalmax_sk.cnn import CNNClassifier
 
@@ -35,25 +53,6 @@ def default_estimator(X=None):
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression()
-
-
-def as_strategy(strategy):
-    """Return a strategy object of a name, or of None."""
-    if strategy is None:
-        return UncertaintySampling()
-    return get_strategy(strategy) if isinstance(strategy, str) else strategy
-
-
-def check_rows(learner, X, *, reset):
-    """Validate X; tables in DataFrames stay DataFrames, for column transformers."""
-    if hasattr(X, "iloc") and getattr(X, "ndim", 1) == 2:
-        check_feature_names(learner, X, reset=reset)
-        check_n_features(learner, X, reset=reset)
-        return X
-    X = check_images(learner, X, reset=reset, dtype=None)
-    if reset and X.ndim > 2:
-        del learner.n_features_in_  # of images it would be the height, or the channels
-    return X
 
 
 def given_classes(classes, estimator):
@@ -64,44 +63,15 @@ def given_classes(classes, estimator):
     ValueError
         If both were told and they differ.
     """
-    own = _params(last_step(estimator)).get("classes")
+    own = _params(final_step(estimator)[1]).get("classes")
     if classes is None or own is None:
         return own if classes is None else classes
-    if set(np.asarray(own).tolist()) != set(np.asarray(classes).tolist()):
+    if not np.array_equal(check_classes(own), check_classes(classes)):
         raise ValueError(
             f"classes={list(classes)} differs from the estimator's "
             f"classes={list(own)}. Give one of them only."
         )
     return classes
-
-
-def find_classes(y, classes, missing_label):
-    """Return all classes, sorted: those given, or else those in `y`.
-
-    Raises
-    ------
-    ValueError
-        If `y` has no label and no classes are given, or its labels are no classes.
-    """
-    known = y[~find_missing(y, missing_label)]
-    if known.dtype.kind == "O":
-        if len({isinstance(label, str) for label in known}) == 2:
-            types = sorted({type(label).__name__ for label in known})
-            raise ValueError(
-                f"y mixes labels of the types {', '.join(types)}; use one type. If one "
-                "of them means 'not labelled', name it as missing_label."
-            )
-        known = np.array(known.tolist())  # strings as strings, ints as ints
-    assert_all_finite(known, input_name="y")
-    if classes is not None:
-        return np.unique(np.asarray(classes))
-    if not len(known):
-        raise ValueError(
-            "y has no labels at all, so the classes are unknown: pass classes=[...] to "
-            "ActiveLearningClassifier."
-        )
-    check_classification_targets(known)
-    return np.unique(known)
 
 
 def check_eval_set(eval_set, check_X, labels):
@@ -129,26 +99,73 @@ def prepare_estimator(estimator, classes, warm_start):
     """Clone `estimator` and tell it the full class list and whether to go on.
 
     A final step with a ``classes`` parameter that is None gets the list, so that a
-    class not labelled yet keeps its column.
+    class not labelled yet keeps its column; a net that gets numbers for labels gets
+    the numbers of its outputs.
 
     Raises
     ------
     ValueError
-        If it is to go on from its present weights and cannot.
+        If it is no classifier, or is to go on from its present weights and cannot.
     """
+    kind = get_tags(estimator).estimator_type
+    if kind not in (None, "classifier"):
+        name = type(final_step(estimator)[1]).__name__
+        raise ValueError(f"estimator must be a classifier; {name} is a {kind}.")
+    if not hasattr(estimator, "predict") and not is_classifier(estimator):
+        raise ValueError(
+            f"estimator={estimator!r} has no predict and is no classifier. Give a "
+            "classifier, or a Pipeline that ends in one."
+        )
     estimator = clone(estimator)
     prefix, last = final_step(estimator)
     params = _params(last)
-    if "classes" in params and params["classes"] is None:
+    if "classes" in params and has_outputs(last):
+        estimator.set_params(**{f"{prefix}classes": np.arange(len(classes))})
+    elif "classes" in params and not _has_classes(last, classes):
         estimator.set_params(**{f"{prefix}classes": classes})
     if warm_start:
+        prefix, last = final_step(estimator, wrappers=False)
+        params = _params(last)
         if "warm_start" not in params:
             raise ValueError(
                 "refit='continue' needs an estimator with a warm_start parameter; "
                 f"{type(last).__name__} has none. Use refit='scratch'."
             )
+        if members := sorted(_MEMBERS & params.keys()):
+            raise ValueError(
+                "refit='continue' needs an estimator whose present weights go on "
+                f"learning; with warm_start, {type(last).__name__} keeps its members "
+                f"as they are (it has the parameters {', '.join(members)}), so new "
+                "labels would teach it nothing. Use refit='scratch'."
+            )
         estimator.set_params(**{f"{prefix}warm_start": True})
     return estimator
+
+
+# A parameter of them tells an ensemble, or trees, which never change once they are
+# grown: with a warm start a further fit adds members, or nothing.
+_MEMBERS = {
+    "iterations",
+    "max_depth",
+    "max_leaf_nodes",
+    "min_samples_leaf",
+    "n_estimators",
+    "n_members",
+    "num_leaves",
+}
+
+
+def can_continue(estimator, classes):
+    """Tell whether a fitted estimator can be fitted on with labels of `classes`."""
+    if isinstance(estimator, DummyClassifier):  # of a time with one class only
+        return False
+    last = final_step(estimator)[1]
+    return "classes" not in _params(last) or _has_classes(last, classes)
+
+
+def _has_classes(last, classes):
+    own = _params(last)["classes"]
+    return own is not None and len(own) == len(classes)
 
 
 def _params(estimator):

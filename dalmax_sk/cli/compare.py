@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from dalmax_sk._base.files import is_disk_full, replacing
+from dalmax_sk._base.processes import is_launched
 from dalmax_sk.active_learning import ActiveLearningClassifier
 from dalmax_sk.cli.console import READING, Console
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.command_line import command_line
 from dalmax_sk.cli.flags.settings import CompareSettings
 from dalmax_sk.cli.flags.table import as_flag
+from dalmax_sk.cli.launch import count_gpus
 from dalmax_sk.cli.run.data import (
     RunData,
     check_same_images,
@@ -97,16 +99,24 @@ def compare_strategies(
     placed = {**given, "dir_results": results}
     settings = _settings(placed, stored, resume=resume, folder=folder.path)
     _add_baseline(settings, screen)
-    if settings.mult_gpu:
+    if settings.device == "multi" or is_launched():
         raise UsageError(
-            "--mult-gpu True is for train-al and train, whose one training uses all "
+            "Several processes are for train-al and train, whose one training uses all "
             "GPUs. compare has many runs: give it one GPU with --device, and with "
             "--n-jobs as many runs at a time as fit on it."
+        )
+    if settings.mult_gpu:
+        screen.say(
+            f"--mult-gpu: each run of a comparison trains on one device of "
+            f"{max(1, count_gpus())}; --n-jobs sets the number of runs at a time"
         )
     with screen.watch():
         screen.announce(READING)
         data = list_run_data(
-            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+            settings.dir_train,
+            settings.dir_test,
+            dir_results=settings.dir_results,
+            test_split=settings.test_split,
         )
         check_model(settings, len(data.class_names))
         read_run_data(

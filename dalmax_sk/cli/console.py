@@ -64,6 +64,7 @@ class Console:
         self.quiet = quiet
         self.out = rich.console.Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.err = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+        self._noted: set[str] = set()
 
     def say(self, text: str) -> None:
         """Write one line to stdout."""
@@ -83,6 +84,8 @@ class Console:
         for split in (data.train, data.test):
             for path, reason in split.skipped:
                 self.warn(f"skipped {path}: {reason}")
+        for note in data.notes:
+            self.warn(f"{note}.")
 
     def say_short_pool(self, settings: "Settings", n_pool: int) -> None:
         """Write that the images run out before the rounds, if they do."""
@@ -95,6 +98,12 @@ class Console:
         if self.quiet and not always:
             return
         _write(self.err, f"Note: {text}", "yellow", len("Note:"))
+
+    def warn_once(self, text: str) -> None:
+        """Write a note of the package or of a library, which may come in each round."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.warn(text)
 
     def fail(self, text: str) -> None:
         """Write an error to stderr."""
@@ -138,6 +147,8 @@ class Console:
                 warnings.simplefilter("default", UserWarning)
                 # without the file's name; what is too large is an error, with it
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                # names of folders are classes, however many there are
+                warnings.filterwarnings("ignore", "The number of unique classes is gr")
                 warnings.showwarning = self._show_warning
                 yield
         finally:
@@ -153,7 +164,7 @@ class Console:
         line: str | None = None,
     ) -> None:
         """Stand in for :func:`warnings.showwarning`: the place tells users nothing."""
-        self.warn(str(message))
+        self.warn_once(str(message))
 
     def say_round(self, record: Mapping[str, Any], n_rounds: int) -> None:
         """Write the line of one round."""
@@ -179,8 +190,10 @@ class Console:
             f"{seconds:.1f} s"
         )
 
-    def summarize(self, history: Sequence[Mapping[str, Any]], folder: Path) -> None:
-        """Write the table of all rounds and where the files are."""
+    def summarize(
+        self, history: Sequence[Mapping[str, Any]], folder: Path, seconds: float
+    ) -> None:
+        """Write the table of all rounds, the times, and where the files are."""
         table = Table(title="Active learning, round by round")
         for name in (
             "round",
@@ -201,7 +214,7 @@ class Console:
                 f"{record['query_seconds']:.1f}",
             )
         self.out.print(table)
-        self.say(_time_table(history))
+        self.say(f"{_time_table(history)}; of the whole run: {seconds:.1f} s")
         self.say(f"Files: {folder}")
 
     def say_test(self, told: Mapping[str, Any], folder: Path) -> None:
@@ -273,7 +286,9 @@ def _time_table(history: Sequence[Mapping[str, Any]]) -> str:
     )
     if n_seen and seconds["training"]:
         parts[0] += f" ({n_seen / seconds['training']:,.0f} images/s)"
-    return f"Time: {sum(seconds.values()):.1f} s, of it {', '.join(parts)}"
+    return (
+        f"Time of the rounds: {sum(seconds.values()):.1f} s, of it {', '.join(parts)}"
+    )
 
 
 def _percent(fraction: float) -> str:
@@ -320,4 +335,4 @@ class _LogToScreen(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.warn(record.getMessage())
+        self._screen.warn_once(record.getMessage())

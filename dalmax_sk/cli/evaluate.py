@@ -1,7 +1,8 @@
 """``dalmax test``: what a saved model makes of a folder of test images."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ from dalmax_sk._base.files import write_text
 from dalmax_sk.cli.console import Console
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.flags.command_line import command_line
-from dalmax_sk.cli.run.data import check_no_class_empty, drop_broken, list_split
+from dalmax_sk.cli.run.data import (
+    Split,
+    check_no_class_empty,
+    drop_broken,
+    list_run_data,
+    list_split,
+)
 from dalmax_sk.cli.run.evaluation_files import (
     EVALUATION_FILES,
     predict,
@@ -17,8 +24,15 @@ from dalmax_sk.cli.run.evaluation_files import (
 )
 from dalmax_sk.cli.run.output_folder import OutputFolder, listed
 from dalmax_sk.cli.run.records import FORMAT, check_keys, read_record
+from dalmax_sk.cli.run.split_checks import (
+    find_identical,
+    note_across_classes,
+    note_across_split,
+    overlap,
+)
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.cnn.persistence import load_model
+from dalmax_sk.images import IMAGE_EXTENSIONS
 from dalmax_sk.images.outputs import check_outside
 from dalmax_sk.reports import describe_hardware, describe_versions, to_json, write_infos
 
@@ -51,28 +65,31 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
     started = time.perf_counter()
     stem = find_model(_model_flag(given))
     folder = _results_folder(given.get("dir_results", str(Path.cwd() / "results")))
-    dir_test = _test_folder(given, stem)
-    check_outside(folder.path, [dir_test], "--dir-results")
     folder.check_free(overwrite=overwrite)
     screen.announce("reading the model and the images")
     model = load_model(stem, device=given.get("device", "auto"))
     class_names = _class_names(model, stem)
-    try:
-        split = list_split(dir_test, class_names)
-    except ValueError as error:
-        error.add_note(f"The model is {stem}, of classes {listed(class_names, 20)}.")
-        raise
     with screen.watch():
+        try:
+            split, notes = _test_images(given, stem, class_names)
+        except ValueError as error:
+            classes = listed(class_names, 20)
+            error.add_note(f"The model is {stem}, of classes {classes}.")
+            raise
+        check_outside(folder.path, [split.directory], "--dir-results")
+        before = sorted(set(split.labels.tolist()))
         drop_broken(
             [split],
             image_size=model.input_spec_.shape[1:],
             mode="grey" if model.input_spec_.shape[0] == 1 else "rgb",
             skip_bad_images=given.get("on_bad_image") == "skip",
         )
-        check_no_class_empty(split, class_names)
+        check_no_class_empty(split, before)
         screen.say(f"{len(split.paths)} test images in {len(class_names)} classes")
         for path, reason in split.skipped:
             screen.warn(f"skipped {path}: {reason}")
+        for note in notes:
+            screen.warn(f"{note}.")
         predictions = predict(model, split, class_names)
     told = predictions.describe()
     folder.lock()
@@ -90,7 +107,7 @@ def evaluate(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> N
             "model": str(stem),
             "total_seconds": round(seconds, 3),
             "classes": {name: i for i, name in enumerate(class_names)},
-            "data": {"test": split.describe()},
+            "data": {"test": split.describe(), "notes": notes},
             "device": str(model.device_),
             "versions": describe_versions(),
             "hardware": describe_hardware(),
@@ -195,9 +212,35 @@ def _class_names(model: CNNClassifier, stem: Path) -> list[str]:
     return [str(label) for label in model.classes_.tolist()]
 
 
-def _test_folder(given: Mapping[str, Any], stem: Path) -> str:
+def _notes(split: Split, stem: Path) -> list[str]:
+    """Return what a person should know of the test images."""
+    train, file = [], stem.parent / "run.json"
+    if file.is_file():
+        directory = Path(read_record(file)["data"]["train"]["directory"])
+        found = overlap(directory, split.directory)
+        if found:
+            return [
+                f"{split.directory} and {directory}, the model's training folder, "
+                f"{found}: scores on them say nothing about new images"
+            ]
+        train = [
+            str(path)
+            for path in sorted(directory.rglob("*"))
+            if path.suffix.lower() in IMAGE_EXTENSIONS
+        ]
+    paths = [*train, *split.paths]
+    notes = note_across_split(find_identical(paths), paths, len(train))
+    own = split.paths.tolist()
+    return notes + note_across_classes(find_identical(own), own, split.labels.tolist())
+
+
+def _test_images(
+    given: Mapping[str, Any], stem: Path, class_names: Sequence[str]
+) -> tuple[Split, list[str]]:
+    """Return the test images, and what a person should know of them."""
     if "dir_test" in given:
-        return str(given["dir_test"])
+        split = list_split(given["dir_test"], class_names)
+        return split, _notes(split, stem)
     run = stem.parent / "run.json"
     if not run.is_file():
         raise UsageError(
@@ -205,5 +248,16 @@ def _test_folder(given: Mapping[str, Any], stem: Path) -> str:
             "(It can be left out for a model that lies in the folder of a run.)"
         )
     record = read_record(run)
-    check_keys(record, run, {"data.test.directory": str})
-    return str(record["data"]["test"]["directory"])
+    check_keys(record, run, {"data.test.directory": str, "config": dict})
+    folder = str(record["data"]["test"]["directory"])
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"{run} names the test folder {folder}, which is not there any more. Give "
+            "--dir-test the folder of the test images."
+        )
+    share = record["config"].get("test_split")
+    if share is not None:
+        data = list_run_data(folder, None, dir_results=os.devnull, test_split=share)
+        return data.test, data.notes
+    split = list_split(folder, class_names)
+    return split, _notes(split, stem)

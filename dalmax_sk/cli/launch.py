@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from dalmax_sk._base.processes import end_with_parent, is_launched
-from dalmax_sk.cli.errors import UsageError
 
 __all__ = ["count_gpus", "end_with_launcher", "is_follower", "run_processes"]
 
@@ -22,26 +21,10 @@ def is_follower() -> bool:
 
 
 def count_gpus() -> int:
-    """Return the number of GPUs for ``--mult-gpu True``.
-
-    Raises
-    ------
-    UsageError
-        If there are fewer than two.
-    """
+    """Return the number of GPUs that torch sees."""
     import torch
 
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if n_gpus < 2:
-        names = [torch.cuda.get_device_name(i) for i in range(n_gpus)]
-        seen = f"one ({names[0]})" if names else "none"
-        raise UsageError(
-            f"--mult-gpu True needs two GPUs or more, and torch sees {seen}. Leave it "
-            "out: --device auto takes the GPU if there is one, --device cpu never. To "
-            "try several processes without GPUs: ACCELERATE_USE_CPU=1 torchrun "
-            "--nproc-per-node 2 -m dalmax_sk and the same flags."
-        )
-    return n_gpus
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def run_processes(

@@ -16,6 +16,7 @@ from dalmax_sk.cli.run.evaluation_files import (
 from dalmax_sk.cli.run.model import check_model, find_process_group, make_classifier
 from dalmax_sk.cli.run.output_folder import OutputFolder
 from dalmax_sk.cli.run.records import FORMAT
+from dalmax_sk.cli.run.split_checks import check_apart
 from dalmax_sk.cli.run.train_settings import Run, TrainSettings
 from dalmax_sk.cli.run.training_set import (
     TrainingSet,
@@ -65,13 +66,14 @@ def train(given: Mapping[str, Any], *, overwrite: bool, screen: Console) -> None
     folder = _results_folder(settings)
     folder.check_free(overwrite=overwrite)
     group = find_process_group(
-        settings, after_death="Nothing is kept; run the command again."
+        settings, after_death="Nothing is kept; run the command again.", screen=screen
     )
     with screen.watch():
         screen.announce(READING)
-        chosen, data = group.run_on_rank0(_read_images, settings, selection)
+        chosen, data, source = group.run_on_rank0(
+            _read_images, settings, selection, like
+        )
         screen.say_images(data, is_digits=settings.uses_digits)
-        source = _source(settings, selection, like)
         screen.say(source)
         group.run_on_rank0(folder.lock)
         try:
@@ -139,24 +141,43 @@ def _results_folder(settings: TrainSettings) -> OutputFolder:
 
 
 def _read_images(
-    settings: TrainSettings, selection: Run | None
-) -> tuple[TrainingSet, RunData]:
-    """Find the training images and read them and the test images, every file once."""
+    settings: TrainSettings, selection: Run | None, like: Run | None
+) -> tuple[TrainingSet, RunData, str]:
+    """Find the training images and read them and the test images, every file once.
+
+    Returns also the sentence that says which images are trained on.
+    """
     size, skip = settings.image_size, settings.on_bad_image == "skip"
+    why = ""
     if selection is not None:
-        dir_test = settings.dir_test or selection.settings["dir_test"]
-        read = [selection.settings["dir_train"], settings.dir_train, dir_test]
-        check_outside(settings.dir_results, read, "--dir-results")
+        read = [selection.settings["dir_train"], settings.dir_train, settings.dir_test]
+        folders = [folder for folder in read if folder is not None]
+        check_outside(settings.dir_results, folders, "--dir-results")
         chosen = labelled_images(selection)
         names = selection.class_names
-        data = RunData(names, chosen.split, list_split(dir_test, names))
+        source = str(chosen.split.directory)
+        if settings.dir_test is None:
+            share = settings.test_split
+            test = list_run_data(
+                source, None, dir_results=settings.dir_results, test_split=share
+            ).test
+        else:
+            check_apart(source, settings.dir_test)
+            test = list_split(settings.dir_test, names)
+        data = RunData(names, chosen.split, test)
+        data.take_notes()
     else:
         data = list_run_data(
-            settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+            settings.dir_train,
+            settings.dir_test,
+            dir_results=settings.dir_results,
+            test_split=settings.test_split,
         )
-        if settings.n_labels is None:
+        if settings.type == "train":
             chosen = all_images(data)
         else:
+            train = data.train
+            why = settings.resolve_n_labels(train.directory, len(train.paths))
             chosen = draw_images(
                 data,
                 settings.n_labels,
@@ -166,10 +187,12 @@ def _read_images(
             )
     read_chosen(chosen, data, image_size=size, skip_bad_images=skip)
     check_model(settings, len(data.class_names))
-    return chosen, data
+    return chosen, data, _source(settings, selection, like, why)
 
 
-def _source(settings: TrainSettings, selection: Run | None, like: Run | None) -> str:
+def _source(
+    settings: TrainSettings, selection: Run | None, like: Run | None, why: str
+) -> str:
     """Say in one sentence which images are trained on."""
     if selection is not None:
         text = (
@@ -179,9 +202,11 @@ def _source(settings: TrainSettings, selection: Run | None, like: Run | None) ->
         )
         status = selection.record["status"]
         return text if status == "finished" else f"{text} (the run is {status})"
-    if settings.n_labels is None:
+    if settings.type == "train":
         return "training on all images of the training folder"
     text = f"training on {settings.n_labels} images drawn at random"
+    if why:
+        return f"{text}, {why}"
     if like is not None and settings.n_labels == like.n_labels:
         text += f", as many as the run in {like.folder} has labels of"
     return text

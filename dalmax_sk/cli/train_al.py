@@ -93,10 +93,18 @@ def train_al(
             stored["config"],
             {**given, "dir_results": settings.dir_results},
         )
-        if stored["status"] == "finished" and _completed(folder, screen):
+        n_done = max(0, len(stored["rounds"]) - 1)
+        if settings.iterations < n_done:
+            raise UsageError(
+                f"--iterations {settings.iterations} is fewer than the {n_done} rounds "
+                f"that the run in {folder.path} has done. Give at least {n_done}."
+            )
+        is_longer = settings.iterations > stored["config"]["iterations"]
+        is_finished = stored["status"] == "finished" and not is_longer
+        if is_finished and _completed(folder, screen):
             return
 
-    group = find_process_group(settings, after_death=resume_hint(given))
+    group = find_process_group(settings, after_death=resume_hint(given), screen=screen)
     with screen.watch(settings.iterations):
         screen.announce(READING)
         data = group.run_on_rank0(_read_images, settings)
@@ -137,7 +145,10 @@ def _completed(folder: RunFolder, screen: Console) -> bool:
 
 def _read_images(settings: Settings) -> RunData:
     data = list_run_data(
-        settings.dir_train, settings.dir_test, dir_results=settings.dir_results
+        settings.dir_train,
+        settings.dir_test,
+        dir_results=settings.dir_results,
+        test_split=settings.test_split,
     )
     settings.resolve_n_initial(len(data.train.paths))
     check_model(settings, len(data.class_names))
@@ -344,7 +355,7 @@ class _Run:
         (path / "report.html").unlink(missing_ok=True)
         self._write_run_json("finished")
         reports.write_run_page(path)  # with matplotlib
-        self._screen.summarize(history, path)
+        self._screen.summarize(history, path, self._record["total_seconds"])
 
     def _update_seconds(self) -> None:
         self._sessions[-1]["seconds"] = round(time.perf_counter() - self._started, 3)

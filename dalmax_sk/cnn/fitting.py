@@ -18,7 +18,7 @@ from torch import nn
 from dalmax_sk._base import progress
 from dalmax_sk._base.devices import is_out_of_memory, release_unused, resolve_device
 from dalmax_sk._base.processes import process_group_of
-from dalmax_sk._base.seeds import derive_seed
+from dalmax_sk._base.seeds import derive_seed, torch_seed
 from dalmax_sk.cnn.augment import get_augmentation
 from dalmax_sk.cnn.batches import Batches, input_statistics, place_on_device
 from dalmax_sk.cnn.frozen import collect_features
@@ -137,8 +137,7 @@ def train_net(clf, source, y_index, spec, classes, start_state):
 def _train(
     clf, source, y_index, spec, classes, *, seed, start, group, accelerator, device
 ):
-    with progress.logged(clf.verbose), _own_random_state(device):
-        torch.manual_seed(seed)
+    with progress.logged(clf.verbose), torch_seed(seed, _generators_of(device)):
         data = _make_data(clf, source, y_index, spec, device, group)
         state = None if start is None else start.state
         mean, std = _get_normalization(clf, data.train, spec, state)
@@ -183,8 +182,8 @@ def _warn_of_random_layers(clf):
     if clf.weights is None and isinstance(clf.architecture, str):
         warnings.warn(
             f"freeze={clf.freeze!r} keeps layers of {clf.architecture!r} as they are, "
-            "which are random: weights=None. Give weights= (a name or a file), or a "
-            "trained module as the architecture.",
+            "which are random: weights=None. Give weights= (--weights on the command "
+            "line) a name or a file, or a trained module as the architecture.",
             UserWarning,
             stacklevel=4,
         )
@@ -218,7 +217,7 @@ def restore_net(clf, state, spec, n_classes):
     """Return a `BatchNet` whose net has the weights ``state``, as after a training."""
     device = resolve_device("auto" if clf.device == "multi" else clf.device)
     n_values = spec.shape[0]  # channels or columns
-    with _own_random_state(device):
+    with torch_seed(devices=_generators_of(device)):
         net = _make_net(
             clf,
             spec,
@@ -234,9 +233,9 @@ def restore_net(clf, state, spec, n_classes):
     return net
 
 
-def _own_random_state(device):
-    """Context in which torch draws without touching the random states outside."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+def _generators_of(device):
+    """Return the devices, besides the CPU, whose generators a fit draws from."""
+    return [device] if device.type == "cuda" else []
 
 
 def _make_accelerator(clf, group):

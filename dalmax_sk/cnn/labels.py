@@ -35,7 +35,8 @@ def encode_labels(y, classes, name):
     >>> y_index.tolist(), classes.tolist()
     ([1, 0], ['a', 'b', 'c'])
     """
-    check_classification_targets(y)
+    if y.dtype.kind != "U":  # names are no regression, however many there are
+        check_classification_targets(y)
     present = np.unique(y)
     if classes is None:
         classes = present

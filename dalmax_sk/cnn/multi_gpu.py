@@ -12,6 +12,7 @@ from skorch.hf import AccelerateMixin
 from torch import nn
 
 from dalmax_sk._base.processes import explain_lost_process, uses_gpus
+from dalmax_sk._base.seeds import torch_seed
 from dalmax_sk.cnn.batches import Batches
 from dalmax_sk.cnn.skorch_net import BatchNet
 
@@ -146,8 +147,7 @@ class ShardedBatches(Batches):
         # Numbers of its own for each process, without moving the common generator on.
         seed = int(torch.randint(2**31, ())) + self.group.rank
         devices = [X.device] if X.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+        with torch_seed(seed, devices):
             return self.augment(X)
 
 

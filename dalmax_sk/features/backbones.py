@@ -13,7 +13,12 @@ from dalmax_sk.nets.base import has_net_interface
 from dalmax_sk.nets.classifier import IMAGENET_MEAN, IMAGENET_STD
 from dalmax_sk.nets.fingerprint import NetDigest
 from dalmax_sk.nets.registry import OWN_IMAGE_NETS
-from dalmax_sk.nets.weights import is_weights_file, load_matching, read_state_dict
+from dalmax_sk.nets.weights import (
+    explain_download,
+    is_weights_file,
+    load_matching,
+    read_state_dict,
+)
 
 __all__ = ["FeatureNet", "build_feature_net"]
 
@@ -181,20 +186,12 @@ def _registered_net(
             "with the path of a file, or weights='random'."
         )
     chosen = "imagenet" if weights is None else weights
-    try:
-        net = build_net(
-            name,
-            input_shape=input_shape,
-            n_classes=N_IMAGENET_CLASSES,
-            weights=None if weights == RANDOM else chosen,
-        )
-    except OSError as error:  # no network; a file that is not there says so itself
-        if is_weights_file(chosen):
-            raise
-        raise OSError(
-            f"The pretrained weights of {name!r} could not be downloaded ({error}). "
-            "Pass weights= with the path of a file of them."
-        ) from error
+    net = build_net(
+        name,
+        input_shape=input_shape,
+        n_classes=N_IMAGENET_CLASSES,
+        weights=None if weights == RANDOM else chosen,
+    )
     net.classifier = nn.Identity()
     return net
 
@@ -241,7 +238,13 @@ def _timm_net(
     known = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if known is not None and known.fixed_input_size:  # transformers, as a rule
         options["img_size"] = input_shape[1:]
-    net: Any = timm.create_model(name, pretrained=weights is None, **options)
+    if weights is None and known is not None:
+        on_hub = f"https://huggingface.co/{known.hf_hub_id}"
+        source = on_hub if known.hf_hub_id else str(known.url)
+        with explain_download(backbone, source):
+            net: Any = timm.create_model(name, pretrained=True, **options)
+    else:
+        net = timm.create_model(name, pretrained=weights is None, **options)
     config = timm.data.resolve_model_data_config(net)
     if weights not in (None, RANDOM):
         heads = net.pretrained_cfg.get("classifier") or ()

@@ -21,6 +21,7 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.devices import resolve_device
 from dalmax_sk._base.limits import limits
 from dalmax_sk._base.row_cache import file_key
+from dalmax_sk._base.seeds import torch_seed
 from dalmax_sk._base.sklearn_compat import Interval, Options, StrOptions, fit_context
 from dalmax_sk.features.backbones import build_feature_net
 from dalmax_sk.features.store import FeatureFolder, get_feature_store
@@ -245,8 +246,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         device = resolve_device(self.device)
         cuda = [device] if device.type == "cuda" else []
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(seed)
+        with torch_seed(seed, cuda):
             module = build_feature_net(
                 self.backbone,
                 input_shape=spec.shape,

@@ -208,6 +208,9 @@ def find_broken_images(
 ) -> list[tuple[str, str]]:
     """Decode every file completely and list those that fail.
 
+    A file that is cut short always fails. Damage inside a JPEG mostly does not: libjpeg
+    repairs what it can, and the pixels are wrong.
+
     Parameters
     ----------
     paths : iterable of str or path-like

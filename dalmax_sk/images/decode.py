@@ -5,6 +5,7 @@ Whatever the file holds, :func:`decode_image` gives upright 8-bit pixels, ``"rgb
 """
 
 import os
+import re
 import struct
 import threading
 import zlib
@@ -41,6 +42,31 @@ N_CHANNELS = {"rgb": 3, "grey": 1}
 # Content decides, not the file's ending, but nothing outside these formats is tried:
 # some of Pillow's readers start other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+
+# First bytes of files that are no image of the above but look like one by their ending.
+_SIGNATURES = (
+    (re.compile(rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.S), "a HEIC image"),
+    (re.compile(rb".{4}ftypavi[fs]", re.S), "an AVIF image"),
+    (re.compile(rb"GIF8[79]a"), "a GIF image"),
+    (
+        re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+        "a JPEG 2000 image",
+    ),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "a JPEG XL image"),
+    (re.compile(rb"8BPS"), "a Photoshop file"),
+    (re.compile(rb"%PDF"), "a PDF"),
+    (re.compile(rb"P[1-7]\s"), "a NetPBM image"),
+    (re.compile(rb"[^<]*(<\?xml.*)?<svg", re.I | re.S), "an SVG drawing"),
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", re.I),
+        "a web page, perhaps the error page of a download",
+    ),
+    (re.compile(rb"version https://git-lfs"), "a pointer to a Git LFS file"),
+    (re.compile(rb".{128}DICM", re.S), "a DICOM image"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\x1f\x8b"), "a gzip archive"),
+    (re.compile(rb".{4}ftyp|\x1aE\xdf\xa3", re.S), "a video"),
+)
 
 # What Pillow raises on damaged files; it has no base class for them. MemoryError is not
 # among them: it says nothing about the file.
@@ -110,7 +136,7 @@ class ImageReadError(ValueError):
     >>> print(ImageReadError([("cat/7.jpg", "no such file")]))
     1 image file could not be read:
       cat/7.jpg: no such file
-    Repair or remove it; find_broken_images(paths) checks a whole data set beforehand.
+    Repair or remove it. find_broken_images(paths) lists all of a data set.
     """
 
     def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
@@ -121,8 +147,8 @@ class ImageReadError(ValueError):
         if n > _MAX_LISTED:
             lines.append(f"  and {n - _MAX_LISTED} more (see .failures)")
         lines.append(
-            f"Repair or remove {'it' if n == 1 else 'them'}; find_broken_images(paths) "
-            "checks a whole data set beforehand."
+            f"Repair or remove {'it' if n == 1 else 'them'}. find_broken_images(paths) "
+            "lists all of a data set."
         )
         super().__init__("\n".join(lines))
 
@@ -161,6 +187,8 @@ def decode_image(
 
     Notes
     -----
+    - A JPEG that was damaged without being cut short is mostly decoded to wrong pixels
+      without an error: libjpeg repairs what it can.
     - The EXIF orientation is applied; colour profiles are not.
     - Transparent pixels (RGBA, LA, transparent palettes and colours) are laid over
       white.
@@ -271,6 +299,17 @@ def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
         if _lies_on_its_side(image):
             return image.width, image.height
         return image.height, image.width
+
+
+def largest_integer(path: PathLike) -> int | None:
+    """Largest value of an image of 16-bit or 32-bit integers; None for all others."""
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if not image.mode.startswith("I"):
+                return None
+            return int(np.asarray(image).max())
+    except _PILLOW_ERRORS:  # named by whoever reads the image
+        return None
 
 
 def check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
@@ -423,6 +462,11 @@ def _reason(name: str, error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         if os.path.getsize(name) == 0:
             return "empty file (0 bytes)"
+        with open(name, "rb") as file:
+            start = file.read(256)
+        for signature, kind in _SIGNATURES:
+            if signature.match(start):
+                return f"{kind}, not a PNG, JPEG, BMP, WebP or TIFF image"
         return "damaged, or not a PNG, JPEG, BMP, WebP or TIFF image"
     if isinstance(error, FileNotFoundError):
         return "no such file"

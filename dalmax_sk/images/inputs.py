@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from dalmax_sk.images.decode import ImageMode, check_image_size, common_image_size
-from dalmax_sk.images.paths import as_paths, check_images
+from dalmax_sk.images.forms import as_rows, is_object_rows
+from dalmax_sk.images.paths import as_paths, check_images, forget_features
 from dalmax_sk.images.source import FileSource, Source, TensorSource, as_tensor
 
 __all__ = ["InputSpec", "channel_axis_of", "read_inputs"]
@@ -105,11 +106,18 @@ def read_inputs(
     spec : InputSpec
         That of X if it was None.
     """
+    X = as_rows(X, type(estimator).__name__)
     paths = as_paths(X)
     if paths is not None:
         paths, y = _checked(estimator, X, y, reset=spec is None)
         files, spec = _read_paths(estimator, paths, spec)
         return files, y, spec
+    if is_object_rows(X):
+        raise TypeError(
+            f"X holds rows of the type {type(X[0]).__name__}; "
+            f"{type(estimator).__name__} takes image paths, images and tables of "
+            "numbers."
+        )
     if _n_axes(X) > 2:
         array, y = _check_image_array(estimator, X, y, reset=spec is None)
         images, spec = _read_images(estimator, array, spec)
@@ -151,12 +159,10 @@ def _check_image_array(
 ) -> tuple[NDArray[Any], Any]:
     """Validate a 3-D or 4-D array; (array, y)."""
     if reset:
-        # A fit on a table before this one must not leave its width behind.
-        vars(estimator).pop("n_features_in_", None)
-        vars(estimator).pop("feature_names_in_", None)
+        forget_features(estimator)
         array, y = _checked(estimator, X, y, reset=True)
         # It counted axis 1, which is the height or the channels, never features.
-        vars(estimator).pop("n_features_in_", None)
+        forget_features(estimator)
     else:
         array = check_array(X, allow_nd=True, estimator=estimator, input_name="X")
     if array.ndim > 4:

@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,14 @@ from sklearn.utils.validation import validate_data
 
 from dalmax_sk._base.sklearn_compat import check_y
 
-__all__ = ["IMAGE_EXTENSIONS", "as_paths", "check_images", "load_image_paths"]
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "as_paths",
+    "check_images",
+    "forget_features",
+    "load_image_paths",
+    "looks_like_files",
+]
 
 logger = logging.getLogger("dalmax_sk")
 
@@ -29,6 +38,40 @@ IMAGE_EXTENSIONS = (
     ".tiff",
     ".webp",
 )
+
+# Folders that operating systems, archives and network drives put anywhere. Some hold
+# small copies of the images beside them.
+_SYSTEM_FOLDERS = {
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "@eadir",
+    "@recently-snapshot",
+    "@recycle",
+    "@tmp",
+    "__macosx",
+    "__pycache__",
+    "found.000",
+    "lost+found",
+    "network trash folder",
+    "recycler",
+    "system volume information",
+    "temporary items",
+}
+
+# Endings of what lies beside images on purpose: texts, tables, annotations, settings.
+_COMPANIONS = frozenset(
+    ".aae .cfg .csv .db .doc .docx .htm .html .ini .ipynb .json .jsonl .lnk .log .md "
+    ".md5 .nfo .pdf .py .rst .sh .sha1 .sha256 .toml .tsv .txt .url .xls .xlsx .xml "
+    ".xmp .yaml .yml".split()
+)
+_COMPANION_NAMES = {"icon\r", "license", "licence", "makefile", "readme"}
+
+#: The key of ``ignored`` for images that lie in no class folder.
+_LOOSE = "images beside the class folders"
+
+_SPLIT_NAMES = {"dev", "eval", "test", "testing", "train", "training", "val", "valid"}
+_SPLIT_NAMES |= {"validation"}
 
 _MAX_LISTED = 10
 
@@ -49,13 +92,15 @@ def load_image_paths(
     directory : str or path-like
         The folder of class folders. A class's images may lie in sub-folders of its
         folder, to any depth; symbolic links are followed, each folder once a class.
-        Hidden files and folders (a leading dot) and files without an image ending (see
+        Hidden files and folders (a leading dot), folders of the system (``__MACOSX``,
+        ``@eaDir``, ``lost+found`` …) and files without an image ending (see
         ``IMAGE_EXTENSIONS``; case does not matter) are left out.
     class_names : sequence of str or None, default=None
         The class map to use, in order: give the training folder's ``target_names``
-        when reading the test folder, so that both number their classes alike. The
-        folder must then hold exactly these classes. None makes the map from the sorted
-        folder names.
+        when reading the test folder, so that both number their classes alike. Other
+        classes are then an error; one without images here is noted in the log. Names
+        that differ only in their Unicode form (é as one character or two) are the same.
+        None makes the map from the sorted folder names.
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of the Bunch.
 
@@ -64,7 +109,10 @@ def load_image_paths(
     bunch : :class:`~sklearn.utils.Bunch`
         With ``data``, (n,) object array of str paths, class by class; ``target``, (n,)
         int64 array of positions in ``target_names``; ``target_names``, list of str;
-        ``directory``, str.
+        ``directory``, str; ``ignored``, dict of str to int: the numbers of files that
+        were left out though they may be images, by ending, and of
+        ``"images beside the class folders"``. Such files are also noted in the log.
+        Texts, tables and annotations do not count.
 
     Raises
     ------
@@ -72,7 +120,8 @@ def load_image_paths(
         If `directory` is missing, or is a file.
     ValueError
         If there are no class folders, fewer than two classes, class folders without
-        images, or classes other than `class_names`; all such classes are named.
+        images, classes other than `class_names`, or two folders whose names differ only
+        in their Unicode form; all such classes are named.
 
     Examples
     --------
@@ -88,27 +137,25 @@ def load_image_paths(
     (['cat', 'dog'], [0, 1])
     """
     root = str(os.fspath(directory))
-    folders, n_loose_images, n_ignored = _class_folders(root)
+    ignored: Counter[str] = Counter()
+    folders, n_others = _class_folders(root, ignored)
     above = _folders_above(root)
     files: dict[str, list[str]] = {}
     for name in folders:
         found: list[str] = []
-        n_ignored += _collect_images(os.path.join(root, name), found, set(above))
+        _collect_images(os.path.join(root, name), found, set(above), ignored)
         files[name] = sorted(found)
     if not files:
-        raise ValueError(_no_classes_message(root, n_loose_images, n_ignored))
+        raise ValueError(_no_classes_message(root, ignored[_LOOSE], n_others))
+    files = _unicode_forms(root, files, class_names)
     names = _class_map(root, files, class_names)
+    if ignored:
+        logger.warning("%s: left out %s", root, ignored_words(ignored))
 
-    n_ignored += n_loose_images
-    data = np.array([path for name in names for path in files[name]], dtype=object)
-    target = np.repeat(np.arange(len(names)), [len(files[name]) for name in names])
-    logger.info(
-        "%s: %d images in %d classes, %d other files ignored",
-        root,
-        len(data),
-        len(names),
-        n_ignored,
-    )
+    listed = [files.get(name, []) for name in names]
+    data = np.array([path for found in listed for path in found], dtype=object)
+    target = np.repeat(np.arange(len(names)), [len(found) for found in listed])
+    logger.info("%s: %d images in %d classes", root, len(data), len(names))
     if return_X_y:
         return data, target.astype(np.int64)
     return Bunch(
@@ -116,6 +163,7 @@ def load_image_paths(
         target=target.astype(np.int64),
         target_names=names,
         directory=root,
+        ignored=dict(ignored),
     )
 
 
@@ -181,6 +229,7 @@ def check_images(
     *,
     reset: bool,
     dtype: Any = "numeric",
+    allow_nan: bool = False,
 ) -> Any:
     """Validate X in any of its three forms; image files are never opened here.
 
@@ -198,6 +247,8 @@ def check_images(
         True in ``fit``, False elsewhere.
     dtype : "numeric", dtype, list of dtypes or None, default="numeric"
         What arrays are converted to; None keeps what they have (uint8 stays uint8).
+    allow_nan : bool, default=False
+        Let NaN and infinity through even if the estimator's tags do not.
 
     Returns
     -------
@@ -235,12 +286,12 @@ def check_images(
             ensure_2d=True,
             allow_nd=True,
             # a meta-estimator over one that handles NaN lets it through
-            ensure_all_finite=not get_tags(estimator).input_tags.allow_nan,
+            ensure_all_finite=not (
+                allow_nan or get_tags(estimator).input_tags.allow_nan
+            ),
         )
     if reset:
-        # A fit on a table before this one must not leave its width behind.
-        vars(estimator).pop("n_features_in_", None)
-        vars(estimator).pop("feature_names_in_", None)
+        forget_features(estimator)
     if isinstance(y, str) and y == "no_validation":
         return paths
     if y is None:
@@ -255,6 +306,19 @@ def check_images(
     return paths, y
 
 
+def forget_features(estimator: BaseEstimator) -> None:
+    """Delete the width that a fit on a table before this one has left behind."""
+    vars(estimator).pop("n_features_in_", None)
+    vars(estimator).pop("feature_names_in_", None)
+
+
+def looks_like_files(paths: NDArray[np.object_]) -> bool:
+    """Whether a text is the name of an image or of a file that exists."""
+    return any(
+        _is_image(path) or (len(path) < 4096 and os.path.exists(path)) for path in paths
+    )
+
+
 def _is_empty_sequence(X: Any) -> bool:
     # A search for paths that found none; scikit-learn would ask to reshape it.
     if isinstance(X, (list, tuple)):
@@ -266,9 +330,9 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
-def _class_folders(root: str) -> tuple[list[str], int, int]:
-    """Names of the class folders; numbers of images and other files beside them."""
-    folders, n_images, n_others = [], 0, 0
+def _class_folders(root: str, ignored: Counter[str]) -> tuple[list[str], int]:
+    """List the class folders; count the files beside them, and those left out."""
+    folders, n_others = [], 0
     if not os.path.exists(root):
         raise FileNotFoundError(
             f"No such folder: {root}. A folder with one sub-folder a class is expected "
@@ -280,14 +344,45 @@ def _class_folders(root: str) -> tuple[list[str], int, int]:
         )
     with os.scandir(root) as entries:
         for entry in entries:
-            hidden = entry.name.startswith(".")
             if _is_folder(entry):
-                folders += [] if hidden else [entry.name]
-            elif not hidden and _is_image(entry.name):
-                n_images += 1
+                folders += [] if _is_junk(entry.name) else [entry.name]
+            elif not entry.name.startswith(".") and _is_image(entry.name):
+                ignored[_LOOSE] += 1
             else:
                 n_others += 1
-    return sorted(folders), n_images, n_others
+                _count_ignored(entry.name, ignored)
+    return sorted(folders), n_others
+
+
+def _is_junk(folder: str) -> bool:
+    return folder.startswith(".") or folder.casefold() in _SYSTEM_FOLDERS
+
+
+def _count_ignored(name: str, ignored: Counter[str]) -> None:
+    """Count a file that is left out, unless nobody would take it for an image."""
+    ending = os.path.splitext(name)[1].lower()
+    if not (
+        name.startswith(".")
+        or ending in _COMPANIONS
+        or name.casefold() in _COMPANION_NAMES
+    ):
+        ignored[ending or "no ending"] += 1
+
+
+def ignored_words(ignored: Mapping[str, int]) -> str:
+    """Return in words which files were left out, or nothing."""
+    kinds = sorted(
+        ((n, kind) for kind, n in ignored.items() if kind != _LOOSE), reverse=True
+    )
+    notes = []
+    if kinds:
+        n_files = sum(n for n, _ in kinds)
+        listed = ", ".join(f"{n} {kind}" for n, kind in kinds[:_MAX_LISTED])
+        more = ", …" * (len(kinds) > _MAX_LISTED)
+        notes.append(f"{n_files} files of kinds that are not read ({listed}{more})")
+    if ignored.get(_LOOSE):
+        notes.append(f"{ignored[_LOOSE]} {_LOOSE}")
+    return " and ".join(notes)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -312,27 +407,26 @@ def _folders_above(root: str) -> set[tuple[int, int]]:
     return above
 
 
-def _collect_images(folder: str, found: list[str], seen: set[tuple[int, int]]) -> int:
-    """Append the images under `folder` to `found`; return the number of others."""
+def _collect_images(
+    folder: str, found: list[str], seen: set[tuple[int, int]], ignored: Counter[str]
+) -> None:
+    """Append the images under `folder` to `found`; count the others in `ignored`."""
     # Links may lead back to a folder above: each folder is entered once.
     if _identity(folder) in seen:
-        return 0
+        return
     seen.add(_identity(folder))
-    n_ignored = 0
     subfolders = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            hidden = entry.name.startswith(".")
             if _is_folder(entry):
-                subfolders += [] if hidden else [entry.path]
-            elif not hidden and _is_image(entry.name):
+                subfolders += [] if _is_junk(entry.name) else [entry.path]
+            elif not entry.name.startswith(".") and _is_image(entry.name):
                 found.append(entry.path)
             else:
-                n_ignored += 1
+                _count_ignored(entry.name, ignored)
     # In sorted order, so that of two links to one folder always the same is taken.
-    return n_ignored + sum(
-        _collect_images(sub, found, seen) for sub in sorted(subfolders)
-    )
+    for subfolder in sorted(subfolders):
+        _collect_images(subfolder, found, seen, ignored)
 
 
 def _no_classes_message(root: str, n_images: int, n_others: int) -> str:
@@ -346,6 +440,27 @@ def _no_classes_message(root: str, n_images: int, n_others: int) -> str:
         seen = "is empty"
         todo = "Give the folder that holds the class folders"
     return f"{root} {seen}; one sub-folder a class is expected. {todo}."
+
+
+def _unicode_forms(
+    root: str, files: dict[str, list[str]], class_names: Iterable[str] | None
+) -> dict[str, list[str]]:
+    """Call the folders as `class_names` does, where only the Unicode form differs."""
+    given = () if class_names is None else map(str, class_names)
+    known = {_composed(name): name for name in given}
+    found: dict[str, str] = {}
+    for name in files:
+        other = found.setdefault(_composed(name), name)
+        if other != name:
+            raise ValueError(
+                f"{root}: the class folders {other!a} and {name!a} differ only in the "
+                "Unicode form of their names. Join them, or rename one."
+            )
+    return {known.get(_composed(name), name): files[name] for name in files}
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _class_map(
@@ -365,6 +480,12 @@ def _class_map(
                 f"{root}: only one class, {_quoted(files)}; two or more class folders "
                 "are expected. Give the folder that holds the class folders."
             )
+        if {name.casefold() for name in files} <= _SPLIT_NAMES:
+            logger.warning(
+                "%s: the classes are named %s: is this folder one level too high?",
+                root,
+                _quoted(files),
+            )
         return list(files)
 
     names = [str(name) for name in class_names]
@@ -374,19 +495,23 @@ def _class_map(
             f"class_names holds {_quoted(repeated)} more than once; distinct names are "
             "expected."
         )
-    problems = []
     unknown = [name for name in files if name not in names]
     missing = [name for name in names if not files.get(name)]
-    if unknown:
-        problems.append(f"only here: {_quoted(unknown)}")
-    if missing:
-        problems.append(f"without images here: {_quoted(missing)}")
-    if problems:
+    if unknown or len(missing) == len(names):
+        problems = [f"only here: {_quoted(unknown)}"] if unknown else []
+        if missing:
+            problems.append(f"without images here: {_quoted(missing)}")
         raise ValueError(
-            f"The classes of {root} differ from class_names (those of the training "
-            f"images): {'; '.join(problems)}. "
+            f"The classes of {root} differ from those of the training images "
+            f"(class_names): {'; '.join(problems)}. "
             "The same classes are expected on both sides: rename, add or remove class "
             "folders."
+        )
+    if missing:
+        logger.warning(
+            "%s: no images of class %s here; its scores are not defined",
+            root,
+            _quoted(missing),
         )
     return names
 

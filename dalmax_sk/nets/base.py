@@ -1,6 +1,7 @@
 """The interface of every net in the package, and a wrapper that adds it to others."""
 
 import inspect
+import threading
 from typing import Any
 
 from torch import Tensor, nn
@@ -131,8 +132,11 @@ class LastLinearNet(nn.Module):
         """Embeddings (n, d): what enters the last linear layer."""
         caught: list[Tensor] = []
 
+        thread = threading.get_ident()
+
         def catch(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            caught.append(inputs[0])
+            if threading.get_ident() == thread:  # others may use the net as well
+                caught.append(inputs[0])
 
         handle = self.get_classifier().register_forward_pre_hook(catch)
         try:

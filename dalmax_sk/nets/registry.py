@@ -203,6 +203,21 @@ def load_weights_file(net: nn.Module, path: str | os.PathLike[str]) -> None:
     load_matching(net, state, source=path)
 
 
+def _larger_images(net: nn.Module, input_shape: tuple[int, ...]) -> str:
+    """Return in words which larger images the net takes, or nothing."""
+    # each layer that pools halves the sides
+    for side in (2**power for power in range(1, 9)):
+        if len(input_shape) != 3 or side <= min(input_shape[1:]):
+            continue
+        try:
+            with torch.inference_mode():
+                net(torch.zeros(2, input_shape[0], side, side))
+        except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
+            continue
+        return f" Images of {side}×{side} pixels fit: image_size={side}."
+    return ""
+
+
 def check_net(
     net: nn.Module,
     architecture: Architecture,
@@ -222,6 +237,7 @@ def check_net(
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
         raise ValueError(
             f"architecture={name} cannot take inputs of shape {shape}: {error}"
+            f"{_larger_images(net, input_shape)}"
         ) from error
     finally:
         net.train(was_training)

@@ -1,11 +1,14 @@
 """torchvision's classification models behind the package's net interface."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dalmax_sk.nets.base import Net
+from dalmax_sk.nets.weights import explain_download
 
 __all__ = ["TorchvisionNet", "torchvision_names"]
 
@@ -166,7 +169,12 @@ def build_torchvision_model(
                 f"{image_size[1]}. Pass image_size=."
             )
         config["image_size"] = image_size[0]
-    model = get_model(name, **config)
+    if weights is None:
+        model = get_model(name, **config)
+    else:
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        with explain_download(name, config["weights"].url, folder):
+            model = get_model(name, **config)
     if weights is not None and name in HAS_AUXILIARY_HEADS:
         model.aux_logits = False
         for head in AUXILIARY_HEADS:

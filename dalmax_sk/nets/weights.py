@@ -2,7 +2,9 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from dalmax_sk._base.json_files import MALFORMED
 
 __all__ = [
+    "explain_download",
     "is_weights_file",
     "load_matching",
     "read_state_dict",
@@ -20,6 +23,43 @@ __all__ = [
 ]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@contextmanager
+def explain_download(
+    name: str, url: str, folder: str | os.PathLike[str] = ""
+) -> Iterator[None]:
+    """Raise one OSError, with the way on, if pretrained weights cannot be fetched.
+
+    Parameters
+    ----------
+    name : str
+        The net.
+    url : str
+        Where the weights come from.
+    folder : path-like, default=""
+        Where they are kept once they are downloaded; nothing if that is not known.
+    """
+    try:
+        yield
+    # no network, an HTTP error, a folder that cannot be written to or a full disk; then
+    # a wrong checksum; then a file in the folder that was cut off
+    except (
+        OSError,
+        HTTPException,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        file = Path(folder, Path(url).name) if folder else None
+        put = f"put the file there as {file}, or " if file else ""
+        where = f" to {file}" if file else ""
+        raise OSError(
+            f"The pretrained weights of {name!r} could not be downloaded from {url}"
+            f"{where} ({type(error).__name__}: {error}). Download them by other means "
+            f"and {put}pass the path of a file as weights= (--weights on the command "
+            "line)."
+        ) from error
 
 
 def is_weights_file(weights: str | os.PathLike[str]) -> bool:

@@ -9,7 +9,9 @@ from dalmax_sk._base.storage import (
     row_blocks,
     take_rows,
 )
+from dalmax_sk.images.forms import as_array
 from dalmax_sk.pool.head import LinearHead
+from dalmax_sk.selection.kit.arrays import check_max_memory
 
 __all__ = ["check_arrays", "sliced"]
 
@@ -46,6 +48,7 @@ def check_arrays(*, head, y_labeled, classes, max_memory, **arrays):
     y_labeled : ndarray of shape (m,) or None
     classes : ndarray of shape (C,) or None
     """
+    max_memory = check_max_memory(max_memory)
     given = {
         name: _as_floats(array, name, _AXES[name], max_memory)
         for name, array in arrays.items()
@@ -66,7 +69,7 @@ def check_arrays(*, head, y_labeled, classes, max_memory, **arrays):
     for name in ("proba", "labeled_proba", "posterior_proba"):
         if name in given:
             _check_probabilities(given[name], name)
-    y_labeled = None if y_labeled is None else np.asarray(y_labeled)
+    y_labeled = None if y_labeled is None else as_array(y_labeled)
     _check_labeled(given, y_labeled)
     widths = {
         name: given[name].shape[-1]
@@ -84,6 +87,12 @@ def check_arrays(*, head, y_labeled, classes, max_memory, **arrays):
     elif classes is None and y_labeled is not None:
         classes = np.unique(y_labeled)
     classes = None if classes is None else np.asarray(classes)
+    if classes is not None and (
+        classes.ndim != 1 or len(np.unique(classes)) < len(classes)
+    ):
+        raise ValueError(
+            f"classes must be a 1-D array of distinct labels, got {classes.tolist()}."
+        )
     if any(width != len(classes) for width in widths.values()):
         raise ValueError(
             f"classes has {len(classes)} entries, the arrays have {widths} columns."
@@ -182,7 +191,16 @@ def sliced(array, positions, name, max_memory, *, axis=0):
 
 def _as_floats(array, name, ndim, max_memory):
     """Return `array` as finite floats with `ndim` axes; float32 stays."""
-    array = np.asarray(array)
+    if hasattr(array, "tocsr"):
+        raise TypeError(
+            f"{name} is a sparse matrix of shape {array.shape}; a dense array is "
+            "expected (toarray() makes one)."
+        )
+    array = as_array(array)
+    if array.dtype.kind not in "biufO":
+        raise TypeError(
+            f"{name} must hold real numbers, got an array of type {array.dtype}."
+        )
     if array.dtype not in (np.float32, np.float64):
         array = _as_float64(array, name, max_memory)
     if array.ndim != ndim:

@@ -14,14 +14,18 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from dalmax_sk._base import progress
+from dalmax_sk._base.fits import classes_of, fit_estimator, output, predict
 from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.processes import explain_worker_death
+from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk.pool.committee_heads import fit_heads, head_proba, heads_at_once
 from dalmax_sk.pool.evaluation import align_columns
 from dalmax_sk.pool.needs import MissingCapabilityError
+from dalmax_sk.pool.network import is_net
 
 __all__ = ["committee_proba", "iter_committee_proba", "stratified_bootstrap"]
 
@@ -179,7 +183,7 @@ def iter_committee_proba(
             )
             return iter(pool.posterior_proba())
         if members == "auto":
-            members = "heads" if final is None or _is_net(final) else "full"
+            members = "heads" if final is None or is_net(final) else "full"
         _check_count(n_members, owner, "n_members=")
         _check_labels(pool, owner)
         resample = True if bootstrap == "auto" else bootstrap
@@ -232,10 +236,6 @@ def stratified_bootstrap(y, rng):
     return np.concatenate(drawn)
 
 
-def _is_net(final):
-    return hasattr(final, "module_") and hasattr(final, "iter_batches")
-
-
 def _check_count(count, owner, what):
     if count < 2:
         raise ValueError(
@@ -275,6 +275,7 @@ def _ensemble_members(ensemble, X, classes, owner, votes):
         # they are fitted on arrays without column names; trees on float32
         dtype = np.float32 if isinstance(ensemble, _FORESTS) else None
         X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X, dtype=dtype)
+    labels = classes_of(ensemble)
     if isinstance(ensemble, BaggingClassifier):
         features = ensemble.estimators_features_
     else:
@@ -282,7 +283,7 @@ def _ensemble_members(ensemble, X, classes, owner, votes):
 
     def proba(member, columns):
         rows = X if columns is None else X[:, columns]
-        seen = ensemble.classes_[np.asarray(member.classes_).astype(np.int64)]
+        seen = labels[np.asarray(member.classes_).astype(np.int64)]
         return _member_proba(member, rows, seen, classes, owner, votes)
 
     return map(proba, ensemble.estimators_, features)
@@ -291,12 +292,12 @@ def _ensemble_members(ensemble, X, classes, owner, votes):
 def _member_proba(member, X, seen, classes, owner, votes):
     """Return the probabilities (n, C) of a fitted member whose columns are `seen`."""
     if hasattr(member, "predict_proba"):
-        proba = np.asarray(member.predict_proba(X), dtype=np.float64)
+        proba = np.asarray(output(member, "predict_proba", X), dtype=np.float64)
     elif votes:
-        predicted = np.searchsorted(member.classes_, member.predict(X))
-        proba = np.eye(len(member.classes_))[predicted]
+        predicted = predict(member, X, classes_of(member))
+        proba = np.eye(len(seen))[np.searchsorted(classes_of(member), predicted)]
     else:
-        raise ValueError(
+        raise MissingCapabilityError(
             f"{owner} needs class probabilities of every member, and "
             f"{type(member).__name__} has no predict_proba. Wrap it in "
             "CalibratedClassifierCV, or count votes: measure='vote_entropy' or "
@@ -369,15 +370,26 @@ def _fresh(estimator, rng, reseed):
     return fresh
 
 
-def _fit(estimator, labeled, pool, resample, rng):
-    """Fit on the labelled rows, or on a bootstrap sample of them."""
-    y = pool.y_labeled
+def _fit(estimator, labeled, pool, resample, rng, *, seed, own):
+    """Fit on the labelled rows, or on a bootstrap sample of them.
+
+    `seed` is for estimators that draw from the global generators. `own` says that it is
+    a clone of the pool's estimator, which takes all of the metadata; another one gets
+    the metadata that it requests.
+    """
+    y, chosen = pool.y_labeled, None
     if resample:
         chosen = stratified_bootstrap(y, rng)
         labeled, y = safe_indexing(labeled, chosen), y[chosen]
+    params = pool._labeled_params(chosen)
+    if not own and params:
+        requested = get_routing_for_object(estimator).consumes("fit", params)
+        params = {key: params[key] for key in requested}
     name = type(last_step(estimator)).__name__
     with explain_worker_death(f"Fitting {name} as a committee"):
-        return estimator.fit(labeled, y)
+        return fit_estimator(
+            estimator, labeled, y, params, seed=seed, classes=pool.classes
+        )
 
 
 def _fit_members(pool, estimators, resample, owner, votes, *, reseed):
@@ -388,8 +400,10 @@ def _fit_members(pool, estimators, resample, owner, votes, *, reseed):
     def members():
         for i, estimator in enumerate(estimators):
             member = _fresh(estimator, rng, reseed)
-            _fit(member, labeled, pool, resample, rng)
-            yield _member_proba(member, X, member.classes_, pool.classes, owner, votes)
+            seed = derive_seed(pool._model_seed, i)
+            member = _fit(member, labeled, pool, resample, rng, seed=seed, own=reseed)
+            seen = classes_of(member)
+            yield _member_proba(member, X, seen, pool.classes, owner, votes)
             progress.report("committee", i + 1, len(estimators))
 
     return members()
@@ -399,7 +413,9 @@ def _fit_ensemble(pool, ensemble, resample, owner, votes):
     """Fit a given ensemble and return an iterator over its members' probabilities."""
     X, labeled = _rows(pool, owner)
     rng = _generator(pool)
-    fitted = _fit(_fresh(ensemble, rng, False), labeled, pool, resample, rng)
+    fresh = _fresh(ensemble, rng, False)
+    seed = derive_seed(pool._model_seed)
+    fitted = _fit(fresh, labeled, pool, resample, rng, seed=seed, own=False)
     X = transformed(fitted, X)
     return _ensemble_members(last_step(fitted), X, pool.classes, owner, votes)
 
@@ -419,7 +435,7 @@ def _heads(pool, n_members, resample, owner):
     width = pool.embeddings.shape[1] + 1
     anchors = rng.standard_normal((n_members, len(seen), width))
     final = last_step(pool.estimator)
-    device = pool.network.device if _is_net(final) else torch.device("cpu")
+    device = pool.network.device if is_net(final) else torch.device("cpu")
     group = heads_at_once(anchors[0].size, pool.max_memory)
 
     def members():

@@ -5,8 +5,15 @@ import math
 import numpy as np
 from sklearn.utils import get_tags
 
+from dalmax_sk._base.fits import as_labels_of, classes_of, output
 from dalmax_sk._base.limits import limits
-from dalmax_sk._base.pipelines import last_step, transformed
+from dalmax_sk._base.pipelines import (
+    final_step,
+    last_step,
+    transformed,
+    without_last,
+    wrapped_model,
+)
 from dalmax_sk._base.sklearn_compat import safe_indexing
 from dalmax_sk._base.storage import (
     allocate,
@@ -21,6 +28,7 @@ from dalmax_sk.pool.needs import MissingCapabilityError, missing
 
 __all__ = [
     "align_columns",
+    "can_give",
     "embedding_fingerprint",
     "evaluate_rows",
     "name_of",
@@ -46,10 +54,16 @@ def align_columns(values, seen_classes, classes, fill=0.0):
     -------
     ndarray of shape (n, n_classes)
     """
-    if len(seen_classes) == len(classes):
+    columns = np.searchsorted(classes, as_labels_of(seen_classes, classes))
+    if np.array_equal(columns, np.arange(len(classes))):
         return values
+    if values.ndim != 2 or values.shape[1] != len(columns):
+        raise ValueError(
+            f"The estimator gives an array of shape {values.shape} for the "
+            f"{len(columns)} classes that it has seen; one column a class is expected."
+        )
     aligned = np.full((len(values), len(classes)), fill, dtype=values.dtype)
-    aligned[:, np.searchsorted(classes, seen_classes)] = values
+    aligned[:, columns] = values
     return aligned
 
 
@@ -87,7 +101,7 @@ def rows_of(X, rows, max_memory, what):
 
 
 def evaluate_rows(
-    estimator, X, rows, requires, *, classes, max_memory, owner, prefix=""
+    estimator, X, rows, requires, *, classes, max_memory, owner, prefix="", who=None
 ):
     """Return the outputs of an estimator for rows of X, from one pass over them.
 
@@ -98,7 +112,7 @@ def evaluate_rows(
     X : array-like of shape (n_samples, ...)
     rows : ndarray of int of shape (n,)
         The rows that are meant.
-    requires : set of {"proba", "embeddings"}
+    requires : set of {"proba", "embeddings", "decision_values"}
         The outputs that are wanted.
     classes : ndarray of shape (C,)
         The classes that the columns of probabilities stand for.
@@ -108,11 +122,14 @@ def evaluate_rows(
         Who wants it, for error messages.
     prefix : {"", "labeled_"}, default=""
         Beginning of the names of the quantities in error messages.
+    who : str, default=None
+        What takes the rows, for error messages; None names the estimator.
 
     Returns
     -------
     found : dict
-        ``"proba"``, float64 of shape (n, C); ``"embeddings"`` of shape (n, d).
+        ``"proba"``, float64 of shape (n, C); ``"embeddings"`` of shape (n, d);
+        ``"decision_values"``, float64 of shape (n, S) for S classes seen.
 
     Raises
     ------
@@ -125,10 +142,10 @@ def evaluate_rows(
     """
     final = last_step(estimator)
     if "proba" in requires and not hasattr(final, "predict_proba"):
-        who = (
+        lacks = (
             name_of(final) if final is not None else "a pool without a fitted estimator"
         )
-        raise missing(owner, f"{prefix}proba", who)
+        raise missing(owner, f"{prefix}proba", lacks)
     whose = f"{len(rows):,} {'labelled samples' if prefix else 'candidates'}"
     found = {
         need: _BlockBuffer(need, len(rows), max_memory, whose, final)
@@ -140,17 +157,29 @@ def evaluate_rows(
         block = _plain_rows(X, rows[start : start + n_rows])
         if estimator is not None:
             block = transformed(estimator, block)
+        if "decision_values" in requires:
+            values = _decision_values(final, block, owner)
+            found["decision_values"].put(start, start + len(values), values)
+        outputs = requires - {"decision_values"}
+        if not outputs:
+            continue
         inputs = None
         if "embeddings" in requires and not _gives_embeddings(final):
-            inputs = _inputs_as_embeddings(
-                block, len(rows), max_memory, estimator, owner, prefix
+            inputs = _embed(
+                final,
+                block,
+                len(rows),
+                max_memory,
+                who or name_of(estimator),
+                owner,
+                prefix,
             )
         for first, stop, proba, embeddings in _evaluate_block(
-            final, block, requires, inputs
+            final, block, outputs, inputs
         ):
             if "proba" in requires:
                 proba = np.asarray(proba, dtype=np.float64)
-                proba = align_columns(proba, final.classes_, classes)
+                proba = align_columns(proba, classes_of(final), classes)
                 found["proba"].put(start + first, start + stop, proba)
             if "embeddings" in requires:
                 found["embeddings"].put(start + first, start + stop, embeddings)
@@ -178,7 +207,10 @@ def embedding_fingerprint(estimator, X):
         that makes embeddings itself has to have one.
     """
     tokens = []
-    while hasattr(estimator, "steps"):
+    while hasattr(estimator, "steps") or _inside(estimator) is not None:
+        if not hasattr(estimator, "steps"):
+            estimator = _inside(estimator)
+            continue
         for _, step in estimator.steps[:-1]:
             if step is None or step == "passthrough":
                 continue
@@ -196,15 +228,23 @@ def embedding_fingerprint(estimator, X):
     return ("embeddings", id(X), *tokens)
 
 
+def _inside(estimator):
+    """Return the model whose inputs are the embeddings of a fitted wrapper, or None."""
+    final = last_step(estimator)
+    if final is not estimator:
+        return getattr(estimator, "best_estimator_", final)
+    return None if _gives_embeddings(final) else wrapped_model(final)
+
+
 class _BlockBuffer:
     """An array of one row a sample that comes in blocks.
 
-    Outputs of an estimator are checked for NaN and infinity; raw inputs are checked by
-    the kernels.
+    What comes through an estimator is checked for NaN and infinity; raw inputs without
+    one are checked by the kernels.
     """
 
     def __init__(self, need, n_rows, max_memory, whose, final):
-        self.what = "probabilities" if need == "proba" else "embeddings"
+        self.what = "probabilities" if need == "proba" else need.replace("_", " ")
         self.n_rows = n_rows
         self.max_memory = max_memory
         self.whose = whose
@@ -236,8 +276,9 @@ class _BlockBuffer:
         if self.n_bad:
             raise ValueError(
                 f"{name_of(self.final)} has {self.what} that are NaN or infinite for "
-                f"{self.n_bad} of {self.n_rows} samples: either X holds such values, "
-                "or the training diverged (a lower learning rate helps)."
+                f"{self.n_bad} of {self.n_rows} samples: either X holds such values "
+                "(put an imputer before the classifier: make_pipeline(SimpleImputer(), "
+                "...)), or the training diverged (a lower learning rate helps)."
             )
         return self.array
 
@@ -249,6 +290,72 @@ def _count_bad(block):
         if block.dtype.kind != "f" or np.isfinite(block.sum()):
             return 0
     return int((~np.isfinite(block)).any(axis=1).sum())
+
+
+def can_give(estimator, X, need):
+    """Tell whether an estimator, fitted or not, can give a quantity of a pool.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like of shape (n_samples, ...)
+        What it is fitted on.
+    need : str
+        As `Pool.prepare` takes them.
+
+    Returns
+    -------
+    bool or None
+        None if only a fit can tell.
+    """
+    methods = {
+        "proba": "predict_proba",
+        "labeled_proba": "predict_proba",
+        "decision_values": "decision_function",
+    }
+    if "|" in need:
+        found = [can_give(estimator, X, option) for option in need.split("|")]
+        return True if True in found else (None if None in found else False)
+    if need in methods:
+        if hasattr(estimator, methods[need]):
+            return True
+        # some have their methods only once they are fitted
+        return False if hasattr(estimator, "predict") else None
+    inner = final_step(estimator)[1]
+    if need in ("embeddings", "labeled_embeddings"):
+        return _gives_embeddings(inner) or bool(without_last(estimator)) or None
+    is_net = hasattr(inner, "iter_batches")
+    if need == "network" and not is_net:
+        return False
+    return True if is_net and inner is last_step(estimator) else None
+
+
+def _decision_values(final, block, owner):
+    """Return decision values (b, S), float64: one column for each class seen."""
+    values = np.asarray(output(final, "decision_function", block), dtype=np.float64)
+    if values.ndim == 1:  # of two classes: they differ by the value itself
+        values = np.stack([-values / 2, values / 2], axis=1)
+    n_seen = len(classes_of(final))
+    one_vs_one = getattr(final, "decision_function_shape", "ovr") == "ovo"
+    if values.shape[1] != n_seen or (one_vs_one and n_seen > 2):
+        raise missing(
+            owner, "decision_values", f"{name_of(final)} with {n_seen} classes"
+        )
+    return values
+
+
+def _embed(final, block, n_rows, max_memory, who, owner, prefix):
+    """Return the embeddings of a block for a classifier that makes none itself.
+
+    They are its inputs; those of a wrapper are the inputs of the model inside.
+    """
+    inner = wrapped_model(final)
+    if inner is None:
+        return _inputs_as_embeddings(block, n_rows, max_memory, who, owner, prefix)
+    block, final = transformed(inner, block), last_step(inner)
+    if _gives_embeddings(final):
+        return final.transform(block)
+    return _embed(final, block, n_rows, max_memory, who, owner, prefix)
 
 
 def _gives_embeddings(final):
@@ -266,7 +373,8 @@ def _evaluate_block(final, block, requires, inputs):
         return final.iter_predictions(block, embeddings="embeddings" in requires)
     proba, embeddings = None, inputs
     if not _gives_embeddings(final):
-        proba = final.predict_proba(block) if "proba" in requires else None
+        if "proba" in requires:
+            proba = output(final, "predict_proba", block)
     elif len(requires) == 2:
         proba, embeddings = final.predict_proba_and_embeddings(block)
     elif "proba" in requires:
@@ -305,30 +413,32 @@ def _plain_rows(X, rows):
     return take_rows(X, rows) if is_mapped(X) else safe_indexing(X, rows)
 
 
-def _inputs_as_embeddings(X, n_rows, max_memory, estimator, owner, prefix):
+def _inputs_as_embeddings(X, n_rows, max_memory, who, owner, prefix):
     """Take the inputs of a plain classifier as its embeddings.
 
     X is a block of the `n_rows` rows that are wanted.
     """
     if hasattr(X, "toarray"):
         size = n_rows * X.shape[1] * X.dtype.itemsize
-        if size > max_memory:
+        if X.shape[1] > limits.dense_columns or size > max_memory:
             raise MissingCapabilityError(
                 f"{owner} needs dense embeddings; making the sparse matrix of "
                 f"shape {(n_rows, X.shape[1])} dense takes {size:,} bytes, max_memory "
-                f"is {max_memory:,}. Reduce it first, for instance with TruncatedSVD "
-                "in the Pipeline."
+                f"is {max_memory:,}, and at most {limits.dense_columns:,} sparse "
+                "columns are made dense. Reduce it first, for instance with "
+                "TruncatedSVD before the classifier in a Pipeline; or take a strategy "
+                "that looks at probabilities only, such as UncertaintySampling."
             )
         return X.toarray()
     if as_paths(X) is not None:
-        who = f"{name_of(estimator)} on file paths"
+        who = f"{who} on texts or file paths"
         raise missing(owner, f"{prefix}embeddings", who)
     X = np.asarray(X)
     if X.dtype.kind not in "fiub":
         try:
             X = X.astype(np.float64)  # numbers in an array of objects
         except ValueError as error:  # a TypeError says all by itself
-            who = f"{name_of(estimator)} on data of type {X.dtype}"
+            who = f"{who} on data of type {X.dtype}"
             raise missing(owner, f"{prefix}embeddings", who) from error
     # images given to a plain classifier: one row of pixels an image
     return X.reshape(len(X), math.prod(X.shape[1:]))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
+from dalmax_sk._base.fits import classes_of
 from dalmax_sk._base.storage import is_mapped, row_blocks
+from dalmax_sk.pool.network import is_net
 
 __all__ = ["LinearHead", "find_head"]
 
@@ -80,7 +82,8 @@ def find_head(estimator, classes):
         If a weight is not finite.
     """
     weight = bias = None
-    if hasattr(estimator, "module_"):
+    seen = classes_of(estimator) if hasattr(estimator, "classes_") else []
+    if is_net(estimator):
         layer = estimator.module_.get_classifier()
         weight = layer.weight.detach().cpu().double().numpy()
         bias = None if layer.bias is None else layer.bias.detach().cpu().double()
@@ -92,15 +95,15 @@ def find_head(estimator, classes):
         weight = np.atleast_2d(np.asarray(weight, dtype=np.float64))
         bias = np.asarray(estimator.intercept_, dtype=np.float64)
         bias = np.broadcast_to(bias, len(weight))
-        if len(weight) == 1 and len(estimator.classes_) == 2:
+        if len(weight) == 1 and len(seen) == 2:
             weight = np.concatenate([-weight, weight]) / 2
             bias = np.concatenate([-bias, bias]) / 2
-    if weight is None or len(weight) != len(estimator.classes_):
+    if weight is None or len(weight) != len(seen):
         return None
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise ValueError(
             f"{type(estimator).__name__} has weights that are NaN or infinite in its "
             "last layer: the training diverged (a lower learning rate helps)."
         )
-    columns = np.searchsorted(classes, estimator.classes_)
+    columns = np.searchsorted(classes, seen)
     return LinearHead(weight, bias, columns, len(classes))

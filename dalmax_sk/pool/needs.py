@@ -6,17 +6,27 @@ _EMBEDDING_SOURCES = (
     "CNNClassifier, any estimator on a 2-D numeric X, a Pipeline whose steps "
     "before the classifier yield a 2-D array, or Pool.from_arrays({}=...)"
 )
+_PROBA_SOURCES = (
+    "an estimator with predict_proba, or Pool.from_arrays({}=...). An estimator "
+    "without it can be wrapped in CalibratedClassifierCV(estimator, cv=k), which needs "
+    "k labels of each class: take n_initial large enough"
+)
 # need -> (what it is, how to get it); the words of the one error a user sees
 _NEEDS = {
-    "proba": (
-        "class probabilities",
-        "an estimator with predict_proba (wrap one without it in "
-        "CalibratedClassifierCV) or Pool.from_arrays(proba=...)",
-    ),
+    "proba": ("class probabilities", _PROBA_SOURCES.format("proba")),
     "labeled_proba": (
         "class probabilities of the labelled samples",
-        "an estimator with predict_proba (wrap one without it in "
-        "CalibratedClassifierCV) or Pool.from_arrays(labeled_proba=...)",
+        _PROBA_SOURCES.format("labeled_proba"),
+    ),
+    "decision_values": (
+        "decision values, one for each class",
+        "an estimator with decision_function; of several classes an SVC gives them "
+        "with decision_function_shape='ovr'",
+    ),
+    "proba|decision_values": (
+        "class probabilities or decision values",
+        "an estimator with predict_proba or decision_function, or "
+        "Pool.from_arrays(proba=...)",
     ),
     "embeddings": (
         "embeddings (one feature vector a candidate)",

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-__all__ = ["Network"]
+__all__ = ["Network", "is_net"]
+
+
+def is_net(final):
+    """Tell whether a fitted classifier is a net as `Network` takes it.
+
+    A net of another make has a ``module_`` of which nothing is known.
+    """
+    return hasattr(final, "module_") and hasattr(final, "iter_batches")
 
 
 class Network:

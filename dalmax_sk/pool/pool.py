@@ -6,14 +6,20 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from dalmax_sk._base.fits import classes_of, fit_estimator, output, predict
 from dalmax_sk._base.pipelines import last_step, transformed
 from dalmax_sk._base.seeds import set_missing_seeds
-from dalmax_sk._base.sklearn_compat import num_samples, safe_indexing
+from dalmax_sk._base.sklearn_compat import (
+    check_method_params,
+    num_samples,
+    safe_indexing,
+)
 from dalmax_sk._base.storage import DEFAULT_MAX_MEMORY
 from dalmax_sk.pool.arrays import check_arrays, sliced
 from dalmax_sk.pool.distances import LabeledDistances
 from dalmax_sk.pool.evaluation import (
     align_columns,
+    can_give,
     embedding_fingerprint,
     evaluate_rows,
     name_of,
@@ -21,17 +27,19 @@ from dalmax_sk.pool.evaluation import (
 )
 from dalmax_sk.pool.head import find_head
 from dalmax_sk.pool.needs import missing
-from dalmax_sk.pool.network import Network
-from dalmax_sk.pool.posterior import sample_posterior
+from dalmax_sk.pool.network import Network, is_net
+from dalmax_sk.pool.posterior import check_posterior, sample_posterior
 
 __all__ = ["Pool"]
 
 # candidates on which a head is compared with the estimator it comes from
 _N_CHECKED = 32
+# candidates whose rows are looked at before there is a model
+_N_PROBED = 2
 # what one pass of the estimator gives, of candidates or labelled samples
-_EVALUATED = ("proba", "embeddings")
+_EVALUATED = ("proba", "embeddings", "decision_values")
 # axes of the quantities that stand for the candidates
-_AXES = {"proba": 0, "embeddings": 0, "posterior_proba": 1}
+_AXES = {"proba": 0, "embeddings": 0, "decision_values": 0, "posterior_proba": 1}
 
 
 class Pool:
@@ -65,6 +73,9 @@ class Pool:
     distances : LabeledDistances, default=None
         Distances that the learner keeps from round to round, for
         :attr:`distance_to_labeled`.
+    fit_params : dict, default=None
+        Metadata that `estimator` was fitted with; entries with one value a row of `X`
+        are cut to the rows of a fit. Every model that a strategy fits gets it.
 
     Attributes
     ----------
@@ -74,6 +85,8 @@ class Pool:
         A strategy may leave scalars about its query here (CoreSet its covering
         radius); the learner copies them into the round's record, except under the names
         that a record has anyway.
+    unsettled : bool
+        Whether :meth:`check` met a need that only a fit can settle.
 
     See Also
     --------
@@ -101,9 +114,11 @@ class Pool:
         classes=None,
         candidate_indices=None,
         distances=None,
+        fit_params=None,
     ):
         self._estimator = estimator
         self._X = X
+        self._fit_params = fit_params or {}
         self._labeled_indices = np.asarray(labeled_indices, dtype=np.int64)
         if candidate_indices is None:
             unlabeled = np.ones(num_samples(X), dtype=bool)
@@ -112,7 +127,7 @@ class Pool:
         self.indices = np.asarray(candidate_indices, dtype=np.int64)
         self.y_labeled = np.asarray(y_labeled)
         if classes is None and estimator is not None:
-            classes = estimator.classes_
+            classes = classes_of(estimator)
         self.classes = None if classes is None else np.asarray(classes)
         self._finish(random_state, max_memory, distances)
 
@@ -121,6 +136,7 @@ class Pool:
         self._model_seed = _derive(self._seed, 2)
         self.max_memory = max_memory
         self.info = {}
+        self.unsettled = False
         self._distances = distances
         self._given = frozenset()
         self._cache = {}
@@ -197,6 +213,7 @@ class Pool:
         )
         pool = cls.__new__(cls)
         pool._estimator = pool._X = None
+        pool._fit_params = {}
         pool.indices = np.arange(n_candidates)
         pool.y_labeled = y_labeled
         pool.classes = classes
@@ -351,6 +368,15 @@ class Pool:
         return self._get("labeled_embeddings")
 
     @property
+    def decision_values(self):
+        """Decision values of the candidates, float64 of shape (n, S).
+
+        One column for each of the S classes that the estimator has seen; of two classes
+        the columns differ by what ``decision_function`` gives.
+        """
+        return self._get("decision_values")
+
+    @property
     def distance_to_labeled(self):
         """Euclidean distance of each candidate to the nearest labelled sample, (n,).
 
@@ -424,7 +450,7 @@ class Pool:
             If the pool was made from arrays, or has no model yet.
         """
         rows = self._rows(owner, positions, labeled=labeled)
-        return self._model(owner).predict(rows)
+        return predict(self._model(owner), rows, self.classes)
 
     def held_out_proba(self, held, seed, owner="This strategy"):
         """Return probabilities of labelled samples by a model that has not seen them.
@@ -435,7 +461,8 @@ class Pool:
             Positions among the labelled samples. A clone of the estimator is fitted on
             the others.
         seed : int
-            Seed of the clone, for every ``random_state`` in it that is None.
+            Seed of the clone, for every ``random_state`` in it that is None, and for
+            the global generators if it has none.
         owner : str, default="This strategy"
             Who needs them, for the error message.
 
@@ -453,10 +480,18 @@ class Pool:
         rows = self._rows(owner, left, labeled=True)
         model = clone(self._model(owner))
         set_missing_seeds(model, seed)
-        model.fit(rows, self.y_labeled[left])
-        proba = model.predict_proba(self._rows(owner, held, labeled=True))
+        model = fit_estimator(
+            model,
+            rows,
+            self.y_labeled[left],
+            self._labeled_params(left),
+            seed=seed,
+            classes=self.classes,
+        )
+        rows = self._rows(owner, held, labeled=True)
+        proba = output(model, "predict_proba", rows)
         proba = np.asarray(proba, dtype=np.float64)
-        return align_columns(proba, model.classes_, self.classes)
+        return align_columns(proba, classes_of(model), self.classes)
 
     def prepare(self, requires, owner="This strategy"):
         """Compute the quantities `requires` in as few passes over the data as possible.
@@ -466,7 +501,8 @@ class Pool:
         requires : iterable of str
             Names of the quantities: ``"proba"``, ``"embeddings"``,
             ``"posterior_proba"``, ``"labeled_proba"``, ``"labeled_embeddings"``,
-            ``"head"``, ``"decision"``, ``"network"``.
+            ``"decision_values"``, ``"head"``, ``"decision"``, ``"network"``. Of
+            ``"proba|decision_values"`` the first that the estimator can give is taken.
         owner : str, default="This strategy"
             Who needs them, for the error message.
 
@@ -476,7 +512,8 @@ class Pool:
             If one of them cannot be had; it names `owner`, the need, the estimator and
             what would work.
         """
-        wanted = set(requires) - self._cache.keys()
+        wanted = {self._first_of(need, owner) for need in requires}
+        wanted -= self._cache.keys()
         if "embeddings" not in self._cache and (
             "head" in wanted or ("decision" in wanted and self._is_network())
         ):
@@ -506,6 +543,65 @@ class Pool:
         if "network" in wanted:
             self._make_network(owner)
 
+    def check(self, need, owner="This strategy"):
+        """Refuse at once what the estimator cannot give, as far as can be seen.
+
+        Parameters
+        ----------
+        need : str
+            As :meth:`prepare` takes it.
+        owner : str, default="This strategy"
+            Who needs it, for the error message.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If the estimator cannot give it. In a pool without labelled samples the
+            estimator need not be fitted; :attr:`unsettled` says then if a fit is
+            needed to tell.
+        """
+        if self._X is None:
+            if self._first_of(need, owner) not in self._cache:
+                raise self.missing(owner, need)
+            return
+        can = can_give(self._estimator, self._X, need)
+        if can is False:
+            raise self.missing(owner, need)
+        if need.endswith("embeddings"):
+            if can is None:  # they are the rows themselves
+                evaluate_rows(
+                    None,
+                    self._X,
+                    self.indices[:_N_PROBED],
+                    {"embeddings"},
+                    classes=self.classes,
+                    max_memory=self.max_memory,
+                    owner=owner,
+                    who=name_of(self._estimator),
+                )
+        elif can is None and not self.n_labeled:
+            self.unsettled = True
+        elif can is None and need == "posterior_proba":
+            check_posterior(self, owner)
+        elif can is None:
+            self.prepare([need], owner)
+
+    def can_give(self, need):
+        """Tell whether the estimator can give a quantity; None if only a fit can tell.
+
+        Parameters
+        ----------
+        need : str
+            As :meth:`prepare` takes it.
+
+        Returns
+        -------
+        bool or None
+        """
+        if self._X is None:
+            return any(option in self._cache for option in need.split("|"))
+        return can_give(self._estimator, self._X, need)
+
     def is_computed(self, quantity):
         """Tell whether a quantity, by `prepare`'s name for it, is at hand."""
         return quantity in self._cache
@@ -531,6 +627,14 @@ class Pool:
             who = "these arrays" if self._X is None else name_of(final)
         return missing(owner, need, who)
 
+    def _first_of(self, need, owner):
+        """Return the quantity that is meant by a choice of several."""
+        options = need.split("|")
+        for option in options:
+            if len(options) == 1 or option in self._cache or self.can_give(option):
+                return option
+        raise self.missing(owner, need)
+
     def _get(self, quantity):
         self.prepare([quantity])
         return self._cache[quantity]
@@ -549,6 +653,12 @@ class Pool:
         whose = "labelled samples" if labeled else "candidates"
         what = f"the rows of {len(rows):,} {whose}"
         return rows_of(self._X, rows, self.max_memory, what)
+
+    def _labeled_params(self, positions=None):
+        """Return the metadata for a fit on labelled samples, all or at positions."""
+        rows = self._labeled_indices
+        rows = rows if positions is None else rows[positions]
+        return check_method_params(self._X, self._fit_params, indices=rows)
 
     def _split(self, X):
         """Return the classifier itself and X as the steps before it hand it on."""
@@ -598,7 +708,7 @@ class Pool:
         if head is None or self.embeddings.shape[1] != head.weight.shape[1]:
             raise self.missing(owner, "decision")
         final, X = self._split(safe_indexing(self._X, self.indices[:_N_CHECKED]))
-        predicted = np.searchsorted(self.classes, final.predict(X))
+        predicted = np.searchsorted(self.classes, predict(final, X, self.classes))
         logits = head.logits(self.embeddings[:_N_CHECKED])
         two = np.sort(logits, axis=1)[:, -2:]
         tied = two[:, 1] - two[:, 0] <= 1e-6 * (1 + abs(two[:, 1]))
@@ -607,17 +717,17 @@ class Pool:
         return head
 
     def _is_network(self):
-        return hasattr(last_step(self._estimator), "module_")
+        return is_net(last_step(self._estimator))
 
     def _make_network(self, owner):
         final = last_step(self._estimator)
-        if not hasattr(final, "module_") or not hasattr(final, "iter_batches"):
+        if not is_net(final):
             raise self.missing(owner, "network")
         return Network(
             final,
             candidates=lambda: self._split(self._rows(owner))[1],
             labeled=lambda: self._split(self._rows(owner, labeled=True))[1],
-            columns=np.searchsorted(self.classes, final.classes_),
+            columns=np.searchsorted(self.classes, classes_of(final)),
         )
 
 

@@ -5,6 +5,7 @@ sample, never once a batch or a candidate: strategies that look at several candi
 together, such as BatchBALD, need that.
 """
 
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,8 +24,9 @@ from dalmax_sk._base.storage import allocate, is_mapped, row_blocks
 from dalmax_sk.pool.committee import committee_proba
 from dalmax_sk.pool.laplace import LaplaceHead
 from dalmax_sk.pool.needs import MissingCapabilityError
+from dalmax_sk.pool.network import is_net
 
-__all__ = ["POSTERIORS", "sample_posterior"]
+__all__ = ["POSTERIORS", "check_posterior", "sample_posterior"]
 
 POSTERIORS = ("auto", "dropout", "ensemble", "laplace")
 
@@ -124,7 +126,7 @@ def sample_posterior(pool, posterior="auto", n_samples=20, owner="sample_posteri
     if n_samples < 1:
         raise ValueError(f"{owner}: n_samples must be at least 1, got {n_samples!r}.")
     if posterior == "auto":
-        posterior = _default_posterior(pool, owner)
+        posterior = check_posterior(pool, owner)
     return pool.once(
         ("posterior_proba", posterior, n_samples),
         lambda: _draw(pool, posterior, n_samples, owner),
@@ -143,12 +145,12 @@ def _draw(pool, posterior, n_samples, owner):
     return _sample_laplace(pool, n_samples, seed, owner)
 
 
-def _default_posterior(pool, owner):
-    """Return the name that ``"auto"`` stands for."""
+def check_posterior(pool, owner):
+    """Return the name that ``"auto"`` stands for, or raise MissingCapabilityError."""
     final = last_step(pool.estimator)
     if isinstance(final, _ENSEMBLES):
         return "ensemble"
-    if pool.estimator is not None and hasattr(final, "module_"):
+    if is_net(final):
         pool.prepare(["network"], owner)
         return "dropout" if _active_dropout(pool.network.module) else "laplace"
     if final is not None:
@@ -175,7 +177,8 @@ def _active_dropout(module):
 class _SharedMasks:
     """Dropout in evaluation mode, with one mask a sample for all candidates.
 
-    While :meth:`applied`, every dropout layer multiplies by the mask of ``sample``.
+    While :meth:`applied`, every dropout layer multiplies by the mask of ``sample``, in
+    the thread that asked for it. Other threads use the net as it is.
     """
 
     def __init__(self, module, seed, max_memory):
@@ -198,18 +201,19 @@ class _SharedMasks:
             layer.register_forward_hook(self._hook(number))
             for number, (_, layer) in enumerate(self.layers)
         ]
-        # The fused path of attention layers would pass the dropout layers by.
-        fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
         try:
-            yield self
+            with _without_fused_attention():
+                yield self
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             for handle in handles:
                 handle.remove()
 
     def _hook(self, number):
+        owner = threading.get_ident()
+
         def drop(layer, inputs, output):
+            if threading.get_ident() != owner:
+                return output
             x = inputs[0]
             if len(x) != self.batch_size:
                 raise ValueError(
@@ -256,6 +260,31 @@ class _SharedMasks:
             keep = self._mask(0, layer, x)  # (1, d)
             factors.append(_factor(layer, keep, x.dtype))
         return torch.cat(factors)
+
+
+_fused_lock = threading.Lock()
+_n_without_fused = 0
+
+
+@contextmanager
+def _without_fused_attention():
+    """Keep attention layers off their fused path, which passes dropout layers by.
+
+    The switch is one for all threads: the last one to leave sets it back.
+    """
+    global _n_without_fused, _fused_before
+    with _fused_lock:
+        if _n_without_fused == 0:
+            _fused_before = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _n_without_fused += 1
+    try:
+        yield
+    finally:
+        with _fused_lock:
+            _n_without_fused -= 1
+            if _n_without_fused == 0:
+                torch.backends.mha.set_fastpath_enabled(_fused_before)
 
 
 def _factor(layer, keep, dtype):
@@ -344,8 +373,13 @@ def _drops_embeddings_only(network, masks):
         with masks.applied():
             masks.begin(0, len(batch))
             masks.n_used = 0
+            owner = threading.get_ident()
             handle = module.get_classifier().register_forward_pre_hook(
-                lambda _, inputs: entered.append(inputs[0].clone())
+                lambda _, inputs: (
+                    entered.append(inputs[0].clone())
+                    if threading.get_ident() == owner
+                    else None
+                )
             )
             try:
                 module.forward_head(module.forward_features(batch))

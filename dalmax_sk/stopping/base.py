@@ -58,7 +58,8 @@ class StoppingRule(BaseEstimator):
         Parameters
         ----------
         history : list of dict
-            ``history_`` of the learner.
+            ``history_`` of the learner; before the first fit one record that holds
+            ``round`` and ``n_labeled`` only.
         n : int
             Labels that the next round would ask for.
 

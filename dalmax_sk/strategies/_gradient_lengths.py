@@ -13,6 +13,7 @@ layers take the gradients themselves, by `torch.func`.
 """
 
 import logging
+import threading
 import warnings
 
 import torch
@@ -185,6 +186,7 @@ class _Recorder:
         self.n_activations = self.n_temporary = 0
 
     def __enter__(self):
+        self.thread = threading.get_ident()
         self.handles = [
             layer.register_forward_hook(self._see) for layer in self.module.modules()
         ]
@@ -198,7 +200,7 @@ class _Recorder:
             self.complete = False
 
     def _see(self, layer, inputs, output):
-        if not torch.is_tensor(output):
+        if not torch.is_tensor(output) or threading.get_ident() != self.thread:
             return None
         self.n_activations += output.numel()
         weights = [w for w in layer.parameters(recurse=False) if id(w) in self.wanted]

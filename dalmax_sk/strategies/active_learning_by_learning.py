@@ -165,6 +165,12 @@ class ActiveLearningByLearning(QueryStrategy):
         required = [name for e in experts if e is not None for name in e.requires]
         return tuple(dict.fromkeys(required))
 
+    def _check_pool(self, pool):
+        for expert in self._experts()[1]:
+            if expert is not None:
+                expert._check_pool(pool)
+        pool.check("labeled_proba", owner=type(self).__name__)  # the reward
+
     def _query(self, pool, n):
         names, experts = self._experts()
         advice = [None if e is None else e.query(pool, n) for e in experts]

@@ -8,6 +8,7 @@ import torch
 from dalmax_sk._base import progress
 from dalmax_sk._base.pipelines import last_step
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.pool.network import is_net
 from dalmax_sk.selection import top_n
 from dalmax_sk.strategies.attacks import (
     attack_batch_size,
@@ -200,8 +201,13 @@ class AdversarialSampling(ScoreStrategy):
                 )
                 yield positions[block], samples, found
 
+    def _check_pool(self, pool):
+        if pool.can_give("network") is False:
+            for need in ("embeddings", "decision"):
+                pool.check(need, owner=type(self).__name__)
+
     def _score(self, pool):
-        if hasattr(last_step(pool.estimator), "module_"):
+        if is_net(last_step(pool.estimator)):
             return self._score_by_attack(pool)
         pool.prepare(["embeddings", "decision"], owner=type(self).__name__)
         linear = pool.decision

@@ -141,6 +141,16 @@ class QueryStrategy(BaseEstimator):
                 f"{type(self).__name__} keeps no state, got one with {sorted(state)}."
             )
 
+    def _check_pool(self, pool):
+        """Raise MissingCapabilityError if `pool` cannot give what a query will need.
+
+        The learner asks before any label is bought, with the estimator not yet fitted,
+        and once more after the first fit. A strategy whose needs depend on the
+        estimator says here which they are.
+        """
+        for need in self.requires:
+            pool.check(need, owner=type(self).__name__)
+
     def _query(self, pool, n):
         """Return `n` positions, or a tuple of positions and their scores.
 
@@ -152,10 +162,18 @@ class QueryStrategy(BaseEstimator):
 class ScoreStrategy(QueryStrategy):
     """Base class of strategies that score each candidate by itself.
 
-    Subclasses write :meth:`_score` and carry the parameters `batch` and `beta`, which
-    say how scores become a batch: ``"top"`` takes the largest, ties broken at random
-    from the seed; ``"power"``, ``"softmax"`` and ``"softrank"`` draw a stochastic batch
-    (Kirsch et al. 2023), which avoids picking many near-copies of one candidate.
+    Subclasses write :meth:`_score`. One with an ``__init__`` of its own may leave out
+    `batch` and `beta`.
+
+    Parameters
+    ----------
+    batch : {"top", "power", "softmax", "softrank"}, default="top"
+        How scores become a batch: ``"top"`` takes the largest, ties broken at random
+        from the seed; the others draw a stochastic batch [1]_, which avoids picking
+        many near-copies of one candidate.
+    beta : float, default=1.0
+        Coldness of a stochastic batch, at least 0: 0 is uniform sampling, large values
+        approach ``"top"``. Unused with ``batch="top"``.
 
     References
     ----------
@@ -163,12 +181,33 @@ class ScoreStrategy(QueryStrategy):
        Y. Gal, "Stochastic Batch Acquisition: A Simple Baseline for Deep Active
        Learning", Transactions on Machine Learning Research, 2023.
        https://arxiv.org/abs/2106.12059
+
+    Examples
+    --------
+    >>> from dalmax_sk.pool import Pool
+    >>> from dalmax_sk.strategies import ScoreStrategy
+    >>> class LeastConfidence(ScoreStrategy):
+    ...     requires = ("proba",)
+    ...
+    ...     def _score(self, pool):
+    ...         return 1 - pool.proba.max(axis=1)
+    >>> pool = Pool.from_arrays(proba=[[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]])
+    >>> LeastConfidence(batch="top").query(pool, n=2)
+    array([1, 2])
     """
+
+    # for subclasses whose own __init__ does not take them
+    batch = "top"
+    beta = 1.0
 
     _parameter_constraints: dict = {
         "batch": [StrOptions({"top", "power", "softmax", "softrank"})],
         "beta": [Interval(Real, 0, None, closed="left")],
     }
+
+    def __init__(self, batch="top", beta=1.0):
+        self.batch = batch
+        self.beta = beta
 
     def _query(self, pool, n):
         scores = self._score(pool)

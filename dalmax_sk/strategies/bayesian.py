@@ -82,6 +82,14 @@ def bayesian_scores(samples, measure, max_memory=2**30):
     return scores
 
 
+def check_posterior_needs(strategy, pool):
+    """Raise MissingCapabilityError if `pool` lacks the posterior that is asked for."""
+    need = {"auto": "posterior_proba", "dropout": "network", "laplace": "head"}
+    # an ensemble is trained where there is none
+    need = need.get(strategy.posterior, "proba")
+    pool.check(need, owner=type(strategy).__name__)
+
+
 class BayesianSampling(ScoreStrategy):
     """Pick candidates whose labels would tell most about the model.
 
@@ -200,6 +208,9 @@ class BayesianSampling(ScoreStrategy):
     def cost(self):
         joint = ", then up to 1000·K·C a look" if self.measure == "batchbald" else ""
         return "O(K·n·C)" + joint
+
+    def _check_pool(self, pool):
+        check_posterior_needs(self, pool)
 
     def _query(self, pool, n):
         if self.measure != "batchbald":

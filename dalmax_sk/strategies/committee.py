@@ -168,6 +168,14 @@ default="vote_entropy"
         self.batch = batch
         self.beta = beta
 
+    def _check_pool(self, pool):
+        counts_votes = self.measure in _VOTE_MEASURES
+        if self.members == "heads":
+            for need in ("embeddings", "labeled_embeddings"):
+                pool.check(need, owner=type(self).__name__)
+        elif isinstance(self.members, str) and not counts_votes:
+            pool.check("proba", owner=type(self).__name__)
+
     def _score(self, pool):
         members = iter_committee_proba(
             pool,

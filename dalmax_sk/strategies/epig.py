@@ -8,6 +8,7 @@ from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool.posterior import POSTERIORS
 from dalmax_sk.selection import epig_scores
 from dalmax_sk.strategies.base import ScoreStrategy
+from dalmax_sk.strategies.bayesian import check_posterior_needs
 
 __all__ = ["EPIG"]
 
@@ -90,6 +91,9 @@ class EPIG(ScoreStrategy):
         self.n_targets = n_targets
         self.batch = batch
         self.beta = beta
+
+    def _check_pool(self, pool):
+        check_posterior_needs(self, pool)
 
     def _score(self, pool):
         samples = pool.posterior_proba(

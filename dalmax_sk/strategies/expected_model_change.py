@@ -8,6 +8,7 @@ from dalmax_sk._base import progress
 from dalmax_sk._base.pipelines import last_step
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
 from dalmax_sk.pool import MissingCapabilityError
+from dalmax_sk.pool.network import is_net
 from dalmax_sk.strategies._gradient_lengths import ExpectedLengths
 from dalmax_sk.strategies.base import ScoreStrategy
 
@@ -173,6 +174,12 @@ class ExpectedModelChange(ScoreStrategy):
     def requires(self):
         return ("proba", "embeddings") if self.layers == "last" else ()
 
+    def _check_pool(self, pool):
+        if self.layers == "all" and pool.can_give("network") is not False:
+            return
+        for need in ("proba", "embeddings", "head"):
+            pool.check(need, owner=type(self).__name__)
+
     def _score(self, pool):
         if self.layers == "all" and has_network(pool):
             return _network_gradient_lengths(
@@ -203,7 +210,7 @@ def has_network(pool):
 def _has_bias(pool):
     """Whether the last layer has a bias that training would move."""
     final = last_step(pool.estimator)
-    if hasattr(final, "module_"):
+    if is_net(final):
         return final.module_.get_classifier().bias is not None
     return bool(getattr(final, "fit_intercept", True))
 

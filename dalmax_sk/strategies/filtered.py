@@ -193,12 +193,20 @@ class Filtered(CompositeStrategy):
                 required.add("labeled_embeddings")
         return required | {"proba"} if self.class_balance else required
 
+    def _check_pool(self, pool):
+        for need in sorted(self._guards_require()):
+            pool.check(need, owner=type(self).__name__)
+        self._get_strategy()._check_pool(pool)
+
+    def _get_strategy(self):
+        return UncertaintySampling() if self.strategy is None else self.strategy
+
     def _query(self, pool, n):
         # a stream of its own: the strategy draws from the pool's
         rng = np.random.RandomState(pool.random_state.randint(2**31 - 1))
         kept = self._draw_subsample(len(pool), n, rng)
         view = pool if len(kept) == len(pool) else pool.subset(kept)
-        part = UncertaintySampling() if self.strategy is None else self.strategy
+        part = self._get_strategy()
         view.prepare(
             self._guards_require() | set(part.requires),
             owner=f"Filtered {type(part).__name__}",

@@ -197,6 +197,13 @@ class Mixture(CompositeStrategy):
             )
         return weights
 
+    def _check_pool(self, pool):
+        parts = self._get_strategies()
+        weights = self._get_weights(len(parts))
+        for (_, part), weight in zip(parts, weights, strict=True):
+            if weight:
+                part._check_pool(pool)
+
     def _query(self, pool, n):
         parts = self._get_strategies()
         sizes = split_batch(n, self._get_weights(len(parts)))

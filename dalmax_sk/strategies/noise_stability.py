@@ -135,6 +135,12 @@ class NoiseStability(QueryStrategy):
     def requires(self):
         return ("network",) if self.layers == "all" else ()
 
+    def _check_pool(self, pool):
+        super()._check_pool(pool)
+        if self.layers == "last" or pool.can_give("network") is False:
+            for need in ("head", "embeddings"):
+                pool.check(need, owner=type(self).__name__)
+
     def _query(self, pool, n):
         # a pool and its subsets are shaken alike
         rng = pool.model_random_state

@@ -37,6 +37,8 @@ SYMBOLS = {
 
 _QUANTITIES = {
     "proba": "probabilities",
+    "proba|decision_values": "probabilities or decision values",
+    "decision_values": "decision values",
     "labeled_proba": "probabilities",
     "embeddings": "embeddings",
     "labeled_embeddings": "embeddings",

@@ -3,6 +3,7 @@
 from numbers import Real
 
 from dalmax_sk._base.sklearn_compat import Interval, StrOptions
+from dalmax_sk.pool import MissingCapabilityError
 from dalmax_sk.strategies._composite import CompositeStrategy
 from dalmax_sk.strategies.base import QueryStrategy
 from dalmax_sk.strategies.typi_clust import TypiClust
@@ -23,10 +24,12 @@ class Switch(CompositeStrategy):
     ----------
     first : QueryStrategy or None, default=None
         Used while fewer labels are known than the threshold. None means
-        :class:`~dalmax_sk.strategies.TypiClust` with its defaults.
+        :class:`~dalmax_sk.strategies.TypiClust` with its defaults, or `then` where the
+        data have no embeddings.
     then : QueryStrategy or None, default=None
         Used from the threshold on. None means margin
-        :class:`~dalmax_sk.strategies.UncertaintySampling`.
+        :class:`~dalmax_sk.strategies.UncertaintySampling`, or `first` where the
+        estimator has neither probabilities nor decision values.
     at : float, default=20
         The threshold, at least 0, in the unit of `unit`. 0 never uses `first`.
     unit : {"per_class", "labels"}, default="per_class"
@@ -107,16 +110,34 @@ class Switch(CompositeStrategy):
             )
         return pool.n_labeled >= self.at * len(pool.classes)
 
-    def _get_strategy(self, is_over):
-        """Return the strategy in turn."""
-        part = self.then if is_over else self.first
-        if part is not None:
+    def _get_strategy(self, is_over, pool):
+        """Return the strategy in turn.
+
+        A default that asks for what the estimator does not have is replaced by the
+        strategy of the other phase.
+        """
+        first = TypiClust() if self.first is None else self.first
+        then = UncertaintySampling() if self.then is None else self.then
+        part, other = (then, first) if is_over else (first, then)
+        if (self.then if is_over else self.first) is not None:
             return part
-        return UncertaintySampling() if is_over else TypiClust()
+        try:
+            part._check_pool(pool)
+        except MissingCapabilityError as error:
+            try:
+                other._check_pool(pool)
+            except MissingCapabilityError:
+                raise error from None
+            return other
+        return part
+
+    def _check_pool(self, pool):
+        for is_over in (False, True):
+            self._get_strategy(is_over, pool)._check_pool(pool)
 
     def _query(self, pool, n):
         is_over = self._is_over(pool)
-        part = self._get_strategy(is_over)
+        part = self._get_strategy(is_over, pool)
         picked = part.query(pool, n, return_scores=True)
         pool.info["strategy"] = type(part).__name__
         pool.info["switched"] = is_over

@@ -1,7 +1,7 @@
-"""Uncertainty sampling from class probabilities."""
+"""Uncertainty sampling from class probabilities, or from decision values."""
 
 import numpy as np
-from scipy.special import entr
+from scipy.special import entr, expit
 
 from dalmax_sk._base.sklearn_compat import StrOptions
 from dalmax_sk._base.storage import by_rows
@@ -42,6 +42,14 @@ def uncertainty_scores(proba, measure):
     return by_rows(_SCORES[measure], proba)
 
 
+def _uncertainty_of_decisions(values, measure):
+    """Score decision values (n, S) in (0, 1]; higher is more uncertain."""
+    if measure == "least_confidence" or values.shape[1] == 1:
+        return expit(-values.max(axis=1))
+    top_two = np.partition(values, -2, axis=1)[:, -2:]  # (n, 2), ascending
+    return 1 / (1 + top_two[:, 1] - top_two[:, 0])
+
+
 def _entropy(proba):
     # entr(p) = -p log p with entr(0) = 0: no NaN where a class is ruled out
     return entr(proba).sum(axis=1)
@@ -77,6 +85,8 @@ class UncertaintySampling(ScoreStrategy):
         - ``"margin"``: score ``1 - (p1 - p2)`` [2]_, in published comparisons as good
           as any method, and the cheapest;
         - ``"entropy"``: score ``-sum(p log p)`` in nats [3]_.
+
+        An estimator without probabilities is asked for its decision values, see Notes.
     batch : {"top", "power", "softmax", "softrank"}, default="top"
         How scores become a batch: the largest ones (ties at random from the seed), or
         a stochastic batch [4]_.
@@ -88,6 +98,15 @@ class UncertaintySampling(ScoreStrategy):
     --------
     RandomSampling : The baseline.
     CoreSet : Covers the pool instead of asking the model.
+
+    Notes
+    -----
+    An SVM, a perceptron or a RidgeClassifier has no ``predict_proba``. With the values
+    of its ``decision_function``, ``"margin"`` scores ``1 / (1 + d)``: d is the absolute
+    value with two classes, the distance to the hyperplane in units of the margin, and
+    with more of them the gap between the two largest values. The least d comes first.
+    ``"least_confidence"`` prefers the smallest largest value, which with two classes is
+    the same order. ``"entropy"`` needs probabilities.
 
     References
     ----------
@@ -118,7 +137,6 @@ class UncertaintySampling(ScoreStrategy):
         "least_confidence_sampling": {"measure": "least_confidence"},
     }
     category = "uncertainty"
-    requires = ("proba",)
     cost = "O(n·C)"
 
     _parameter_constraints = {
@@ -131,5 +149,11 @@ class UncertaintySampling(ScoreStrategy):
         self.batch = batch
         self.beta = beta
 
+    @property
+    def requires(self):
+        return ("proba",) if self.measure == "entropy" else ("proba|decision_values",)
+
     def _score(self, pool):
-        return uncertainty_scores(pool.proba, self.measure)
+        if pool.can_give("proba"):
+            return uncertainty_scores(pool.proba, self.measure)
+        return _uncertainty_of_decisions(pool.decision_values, self.measure)

@@ -181,7 +181,7 @@ def test_labels_taught_by_hand(table):
     by_hand = learner(Counting(), missing_label=-1)
     by_hand.fit(X, np.where(np.arange(150) < 20, y, -1))
     by_hand.query(7)
-    rows = by_hand.query(3)  # the last one counts
+    rows = by_hand.query(3, fresh=True)  # the last one counts
     by_hand.teach(rows, y[rows])
     by_hand.teach([100], y[[100]])  # nothing was proposed
     assert calls == [("fit", 0), ("query", 7), ("query", 3), ("fit", 1), ("fit", 2)]

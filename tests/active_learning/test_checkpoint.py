@@ -197,31 +197,31 @@ def test_an_oracle_is_not_asked_twice(table, tmp_path, monkeypatch):
 
 
 def test_a_kill_while_looking_for_a_second_class(table, tmp_path):
-    # the initial set is all of one class; each answer after it is kept
+    # the first rounds know one class only; answers that are on disk are kept
     X, y = table
     y = (np.arange(len(y)) % 50 == 7).astype(int)
     asked = []
 
     def oracle(rows, indices):
-        if len(asked) == n_answers:
+        if len(asked) >= n_answers:
             raise Killed
         asked.extend(indices.tolist())
         return y[indices]
 
-    params = {"oracle": oracle, "classes": [0, 1], "n_initial": 3, "n_rounds": 0}
-    n_answers = -1
-    whole = make(None, **params).fit(X, np.full(len(y), None))
-    assert len(asked) > 6
+    params = {"oracle": oracle, "classes": [0, 1], "n_initial": 3, "query_size": 3}
+    n_answers = 200
+    whole = make(None, n_rounds=20, **params).fit(X, np.full(len(y), None))
+    assert set(y[whole.labeled_indices_[:9]]) == {0}
     asked.clear()
-    for n_answers in (3, 5, -1):
-        learner = make(tmp_path, **params)
-        if n_answers == -1:
+    for n_answers in (3, 6, 200):
+        learner = make(tmp_path, n_rounds=20, **params)
+        if n_answers == 200:
             learner.fit(X, np.full(len(y), None))
         else:
             with pytest.raises(Killed):
                 learner.fit(X, np.full(len(y), None))
-    np.testing.assert_array_equal(asked, whole.initial_indices_)
-    np.testing.assert_array_equal(learner.initial_indices_, whole.initial_indices_)
+    np.testing.assert_array_equal(asked, whole.labeled_indices_)
+    np.testing.assert_array_equal(learner.predict(X), whole.predict(X))
 
 
 @pytest.mark.parametrize("refit", ["scratch", "continue"])
@@ -256,6 +256,22 @@ def test_taught_labels_survive(table, tmp_path):
     again = make(tmp_path, missing_label=-1).fit(X, partial)
     np.testing.assert_array_equal(again.labeled_indices_, learner.labeled_indices_)
     np.testing.assert_array_equal(again.query(5), learner.query(5))
+
+
+def test_a_proposal_and_new_classes_survive(table, tmp_path):
+    X, y = table
+    names = np.array(["ant", "bee", "spider"], dtype=object)[y]
+    partial = np.where((np.arange(len(y)) < 40) & (y != 1), names, None)
+    learner = make(tmp_path).fit(X, partial)
+    rows = learner.query(9)
+    learner.teach(rows[:4], names[rows[:4]], refit=False, new_classes="add")
+    assert learner.classes_.tolist() == ["ant", "bee", "spider"]
+    again = make(tmp_path).fit(X, partial)
+    np.testing.assert_array_equal(again.query(), rows[4:])
+    np.testing.assert_array_equal(again.labeled_indices_, learner.labeled_indices_)
+    assert again.history_[-1]["n_labeled"] == len(again.labeled_indices_)
+    learner.teach([], [])
+    np.testing.assert_array_equal(again.predict_proba(X), learner.predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -467,7 +483,7 @@ def test_a_spoiled_file_is_no_checkpoint(table, tmp_path, content):
     [
         ("{not json", "is not a checkpoint of dalmax_sk"),
         ("[1, 2]", "is not a checkpoint of dalmax_sk"),
-        ('{"format": 99}', "has format 99, this version of dalmax_sk reads format 2"),
+        ('{"format": 99}', "has format 99, this version of dalmax_sk reads format 3"),
     ],
 )
 def test_a_foreign_file_is_refused_and_left_alone(table, tmp_path, text, message):

@@ -29,7 +29,12 @@ from sklearn.svm import LinearSVC
 
 from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk.pool import MissingCapabilityError
-from dalmax_sk.stopping import Budget, TargetScore
+from dalmax_sk.stopping import (
+    Budget,
+    OverallUncertainty,
+    StabilizingPredictions,
+    TargetScore,
+)
 from dalmax_sk.strategies import (
     CoreSet,
     DiversitySampling,
@@ -166,17 +171,88 @@ def test_a_strategy_can_choose_the_initial_set(table):
     assert distances.max() < random_distances.max()
 
 
-def test_an_initial_set_of_one_class_is_extended_until_there_are_two():
-    # 3 of 100 rows are of class 1: ten random rows rarely hold one, and no classifier
-    # can be fitted without
+@pytest.fixture
+def rare():
+    """A table with 5 rows of class 1 among 1,000."""
     rng = np.random.RandomState(0)
-    y = np.zeros(100, dtype=int)
-    y[[20, 40, 60]] = 1
-    X = rng.randn(100, 2) + y[:, None]
-    learner = small_learner(n_initial=5, n_rounds=0).fit(X, y)
-    revealed = y[learner.initial_indices_]
-    assert set(revealed) == {0, 1}
-    assert (revealed[:-1] == 0).all()  # it stops at the first of the second class
+    y = np.zeros(1000, dtype=int)
+    y[:5] = 1
+    return rng.randn(1000, 3), y
+
+
+@pytest.mark.parametrize("forest", [False, True])
+def test_a_budget_holds_while_a_second_class_is_looked_for(rare, forest):
+    # for any estimator, whether it can be fitted on one class or not
+    X, y = rare
+    paid = []
+
+    def oracle(rows, indices):
+        paid.append(len(indices))
+        return y[indices]
+
+    learner = ActiveLearningClassifier(
+        RandomForestClassifier(5) if forest else LogisticRegression(),
+        oracle=oracle,
+        classes=[0, 1],
+        n_initial=10,
+        query_size=7,
+        n_rounds=None,
+        stopping=[Budget(20), TargetScore(0.9)],  # which the constant model reaches
+        random_state=0,
+    )
+    message = (
+        r"All 20 labels so far are of one class, 0; the run ended \(the budget of 20"
+    )
+    with pytest.warns(UserWarning, match=message):
+        learner.fit(X, [None] * 1000, eval_set=(X, y))
+    assert paid == [10, 7, 3]
+    assert [record["n_requested"] for record in learner.history_] == [10, 7, 3]
+    assert [record["n_labeled"] for record in learner.history_] == [10, 17, 20]
+    assert learner.predict_proba(X[:2]).tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert learner.history_[0]["eval_accuracy"] == 0.995
+    assert list(learner.staged_score(X, y)) == [0.995] * 3
+
+
+def test_strategies_share_the_rows_that_find_a_second_class():
+    # the picks without a model are those of the initial set's kind, then the strategy's
+    rng = np.random.RandomState(0)
+    y = (np.arange(300) % 6 == 0).astype(int)
+    X = rng.randn(300, 2) + y[:, None]
+    runs = [
+        ActiveLearningClassifier(
+            LogisticRegression(), strategy, n_initial=3, query_size=4, random_state=1
+        ).fit(X, y)
+        for strategy in (CoreSet(), RandomSampling())
+    ]
+    core_set, at_random = (run.query_history_ for run in runs)
+    found = next(
+        k
+        for k in range(1, 6)
+        if y[runs[0].labeled_indices_[: runs[0].history_[k]["n_labeled"]]].any()
+    )
+    assert not y[runs[0].initial_indices_].any()
+    for one, other in zip(core_set[:found], at_random[:found], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert set(core_set[found]) != set(at_random[found])
+    assert [record["n_labeled"] for record in runs[0].history_] == [
+        3,
+        7,
+        11,
+        15,
+        19,
+        23,
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule", [OverallUncertainty(0.5), StabilizingPredictions(n_windows=1)]
+)
+def test_rules_that_look_at_the_model_wait_for_a_second_class(rare, rule):
+    X, y = rare
+    learner = small_learner(n_initial=5, stopping=rule)
+    with pytest.warns(UserWarning, match="of one class"):
+        learner.fit(X, y)
+    assert learner.stop_reason_ == "3 rounds are done"
 
 
 def test_history_records(table):
@@ -407,15 +483,29 @@ def test_oracle_from_nothing(table):
 
 
 def test_oracle_and_a_start_of_one_class(table):
-    # the rows labelled in y are of one class: others are asked for until there are two
+    # the rows labelled in y are of one class: others are picked without a model
     X, y = table
     partial = np.full(len(y), None)
     partial[np.flatnonzero(y == 0)[:5]] = 0
     learner = small_learner(
-        oracle=lambda rows, i: y[i], classes=[0, 1, 2], n_rounds=0
+        oracle=lambda rows, i: y[i], classes=[0, 1, 2], n_rounds=1
     ).fit(X, partial)
-    assert len(learner.initial_indices_) > 5
-    assert learner.estimator_.classes_[0] == 0
+    assert len(learner.initial_indices_) == 5
+    assert [record["n_labeled"] for record in learner.history_] == [5, 15]
+    assert learner.estimator_.classes_.tolist() == [0, 1, 2]
+
+
+def test_an_oracle_that_cannot_label_the_first_rows(table):
+    X, y = table
+
+    def oracle(rows, indices):
+        asked.append(len(indices))
+        return [None] * len(indices) if len(asked) < 3 else y[indices]
+
+    asked = []
+    learner = small_learner(oracle=oracle, classes=[0, 1, 2], n_rounds=0)
+    assert len(learner.fit(X, [None] * 200).initial_indices_) == 20
+    assert asked == [20, 20, 20]
 
 
 def test_an_oracle_that_never_answers_is_an_error(table):
@@ -474,13 +564,115 @@ def test_query_beyond_the_pool_returns_what_is_left(table):
         learner.query(1)
 
 
-def test_query_beyond_a_budget_says_so(table):
+def test_query_stays_within_a_budget(table):
     X, y = table
     partial = np.where(np.arange(len(y)) < 30, y, -1)
-    learner = small_learner(missing_label=-1, stopping=Budget(30)).fit(X, partial)
-    with pytest.raises(ValueError, match="allows no further labels"):
-        learner.query()
-    assert len(learner.query(2)) == 2
+    learner = small_learner(missing_label=-1, stopping=Budget(33)).fit(X, partial)
+    with pytest.warns(UserWarning, match="a stopping rule allows 3 more labels"):
+        rows = learner.query(5)
+    assert len(rows) == 3
+    learner.teach(rows[:2], y[rows[:2]], refit=False)
+    np.testing.assert_array_equal(learner.query(), rows[2:])
+    learner.teach(rows[2:], y[rows[2:]])
+    for n in (None, 2):
+        with pytest.raises(ValueError, match="allows no further labels; 33 are known"):
+            learner.query(n)
+    assert len(learner.set_params(stopping=Budget(40)).query(2)) == 2
+
+
+def test_a_proposal_stays_until_it_is_answered(table, monkeypatch):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = small_learner(missing_label=-1).fit(X, partial)
+    rows = learner.query(20)
+    fits = []
+    whole = LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda *a, **k: fits.append(1) or whole(*a, **k)
+    )
+    for row in rows[:7]:
+        learner.teach([row], y[[row]], refit=False)
+    learner.teach(rows[7:8], [None])  # set aside: no fit, no round
+    np.testing.assert_array_equal(learner.query(), rows[8:])
+    np.testing.assert_array_equal(learner.query(3), rows[8:11])
+    assert not fits
+    assert len(learner.history_) == 1
+    more = learner.query(15)  # three of them by a model that knows all labels
+    assert len(fits) == 1
+    np.testing.assert_array_equal(more[:12], rows[8:])
+    assert not set(more[12:]) & set(rows)
+    assert learner.history_[1]["n_labeled"] == 37
+    assert learner.history_[1]["queried"] == rows[:8].tolist()
+    np.testing.assert_array_equal(learner.query(), more)
+    assert len(learner.query(15, fresh=True)) == 15
+    alone = whole(
+        LogisticRegression(), X[learner.labeled_indices_], y[learner.labeled_indices_]
+    )
+    np.testing.assert_allclose(learner.estimator_.coef_, alone.coef_)
+
+
+def test_scores_of_a_proposal_stay_with_its_rows(table):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = small_learner(missing_label=-1).fit(X, partial)
+    rows, scores = learner.query(10, return_scores=True)
+    learner.teach(rows[:1], [None])
+    rest, rest_scores = learner.query(return_scores=True)
+    np.testing.assert_array_equal(rest, rows[1:])
+    np.testing.assert_array_equal(rest_scores, scores[1:])
+    learner = small_learner(missing_label=-1, strategy=RandomSampling()).fit(X, partial)
+    assert learner.query(2, return_scores=True)[1] is None
+
+
+def test_setting_aside_is_neither_a_fit_nor_a_round(table):
+    X, y = table
+    partial = np.where(np.arange(len(y)) < 30, y, -1)
+    learner = small_learner(missing_label=-1).fit(X, partial)
+    model = learner.estimator_
+    rows = learner.query(3)
+    learner.teach(rows, [-1, None, np.nan])
+    assert learner.estimator_ is model
+    assert len(learner.history_) == 1
+    learner.teach([3], [y[3]])  # nothing new either
+    assert learner.estimator_ is model
+    assert not set(learner.query(167)) & set(rows)
+    # nor a warning where nothing is labelled yet
+    learner = small_learner(classes=[0, 1, 2]).fit(X, [None] * 200)
+    learner.teach(learner.query(2), [None, None])
+    assert len(learner.labeled_indices_) == 0
+
+
+def test_classes_that_are_found_while_labelling(table):
+    X, y = table
+    names = np.array(["ant", "bee", "spider"])[y]
+    partial = np.where((np.arange(200) < 40) & (y < 2), names.astype(object), None)
+    learner = small_learner(store_estimators=True).fit(X, partial)
+    spiders = np.flatnonzero(y == 2)
+    with pytest.raises(ValueError, match=r"unknown labels 'spider'.* add_classes"):
+        learner.teach(spiders[:3], names[spiders[:3]])
+    assert learner.add_classes(["bee", "spider"]) is learner
+    assert learner.classes_.tolist() == ["ant", "bee", "spider"]
+    assert (learner.predict_proba(X)[:, 2] == 0).all()
+    assert len(learner.query(4)) == 4
+    learner.teach(spiders[:3], names[spiders[:3]])
+    known = learner.labeled_indices_
+    alone = LogisticRegression().fit(X[known], names[known])
+    np.testing.assert_allclose(learner.predict_proba(X), alone.predict_proba(X))
+    assert [proba.shape for proba in learner.staged_predict_proba(X)] == [(200, 3)] * 2
+    with pytest.raises(ValueError, match="labels of one type"):
+        learner.add_classes([3])
+    learner.teach([0], ["wasp"], new_classes="add")
+    assert learner.classes_.tolist() == ["ant", "bee", "spider", "wasp"]
+    with pytest.raises(ValueError, match="must be 'error' or 'add'"):
+        learner.teach([0], ["wasp"], new_classes="maybe")
+
+
+def test_one_class_so_far_and_no_other_named(table):
+    X, y = table
+    for estimator in (LogisticRegression(), RandomForestClassifier(3)):
+        learner = small_learner(estimator=estimator, missing_label=-1)
+        with pytest.raises(ValueError, match=r"one class only, \[0\].* classes=\["):
+            learner.fit(X, np.where((np.arange(200) < 30) & (y == 0), 0, -1))
 
 
 def test_a_failed_fit_does_not_count_taught_rows_twice(table, monkeypatch):
@@ -799,11 +991,12 @@ def test_no_labels_and_no_classes(table):
 def test_an_estimator_without_probabilities(table):
     with pytest.raises(
         MissingCapabilityError,
-        match="UncertaintySampling needs class probabilities, and LinearSVC cannot",
+        match=r"BADGE needs class probabilities, and LinearSVC cannot .* n_initial",
     ):
-        small_learner(estimator=LinearSVC()).fit(*table)
-    # but strategies that do not look at them work
+        small_learner(estimator=LinearSVC(), strategy="badge").fit(*table)
+    # but strategies that do not look at them work, and uncertainty has its margins
     small_learner(estimator=LinearSVC(), strategy=CoreSet()).fit(*table)
+    small_learner(estimator=LinearSVC()).fit(*table)
 
 
 @pytest.mark.parametrize(

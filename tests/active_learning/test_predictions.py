@@ -5,7 +5,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, make_scorer, roc_auc_score
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -193,6 +194,44 @@ def test_rules_advise_where_labels_are_taught_by_hand(table):
 
 
 def test_a_budget_below_the_initial_set_is_refused(table):
-    message = r"n_initial=20 asks for 20 labels .* Budget\(10\), is smaller"
+    message = r"n_initial=20 asks for 20 labels .* Budget\(n_labels=10\), is smaller"
     with pytest.raises(ValueError, match=message):
         small_learner(stopping=Budget(10)).fit(*table)
+
+
+@pytest.mark.parametrize("missing", [-1, None, np.nan])
+def test_rows_without_a_label_are_left_out_of_scores(table, missing):
+    X, y = table
+    known = np.arange(len(y)) % 4 == 0
+    partial = np.where(known, y, missing)
+    learner = small_learner(missing_label=missing).fit(X, partial)
+    expected = learner.score(X[known], y[known])
+    assert expected > 0.8
+    assert learner.score(X, partial) == expected
+    assert list(learner.staged_score(X, partial)) == [expected]
+    weights = np.where(known, 1.0, 50.0)
+    assert learner.score(X.tolist(), partial, sample_weight=weights) == expected
+    assert learner.score(X, np.ma.masked_array(y, mask=~known)) == expected
+    with pytest.raises(ValueError, match="no labels to score against: all 2 entries"):
+        learner.score(X[:2], [missing, missing])
+    if missing == -1:  # the others end in scikit-learn's splitters
+        assert cross_val_score(small_learner(missing_label=-1), X, partial).mean() > 0.7
+
+
+def test_labels_in_an_array_of_objects_are_scored(table):
+    X, y = table
+    for labels in (y, y > 0):
+        learner = small_learner().fit(X, labels.astype(object))
+        assert learner.score(X, labels.astype(object)) == learner.score(X, labels)
+        assert cross_val_score(small_learner(), X, labels.astype(object)).min() > 0.7
+
+
+def test_an_eval_set_that_lacks_a_class_says_what_helps(table):
+    X, y = table
+    two = y < 2
+    eval_set = (X[two], y[two])
+    message = r"has no row of the classes \[2\].* labels=classes"
+    with pytest.raises(ValueError, match=message):
+        small_learner(scoring="neg_log_loss").fit(X, y, eval_set=eval_set)
+    scoring = make_scorer(log_loss, response_method="predict_proba", labels=[0, 1, 2])
+    small_learner(scoring=scoring).fit(X, y, eval_set=eval_set)

@@ -307,12 +307,8 @@ def test_the_end_of_the_launcher_ends_all(tmp_path, number, code, status, words)
 # ------------------------------------------------------------------------ the parts
 
 
-def test_the_program_says_what_gpus_there_are(monkeypatch):
+def test_the_program_counts_the_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "Some GPU")
-    with pytest.raises(ValueError, match=r"torch sees one \(Some GPU\).*--device"):
-        count_gpus()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert count_gpus() == 4
 

@@ -125,10 +125,9 @@ def test_other_words_are_no_booleans(text):
         kinds.BOOL.read(text)
 
 
-def test_a_bare_boolean_flag_asks_for_its_value():
-    result = CliRunner().invoke(app, ["train-al", "--mult_gpu"])
-    assert result.exit_code == 2
-    assert "requires an argument" in plain(result.stderr)
+@pytest.mark.parametrize("line", ["--mult_gpu", "--mult-gpu --amp --lr 1"])
+def test_a_bare_boolean_flag_means_yes(line):
+    assert read(line)["mult_gpu"] is True
 
 
 @pytest.mark.parametrize(
@@ -165,8 +164,11 @@ def test_a_bare_boolean_flag_asks_for_its_value():
         ("--refit never", "--refit must be one of scratch, continue; got 'never'"),
         ("--on-bad-image x", "--on-bad-image must be one of error, skip"),
         ("--initial-strategy x", "--initial-strategy must be one of random, bal"),
-        ("--dir-train /", "--dir-train needs --dir-test beside it"),
+        ("--dir-train /", "--dir-train needs --dir-test or --test-split beside it"),
         ("--dir-test /", "--dir-test needs --dir-train beside it"),
+        ("--test-split 0.2", "--test-split needs --dir-train beside it"),
+        ("--test-split 1 --dir-train /", r"--test-split must lie in \(0, 1\)"),
+        ("--test-split 0.2 --dir-test / --dir-train /", "--test-split and --dir-test"),
         ("--dir-test /no/such", "--dir-test names a folder .* not exist: /no/such"),
         ("--mult-gpu True --device cpu", "--mult-gpu True uses all GPUs"),
         ("--max-memory lots", "--max-memory must be a size such as .*'lots'"),
@@ -183,7 +185,7 @@ def test_a_bare_boolean_flag_asks_for_its_value():
         ("--amp bf16", "--amp must be True or False"),
         ("--resume=yes", "--resume does not take a value"),
         ("--resume yes", "Got unexpected extra argument 'yes'"),
-        ("--mult-gpu --lr 1", r"--mult-gpu requires an argument: BOOL\.$"),
+        ("--lr --mult-gpu", r"--lr requires an argument: FLOAT\.$"),
     ],
 )
 def test_wrong_flags_are_named(line, message):

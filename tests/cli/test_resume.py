@@ -156,6 +156,19 @@ def test_resume_of_a_finished_run_changes_nothing(run_cli, run_folder):
     assert {p: p.stat().st_mtime_ns for p in run_folder.rglob("*")} == before
 
 
+def test_more_rounds_continue_a_finished_run(
+    run_cli, run_folder, snapshot, uninterrupted
+):
+    # property: the longer run is the one that had all rounds from the start
+    assert run_cli("--iterations 1").exit_code == 0
+    result = run_cli("--resume --iterations 3", quick=False, data=False)
+    assert result.exit_code == 0, result.output
+    assert snapshot(run_folder) == uninterrupted
+    result = run_cli("--resume --iterations 2", quick=False, data=False)
+    assert result.exit_code == 2
+    assert "--iterations 2 is fewer than the 3 rounds" in result.stderr
+
+
 def test_resume_without_a_run_begins_one(run_cli, run_folder, snapshot, uninterrupted):
     assert run_cli("--resume").exit_code == 0
     assert snapshot(run_folder) == uninterrupted

@@ -103,7 +103,7 @@ def test_entries_set_parameters_that_exist():
 
 def test_what_is_kept_of_a_run_is_in_a_fixed_order():
     # property: run.json's "config", which readers and pages show in this order
-    images = ["dir_train", "dir_test", "dir_results"]
+    images = ["dir_train", "dir_test", "test_split", "dir_results"]
     net = "architecture weights freeze image_size epochs train_batch_size lr".split()
     net += "lr_schedule optimizer augment amp compile device mult_gpu".split()
     rounds = "query_size iterations n_initial test_size initial_strategy refit".split()

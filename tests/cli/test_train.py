@@ -286,11 +286,10 @@ def test_a_selection_that_cannot_be(train, out, own_run, spoil, flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--type random", "--n-labels N, or --like RUN_DIR"),
         ("--type random --n-labels 2000", "2000 images are to be drawn.* holds 1437"),
         ("--type random --like nowhere", "there is no run.json .* there"),
         ("--dir-train nowhere", "--dir-train names a folder that does not exist: /"),
-        ("--dir-train /", "--dir-train needs --dir-test beside it"),
+        ("--dir-train /", "--dir-train needs --dir-test or --test-split"),
         ("--type random --n-labels 1", "All 1 training images are of one class"),
     ],
 )

@@ -312,7 +312,7 @@ def _one_class(images):
         (None, "--type core_sett", ["core_sett", "Did you mean", "core_set"]),
         (None, "--architecture small_cn", ["'small_cn'", "small_cnn"]),
         (None, "--architecture vgg16", ["vgg16", "8"]),
-        (None, "--mult-gpu True", ["--mult-gpu", "two GPUs", "torchrun"]),
+        (None, "--device multi", ["--device multi", "two GPUs", "torchrun"]),
         (None, "--n-initial 25", ["--n-initial 25", "24"]),
         (None, "--device cuda:99", ["cuda:99"]),
         (None, "--weights no_such_file.pth", ["no_such_file.pth"]),
@@ -526,11 +526,13 @@ def test_plain_lines_elsewhere(run_cli):
 
 def test_the_time_is_told_in_one_line(run_cli):
     result = run_cli()
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Time: ")]
+    (line,) = [
+        line for line in result.stdout.splitlines() if line.startswith("Time of")
+    ]
     # 6, 10, 14 and 18 images, each seen in two epochs
     assert re.fullmatch(
-        r"Time: [\d.]+ s, of it training [\d.]+ s \([\d,]+ images/s\), "
-        r"picking [\d.]+ s, scoring [\d.]+ s",
+        r"Time of the rounds: [\d.]+ s, of it training [\d.]+ s \([\d,]+ images/s\), "
+        r"picking [\d.]+ s, scoring [\d.]+ s; of the whole run: [\d.]+ s",
         line,
     )
 

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from email.message import Message
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
@@ -468,11 +470,20 @@ def test_absent_packages_are_named(paths, monkeypatch, backbone, missing, messag
         embedder(backbone).fit(paths)
 
 
-def test_failed_downloads_say_what_would_work(paths, monkeypatch):
-    def offline(*args, **kwargs):
-        raise OSError("name resolution failed")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("name resolution failed"),
+        HTTPError("https://x", 404, "Not Found", Message(), None),
+        PermissionError(13, "Permission denied", "/root/.cache"),
+        RuntimeError('invalid hash value (expected "a", got "b")'),
+    ],
+)
+def test_failed_downloads_say_what_would_work(paths, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
 
-    monkeypatch.setattr("dalmax_sk.features.backbones.build_net", offline)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
     with pytest.raises(OSError, match=r"'resnet18' could not be downloaded.*weights="):
         embedder("resnet18").fit(paths)
 

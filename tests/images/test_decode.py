@@ -310,13 +310,36 @@ def test_reasons(tmp_path, monkeypatch):
     Image.new("RGB", (4, 4)).save(tmp_path / "really.png", format="GIF")
     for name, reason in {
         "text.png": "damaged, or not a PNG, JPEG, BMP, WebP or TIFF image",
-        "really.png": "damaged, or not a PNG, JPEG, BMP, WebP or TIFF image",
+        "really.png": "a GIF image, not a PNG, JPEG, BMP, WebP or TIFF image",
         "empty.png": r"empty file \(0 bytes\)",
         "folder.png": "is a directory",
         "missing.png": "no such file",
     }.items():
         with pytest.raises(ImageReadError, match=f"{name}: {reason}"):
             decode_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+        (b"P6 4 4 255\n", "a NetPBM image"),
+        (b"\n<!DOCTYPE html><html>404", "a web page, perhaps the error page"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="">', "an SVG drawing"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer to a Git LFS"),
+        (b"\0" * 128 + b"DICM", "a DICOM image"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (b"\0\0\0\x14ftypisom", "a video"),
+        (b"torn", "damaged, or not a PNG"),
+    ],
+)
+def test_other_formats_are_named(tmp_path, start, kind):
+    (tmp_path / "a.jpg").write_bytes(start + b" and more" * 50)
+    with pytest.raises(ImageReadError, match=f"a.jpg: {kind}"):
+        decode_image(tmp_path / "a.jpg")
 
 
 def test_decompression_bomb_is_a_broken_file(tmp_path, monkeypatch):

@@ -99,9 +99,72 @@ def test_extensions_hidden_and_other_files(tmp_path, caplog):
     make_tree(tmp_path, *images, *others, ".git/x.png", "a/.cache/x.png")
     bunch = load_image_paths(tmp_path)
     assert relative(bunch) == sorted(images)
-    (record,) = caplog.records
-    assert record.levelno == logging.INFO
-    assert "18 images in 2 classes, 5 other files ignored" in record.getMessage()
+    loose = "images beside the class folders"
+    assert bunch.ignored == {"no ending": 1, loose: 1}
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert f"1 files of kinds that are not read (1 no ending) and 1 {loose}" in (
+        record.getMessage()
+    )
+
+
+def test_what_is_left_out_is_said_by_kind(tmp_path, caplog):
+    # property: every file that may be an image counts, texts and annotations do not
+    make_tree(tmp_path, "a/1.png", "b/1.png", "b/labels.csv", "a/README", "a/1.xml")
+    left_out = [f"a/{i}.HEIC" for i in range(3)] + ["b/1.gif", "b/d/2.jp2", "b/3.gif"]
+    make_tree(tmp_path, *left_out, "extra.jpg", "photos.zip")
+    bunch = load_image_paths(tmp_path)
+    assert len(bunch.data) == 2
+    assert bunch.ignored == {
+        ".heic": 3,
+        ".gif": 2,
+        ".jp2": 1,
+        ".zip": 1,
+        "images beside the class folders": 1,
+    }
+    assert "7 files of kinds that are not read (3 .heic, 2 .gif, 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "#recycle", "@Recycle"]
+)
+def test_folders_of_systems_are_left_out(tmp_path, name, caplog):
+    make_tree(tmp_path, "a/1.png", "b/1.png", f"{name}/1.png", f"a/{name}/x/1.jpg")
+    (tmp_path / "System Volume Information").mkdir()
+    bunch = load_image_paths(tmp_path)
+    assert relative(bunch) == ["a/1.png", "b/1.png"]
+    assert bunch.ignored == {}
+    assert "left out" not in caplog.text
+
+
+def test_one_level_too_high_is_asked(tmp_path, caplog):
+    make_tree(tmp_path, "train/a/1.png", "Test/a/2.png")
+    assert load_image_paths(tmp_path).target_names == ["Test", "train"]
+    assert "is this folder one level too high?" in caplog.text
+
+
+def test_names_in_two_unicode_forms_are_one_class(tmp_path):
+    composed, decomposed = "\u00e9t\u00e9", "e\u0301te\u0301"
+    make_tree(tmp_path / "train", f"{composed}/1.png", "tea/1.png")
+    make_tree(tmp_path / "test", f"{decomposed}/2.png", "tea/2.png")
+    names = load_image_paths(tmp_path / "train").target_names
+    bunch = load_image_paths(tmp_path / "test", class_names=names)
+    assert bunch.target_names == names
+    assert relative(bunch) == [f"{decomposed}/2.png", "tea/2.png"]
+    if (tmp_path / "train" / decomposed).exists():
+        pytest.skip("the file system does not tell the two forms apart")
+    make_tree(tmp_path / "train", f"{decomposed}/1.png")
+    with pytest.raises(ValueError, match=r"'\\xe9t\\xe9'.*differ only in the Unicode"):
+        load_image_paths(tmp_path / "train")
+
+
+def test_a_class_without_test_images_is_noted(tmp_path, caplog):
+    make_tree(tmp_path, "a/1.png", "c/1.png", "d/notes.txt")
+    bunch = load_image_paths(tmp_path, class_names=["a", "b", "c", "d"])
+    assert bunch.target.tolist() == [0, 2]
+    assert "no images of class 'b', 'd' here" in caplog.text
+    make_tree(tmp_path / "none", "a/notes.txt")
+    with pytest.raises(ValueError, match="without images here: 'a', 'b'"):
+        load_image_paths(tmp_path / "none", class_names=["a", "b"])
 
 
 def test_images_in_sub_folders_belong_to_the_class(tmp_path):
@@ -203,7 +266,7 @@ def test_class_names_fix_the_order(tmp_path):
 
 def test_class_mismatch_names_both_sides(tmp_path):
     make_tree(tmp_path, "cat/1.png", "dgo/1.png", "emu/1.png", "fox/readme.txt")
-    with pytest.raises(ValueError, match="differ from class_names") as info:
+    with pytest.raises(ValueError, match="differ from those of the training") as info:
         load_image_paths(tmp_path, class_names=["cat", "dog", "fox"])
     message = str(info.value)
     assert "only here: 'dgo', 'emu'" in message

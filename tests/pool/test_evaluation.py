@@ -157,6 +157,16 @@ def test_texts_go_through_the_steps_in_blocks(small_blocks):
         _ = make_pool(model, X, y, max_memory=1000).embeddings
 
 
+def test_terms_of_texts_are_not_made_dense(table):
+    # whatever the memory: distances between thousands of terms take minutes
+    X, y = table
+    wide = csr_matrix(np.pad(X, [(0, 0), (0, 1000)]))
+    pool = make_pool(fitted(LogisticRegression(), wide, y), wide, y)
+    assert pool.proba.shape == (170, 3)
+    with pytest.raises(MissingCapabilityError, match="TruncatedSVD before the class"):
+        pool.prepare(["embeddings"], owner="CoreSet")
+
+
 def test_sparse_inputs_come_in_one_piece(table, small_blocks):
     X, y = table
     model = fitted(LogisticRegression(), csr_matrix(X), y)

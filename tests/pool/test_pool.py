@@ -161,7 +161,7 @@ def test_missing_capabilities_name_everything(table, need, message):
 
 def test_file_paths_without_a_net_have_no_embeddings():
     pool = Pool(None, np.array(["a.png", "b.png"], dtype=object), [], [], classes=[0])
-    with pytest.raises(MissingCapabilityError, match="no estimator on file paths"):
+    with pytest.raises(MissingCapabilityError, match="no estimator on texts or file"):
         CoreSet().query(pool, 1)
 
 
@@ -489,3 +489,33 @@ def test_large_but_finite_embeddings_are_no_divergence(table):
     huge = np.full((200, 2), 1.7e308)  # their sum overflows
     pool._X = huge
     assert pool.embeddings.shape == (170, 2)
+
+
+def test_from_arrays_takes_tensors():
+    proba = torch.full((4, 2), 0.5, requires_grad=True)
+    pool = Pool.from_arrays(
+        proba=proba,
+        embeddings=torch.rand(4, 3).bfloat16(),
+        labeled_embeddings=torch.rand(1, 3, requires_grad=True),
+        y_labeled=torch.tensor([1]),
+    )
+    np.testing.assert_array_equal(pool.proba, np.full((4, 2), 0.5))
+    assert pool.embeddings.dtype == np.float32
+    assert pool.y_labeled_codes.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_memory": "1GB"}, "max_memory must be a positive integer"),
+        ({"max_memory": 0}, "max_memory must be a positive integer"),
+        ({"proba": np.full((4, 2), 0.5 + 1j)}, "proba must hold real numbers, .*comp"),
+        ({"proba": csr_matrix(np.full((4, 2), 0.5))}, "proba is a sparse matrix"),
+        ({"proba": [["a", "b"]]}, "proba must hold real numbers, got .*<U1"),
+        ({"classes": [0, 0]}, "classes must be a 1-D array of distinct labels"),
+        ({"classes": [[0, 1]]}, "classes must be a 1-D array of distinct labels"),
+    ],
+)
+def test_from_arrays_names_what_is_no_array(given, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Pool.from_arrays(**{"proba": np.full((4, 2), 0.5)} | given)

@@ -77,6 +77,7 @@ def test_words_say_what_is_required():
     # property: where a class words by hand what it looks at, it leaves out nothing
     words_of = {
         "proba": "probabilities",
+        "proba|decision_values": "probabilities or decision values",
         "labeled_proba": "probabilities",
         "embeddings": "embeddings",
         "labeled_embeddings": "embeddings",
@@ -177,7 +178,7 @@ def test_a_class_defined_again_takes_the_place_of_the_former(own_registry):
         (ValueError, "lower-case .* got 'My-Own'", {"names": {"My-Own": {}}}),
         (
             ValueError,
-            r"'mine' fixes sigma, expected parameters of the class: \(none\)",
+            r"'mine' fixes sigma, expected parameters of the class: batch, beta",
             {"names": {"mine": {"sigma": 1.0}}},
         ),
         (

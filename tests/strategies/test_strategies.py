@@ -5,8 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 
+from dalmax_sk import ActiveLearningClassifier
 from dalmax_sk._base import progress
+from dalmax_sk.evaluation import budget_curve
 from dalmax_sk.pool import Pool
 from dalmax_sk.strategies import (
     CoreSet,
@@ -17,6 +21,7 @@ from dalmax_sk.strategies import (
     get_strategy,
     uncertainty_scores,
 )
+from dalmax_sk.strategies._functions import as_strategy
 
 
 def random_pool(n=40, n_classes=3, d=4, m=6, seed=0, dtype=np.float64, **params):
@@ -253,3 +258,40 @@ def test_bad_parameters_are_refused_at_query(strategy):
 def test_an_unknown_measure_is_refused():
     with pytest.raises(ValueError, match=r"measure must be one of .* got 'Entropy'"):
         uncertainty_scores(np.array([[0.5, 0.5]]), "Entropy")
+
+
+def test_a_function_is_a_strategy():
+    def least_sure(pool, n):
+        return np.argsort(pool.proba.max(axis=1))[:n]
+
+    strategy = as_strategy(least_sure)
+    expected = UncertaintySampling(measure="least_confidence")
+    pool = random_pool()
+    assert clone(strategy).query(pool, 4).tolist() == expected.query(pool, 4).tolist()
+    assert as_strategy(strategy) is strategy
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(60, 2), np.arange(60) % 2
+    learner = ActiveLearningClassifier(
+        LogisticRegression(), least_sure, n_initial=10, n_rounds=2, random_state=0
+    )
+    found, named = (
+        clone(learner).set_params(strategy=s).fit(X, y) for s in (least_sure, expected)
+    )
+    np.testing.assert_array_equal(found.labeled_indices_, named.labeled_indices_)
+    curves = budget_curve(
+        LogisticRegression(),
+        X,
+        y,
+        strategies=[least_sure, lambda pool, n: range(n)],
+        cv=2,
+        seeds=2,
+    )
+    assert set(curves.strategies) == {"least_sure", "<lambda>"}
+
+
+def test_what_is_no_strategy_is_refused():
+    for wrong in (UncertaintySampling, 3):
+        with pytest.raises(TypeError, match=r"or a function f\(pool, n\), got"):
+            as_strategy(wrong)
+    with pytest.raises(ValueError, match="position more than once"):
+        as_strategy(lambda pool, n: [0] * n).query(random_pool(), 2)

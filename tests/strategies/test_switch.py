@@ -78,7 +78,7 @@ def test_only_the_strategy_in_turn_computes_what_it_needs():
     rng = np.random.RandomState(0)
     X, y = rng.randn(40, 3), np.arange(40) % 2
     model = LinearSVC().fit(X, y)  # no probabilities
-    strategy = Switch(CoreSet(), UncertaintySampling(), at=12, unit="labels")
+    strategy = Switch(CoreSet(), UncertaintySampling("entropy"), at=12, unit="labels")
     few = Pool(model, X, np.arange(11), y[:11])
     assert len(strategy.query(few, 3)) == 3
     enough = Pool(model, X, np.arange(12), y[:12])

@@ -92,6 +92,8 @@ def _read_line(command: str, words: Sequence[str]) -> Values:
             if equals:
                 values.problems.append(f"{flag.word} does not take a value")
             values.given[flag.name] = True
+        elif flag.kind.bare and not (equals or has_next):
+            values.read(flag, flag.kind.bare)
         elif equals or has_next:
             values.read(flag, text if equals else unread.pop(0))
         else:
@@ -110,7 +112,7 @@ def _check_together(command: str, given: Mapping[str, Any]) -> list[str]:
         problems.append(
             "--n-initial and --test-size both set the size of the initial set; give one"
         )
-    if given.get("mult_gpu") and given.get("device") not in (None, "auto"):
+    if given.get("mult_gpu") and given.get("device") not in (None, "auto", "multi"):
         problems.append(
             f"--mult-gpu True uses all GPUs, --device {given['device']} one; give one "
             "of the two"
@@ -132,10 +134,17 @@ def _check_together(command: str, given: Mapping[str, Any]) -> list[str]:
 
 def check_folders(given: Mapping[str, Any]) -> list[str]:
     """Return what is wrong if only one of the two folders is given."""
+    if "test_split" in given and "dir_test" in given:
+        return ["--test-split and --dir-test both say what is tested on; give one"]
+    test = "test_split" if "test_split" in given else "dir_test"
+    ways = "--dir-test or --test-split" if test == "dir_test" else ""
     return [
-        f"{as_flag(one)} needs {as_flag(other)} beside it (give both for your own "
-        "images, neither for the embedded digits)"
-        for one, other in (("dir_train", "dir_test"), ("dir_test", "dir_train"))
+        f"{as_flag(one)} needs {words or as_flag(other)} beside it (give both for your "
+        "own images, neither for the embedded digits)"
+        for one, other, words in (
+            ("dir_train", test, ways),
+            (test, "dir_train", ""),
+        )
         if one in given and other not in given
     ]
 

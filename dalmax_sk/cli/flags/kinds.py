@@ -49,11 +49,14 @@ class Kind:
         Makes the value from text, or raises ValueError.
     in_toml : type, default=str
         The type of the value in a config file: str, int, float, bool or list.
+    bare : str, default=""
+        The text that a flag without a value means; nothing if it needs a value.
     """
 
     metavar: str
     read: Callable[[str], Any]
     in_toml: type = str
+    bare: str = ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -186,8 +189,8 @@ def _read_size(text: str) -> int:
     return int(n_bytes)
 
 
-#: ``yes`` and ``no`` in many spellings.
-BOOL = Kind("BOOL", _read_bool, bool)
+#: ``yes`` and ``no`` in many spellings; the flag alone means yes.
+BOOL = Kind("BOOL", _read_bool, bool, bare="true")
 #: A folder that is there.
 FOLDER = Kind("FOLDER", _read_folder)
 #: A number of processes.

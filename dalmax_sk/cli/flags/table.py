@@ -181,6 +181,11 @@ FLAGS: list[Flag] = [
     Flag("dir_test", FOLDER, DATA, ("test",),
          "Folder of test images with the model's classes.",
          default_words="that of the run in whose folder the model lies"),
+    Flag("test_split", number("must lie in (0, 1), it is a share", above=0, below=1),
+         DATA, _NETS,
+         "Without --dir-test: share of the images of each class of --dir-train that is "
+         "kept for testing. The draw is the same for all seeds.",
+         default_words="--dir-test is the test set"),
     *(
         Flag("dir_results", path("FOLDER"), DATA, (command,),
              f"Where the results go: {place}.",
@@ -229,10 +234,12 @@ FLAGS: list[Flag] = [
          "Compile the net by torch.compile: pays off in long trainings.",
          False, net="compile", from_run=False),
     Flag("device", text("NAME"), MODEL, _IMAGES,
-         "auto (a GPU if there is one), cpu, cuda, cuda:1 …",
+         "auto (a GPU if there is one), cpu, cuda, cuda:1 …; multi (train-al, train): "
+         "two GPUs or more.",
          "auto", net="device", from_run=False),
     Flag("mult_gpu", BOOL, MODEL, _NETS,
-         "Train on all GPUs (needs the package accelerate).", False, from_run=False),
+         "Train on all GPUs that are there, or on the CPU. Several GPUs need the "
+         "package accelerate.", False, from_run=False),
     Flag("on_bad_image", choice("error", "skip"), DATA, _IMAGES,
          "Unreadable image files: error (list all, stop) or skip (list all, leave them "
          "out).", "error"),
@@ -241,8 +248,15 @@ FLAGS: list[Flag] = [
     Flag("batch_size", whole("images a round"), LOOP, _ROUNDS,
          "The same as --query-size, under its old name; not the batch of training.",
          same_as="query_size", is_hidden=True),
-    Flag("iterations", whole("rounds", least=0), LOOP, _ROUNDS,
-         "Rounds of querying.", 5, digits=9, learner="n_rounds"),
+    *(
+        Flag("iterations", whole("rounds", least=0), LOOP, (command,),
+             f"Rounds of querying{more}.",
+             5, digits=9, learner="n_rounds", may_change=bool(more))
+        for command, more in (
+            ("train-al", "; with --resume, more than before continue the run"),
+            ("compare", ""),
+        )
+    ),
     Flag("n_initial", whole("images"), LOOP, _ROUNDS,
          "Images labelled at the start.",
          digits=30, default_words="a tenth of the training images"),
@@ -271,7 +285,9 @@ FLAGS: list[Flag] = [
          "train: on all images of DIR_TRAIN, or on all labelled images of a run; "
          "random: on a random part of DIR_TRAIN.", "train", from_run=False),
     Flag("n_labels", whole("images"), DATA, ("train",),
-         "With --type random: images to draw."),
+         "With --type random: images to draw.",
+         default_words="as many as the run of --like or the finished runs below "
+         "DIR_RESULTS have labels of, else a tenth"),
     Flag("like", path("RUN_DIR"), DATA, ("train",),
          "A run of train-al: what is not given is taken from it, that is folders, net, "
          "training, seed, and with --type random the number of images."),

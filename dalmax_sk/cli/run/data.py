@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.cli.run.output_folder import listed
+from dalmax_sk.cli.run.split_checks import (
+    check_apart,
+    find_identical,
+    note_16_bit,
+    note_across_classes,
+    note_across_split,
+)
 from dalmax_sk.images import ImageReadError, find_broken_images, load_image_paths
 from dalmax_sk.images.decode import ImageMode
 from dalmax_sk.images.digits import make_digits_folder
@@ -21,6 +29,7 @@ from dalmax_sk.images.outputs import check_outside
 __all__ = [
     "RunData",
     "Split",
+    "broken_images",
     "check_no_class_empty",
     "check_same_images",
     "drop_broken",
@@ -43,12 +52,15 @@ class Split:
         The class of each, by the name of its folder.
     skipped : list of (path, reason)
         Files left out because they cannot be read.
+    ignored : dict of str to int
+        Numbers of files left out because of their kind or place.
     """
 
     directory: Path
     paths: NDArray[np.object_]
     labels: NDArray[np.str_]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def files(self) -> list[str]:
@@ -71,6 +83,7 @@ class Split:
                 }
                 for path, reason in self.skipped
             ],
+            "ignored": self.ignored,
             "sha256": self._fingerprint(),
         }
 
@@ -92,19 +105,41 @@ class RunData:
         All classes, sorted; the class map of both folders.
     train, test : Split
         The images.
+    notes : list of str
+        What a person should know about them.
     """
 
     class_names: list[str]
     train: Split
     test: Split
+    notes: list[str] = field(default_factory=list)
 
-    def describe(self) -> dict[str, dict[str, Any]]:
+    def describe(self) -> dict[str, Any]:
         """Return what run.json says about both folders."""
-        return {"train": self.train.describe(), "test": self.test.describe()}
+        return {
+            "train": self.train.describe(),
+            "test": self.test.describe(),
+            "notes": self.notes,
+        }
+
+    def take_notes(self) -> None:
+        """Note images that are in both folders or in two classes, and poor ranges."""
+        paths = [*self.train.paths, *self.test.paths]
+        labels = [*self.train.labels, *self.test.labels]
+        groups = find_identical(paths)
+        self.notes = [
+            *note_across_split(groups, paths, len(self.train.paths)),
+            *note_across_classes(groups, paths, labels),
+            *note_16_bit(self.train.paths.tolist()),
+        ]
 
 
 def list_run_data(
-    dir_train: str | None, dir_test: str | None, *, dir_results: str
+    dir_train: str | None,
+    dir_test: str | None,
+    *,
+    dir_results: str,
+    test_split: float | None = None,
 ) -> RunData:
     """List the images of both folders, with one class map.
 
@@ -115,29 +150,63 @@ def list_run_data(
         ``{dir_results}/digits`` once.
     dir_results : str
         The results folder.
+    test_split : float or None, default=None
+        Share of the training folder that is the test set, if there is no `dir_test`.
 
     Returns
     -------
     RunData
-        No file has been opened yet.
+        No image has been decoded yet.
     """
-    if dir_train is None or dir_test is None:
+    if dir_train is None:
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
-    check_outside(dir_results, [dir_train, dir_test], "--dir-results")
+    read = [dir_train] if dir_test is None else [dir_train, dir_test]
+    check_outside(dir_results, read, "--dir-results")
+    if dir_test is not None:
+        check_apart(dir_train, dir_test)
     train = load_image_paths(dir_train)
     _check_names(train.data)
     class_names = list(train.target_names)
     names = np.array(class_names)
-    split = Split(Path(train.directory), train.data, names[train.target])
-    return RunData(class_names, split, list_split(dir_test, class_names))
+    split = Split(
+        Path(train.directory), train.data, names[train.target], ignored=train.ignored
+    )
+    if dir_test is not None:
+        data = RunData(class_names, split, list_split(dir_test, class_names))
+    else:
+        assert test_split is not None
+        data = RunData(class_names, *_divide(split, class_names, test_split))
+    data.take_notes()
+    return data
+
+
+def _divide(
+    split: Split, class_names: Sequence[str], share: float
+) -> tuple[Split, Split]:
+    """Divide a folder into training and test images, each class by itself."""
+    # scikit-learn's stratified split refuses classes with a single image, and small
+    # shares of many classes
+    rng = np.random.default_rng(derive_seed(0))
+    is_test = np.zeros(len(split.paths), dtype=bool)
+    for name in class_names:
+        rows = rng.permutation(np.flatnonzero(split.labels == name))
+        n_test = min(max(1, round(share * len(rows))), len(rows) - 1)
+        is_test[rows[:n_test]] = True
+    train, test = (
+        Split(split.directory, split.paths[mask], split.labels[mask])
+        for mask in (~is_test, is_test)
+    )
+    train.ignored = split.ignored
+    return train, test
 
 
 def list_split(directory: str, class_names: Sequence[str]) -> Split:
-    """List the images of a folder that has to have exactly these classes."""
+    """List the images of a folder that may have no other classes than these."""
     bunch = load_image_paths(directory, class_names=class_names)
     _check_names(bunch.data)
-    return Split(Path(bunch.directory), bunch.data, np.array(class_names)[bunch.target])
+    labels = np.array(class_names)[bunch.target]
+    return Split(Path(bunch.directory), bunch.data, labels, ignored=bunch.ignored)
 
 
 def _check_names(paths: Sequence[str]) -> None:
@@ -177,9 +246,10 @@ def read_run_data(data: RunData, *, image_size: int, skip_bad_images: bool) -> N
         If too little is left.
     """
     splits = [data.train, data.test]
+    before = [sorted(set(split.labels.tolist())) for split in splits]
     drop_broken(splits, image_size=image_size, skip_bad_images=skip_bad_images)
-    for split in splits:
-        check_no_class_empty(split, data.class_names)
+    for split, class_names in zip(splits, before, strict=True):
+        check_no_class_empty(split, class_names)
 
 
 def drop_broken(
@@ -211,12 +281,19 @@ def drop_broken(
     everything = np.concatenate([split.paths for split in splits])
     broken = find_broken_images(everything, image_size=image_size, mode=mode)
     if broken and not skip_bad_images:
-        raise ImageReadError(broken)
+        raise broken_images(broken)
     reasons = dict(broken)
     for split in splits:
         is_broken = np.array([path in reasons for path in split.paths], dtype=bool)
         split.skipped += [(path, reasons[path]) for path in split.paths[is_broken]]
         split.paths, split.labels = split.paths[~is_broken], split.labels[~is_broken]
+
+
+def broken_images(failures: Sequence[tuple[str, str]]) -> ImageReadError:
+    """Return the error that names files and the flag that leaves them out."""
+    error = ImageReadError(failures)
+    error.add_note("--on-bad-image skip leaves such files out.")
+    return error
 
 
 def check_no_class_empty(split: Split, class_names: Sequence[str]) -> None:

@@ -75,8 +75,7 @@ class Predictions:
             values = precision_recall_fscore_support(
                 self.split.labels,
                 self.predicted,
-                labels=self.class_names,
-                average=average,
+                average=average,  # over the classes that occur
                 zero_division=0.0,
             )[:3]
             names = ("precision", "recall", "f1")

@@ -1,5 +1,6 @@
 """The flags of ``dalmax train`` as one checked object, filled up from a run."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Run:
         taken = {name: value for name, value in config.items() if name in flags}
         check_config(taken, {name: flags[name] for name in taken})
         folders = {f"dir_{part}": data[part]["directory"] for part in ("train", "test")}
+        if config.get("test_split") is not None:
+            folders["dir_test"] = None
         return taken | folders
 
 
@@ -98,22 +101,59 @@ class TrainSettings(Settings):
         for run in (selection, like):
             defaults |= {} if run is None else run.settings
         if selection is not None:
-            # its own test folder, not that of the run to be like
-            defaults["dir_test"] = selection.settings["dir_test"]
+            # its own test images, not those of the run to be like
+            own = selection.settings
+            defaults |= {name: own.get(name) for name in ("dir_test", "test_split")}
+        for one, other in (("dir_test", "test_split"), ("test_split", "dir_test")):
+            if one in given:
+                defaults[other] = None
         if selection is None and like is None:
             problems = check_folders(given)
             if problems:
                 raise UsageError(f"{'; '.join(problems)}.")
             if "dir_train" not in given:
                 defaults |= digits_defaults(cls.command)
-        if values["type"] == "random" and "n_labels" not in given:
-            if like is None:
-                raise UsageError(
-                    "--type random needs the number of images to draw: --n-labels N, "
-                    "or --like RUN_DIR for as many as a run of train-al has labels of."
-                )
+        if values["type"] == "random" and like is not None:
             defaults["n_labels"] = like.n_labels
         return cls(**(defaults | values)), selection, like
+
+    def resolve_n_labels(self, directory: Path, n_images: int) -> str:
+        """Set the number of images to draw; return in words where it comes from.
+
+        If it was not given, it is the number of labels of the finished runs on the same
+        training folder below ``dir_results``, if they agree, else a tenth of the
+        images.
+
+        Parameters
+        ----------
+        directory : pathlib.Path
+            The training folder.
+        n_images : int
+            Images in there.
+        """
+        if self.n_labels is not None:
+            return ""
+        results = Path(self.dir_results, "active_learning")
+        found = [find_al_run(file) for file in sorted(results.glob("*/run.json"))]
+        runs = [Run(*entry) for entry in found if entry is not None]
+        counts = {
+            run.n_labels
+            for run in runs
+            if run.record["status"] == "finished"
+            and os.path.realpath(run.record["data"]["train"]["directory"])
+            == os.path.realpath(directory)
+        }
+        if len(counts) == 1:
+            self.n_labels: Any = counts.pop()
+            return f"as many as the runs below {self.dir_results} have labels of"
+        self.n_labels = n_images - math.ceil(round(0.9 * n_images, 9))
+        reason = (
+            f"the runs below {self.dir_results} differ: {min(counts)} to {max(counts)} "
+            "labels"
+            if counts
+            else f"no finished run on this folder below {self.dir_results}"
+        )
+        return f"a tenth of all, as {reason} (--n-labels and --like are not given)"
 
 
 def _find_selection(values: dict[str, Any]) -> Run | None:

@@ -12,10 +12,16 @@ import numpy as np
 from dalmax_sk._base.files import inside, open_regular, write_text
 from dalmax_sk._base.seeds import derive_seed
 from dalmax_sk.cli.errors import UsageError
-from dalmax_sk.cli.run.data import RunData, Split, check_no_class_empty, drop_broken
+from dalmax_sk.cli.run.data import (
+    RunData,
+    Split,
+    broken_images,
+    check_no_class_empty,
+    drop_broken,
+)
 from dalmax_sk.cli.run.output_folder import listed
 from dalmax_sk.cli.run.train_settings import Run
-from dalmax_sk.images import IMAGE_EXTENSIONS, ImageReadError, find_broken_images
+from dalmax_sk.images import IMAGE_EXTENSIONS, find_broken_images
 
 __all__ = [
     "TrainingSet",
@@ -119,7 +125,7 @@ def draw_images(
         position += len(batch)
         broken = find_broken_images(paths[batch], image_size=image_size)
         if broken and not skip_bad_images:
-            raise ImageReadError(broken)
+            raise broken_images(broken)
         skipped += broken
         reasons = dict(broken)
         drawn += [row for row in batch.tolist() if paths[row] not in reasons]
@@ -201,12 +207,13 @@ def read_chosen(
     image is.
     """
     before = chosen.split.paths
+    test_classes = sorted(set(data.test.labels.tolist()))
     drop_broken(
         [chosen.split, data.test],
         image_size=image_size,
         skip_bad_images=skip_bad_images,
     )
-    check_no_class_empty(data.test, data.class_names)
+    check_no_class_empty(data.test, test_classes)
     kept = set(chosen.split.paths.tolist())
     chosen.keep([path in kept for path in before])
     data.train = chosen.split

@@ -21,8 +21,9 @@ from dalmax_sk.active_learning.checkpoint import (
     fingerprint_data,
     fingerprint_params,
 )
+from dalmax_sk.active_learning.classes import find_classes
 from dalmax_sk.active_learning.oracle import as_labels, find_missing
-from dalmax_sk.active_learning.validation import find_classes, given_classes
+from dalmax_sk.active_learning.validation import given_classes
 from dalmax_sk.evaluation.runs.run import Fold, take_rows
 from dalmax_sk.images import as_paths
 
@@ -204,7 +205,8 @@ def name_strategies(strategies: Any) -> dict[str, Any]:
     ValueError
         If a strategy is none, a name is unknown, or names repeat.
     """
-    from dalmax_sk.strategies import QueryStrategy, get_strategy
+    from dalmax_sk.strategies import QueryStrategy
+    from dalmax_sk.strategies._functions import as_strategy
 
     if isinstance(strategies, Mapping):
         pairs = list(strategies.items())
@@ -212,7 +214,7 @@ def name_strategies(strategies: Any) -> dict[str, Any]:
         if unnamed:
             raise ValueError(f"strategies: names must be strings, got {unnamed}.")
     else:
-        if isinstance(strategies, str | QueryStrategy):
+        if isinstance(strategies, str | QueryStrategy) or callable(strategies):
             strategies = [strategies]
         if not isinstance(strategies, Iterable):
             raise ValueError(
@@ -226,17 +228,19 @@ def name_strategies(strategies: Any) -> dict[str, Any]:
     named: dict[str, Any] = {}
     repeated: list[str] = []
     for name, item in pairs:
+        try:
+            strategy = as_strategy(item)
+        except TypeError as error:
+            raise ValueError(
+                "strategies must hold names of dalmax_sk.strategies.strategy_names(), "
+                f"strategy objects or functions, got {item!r}."
+            ) from error
         if isinstance(item, str):
-            strategy = get_strategy(item)
             name = name or item.replace("-", "_").lower()
         elif isinstance(item, QueryStrategy):
-            strategy = item
             name = name or _name_of(item)
         else:
-            raise ValueError(
-                "strategies must hold names of dalmax_sk.strategies.strategy_names() "
-                f"or strategy objects, got {item!r}."
-            )
+            name = name or getattr(item, "__name__", type(item).__name__)
         if name in named:
             repeated.append(name)
         named[name] = strategy

@@ -20,6 +20,7 @@ from dalmax_sk.reports.displays.display_base import (
     label_axes,
     literal,
     shorten,
+    tick_rounds,
 )
 
 __all__ = [
@@ -145,6 +146,7 @@ class ActiveLearningCurveDisplay(FigureDisplay):
             f"Test {self.score_name} (%)",
             ticks=self.n_labeled,
         )
+        tick_rounds(ax, self.n_labeled)
         ax.grid(alpha=0.3)
         if self.name is not None:
             ax.legend(loc="lower right")
@@ -473,6 +475,7 @@ class ConfusionHeatmapDisplay(FigureDisplay):
         ax = self._set_axes(ax, (side + room + 1.6, side + 0.6 + room * rotate))
         annotate = n_classes <= _MAX_ANNOTATED
         digits = len(str(int(counts.max(initial=0))))
+        texts = np.where(counts, counts.astype(str), "")  # zeros would hide the rest
         seaborn.heatmap(
             counts,
             ax=ax,
@@ -480,8 +483,8 @@ class ConfusionHeatmapDisplay(FigureDisplay):
             # Without numbers the eye needs help to see the few confusions beside the
             # many hits: colours by the square root of the count.
             norm=Normalize(0) if annotate else PowerNorm(0.5, vmin=0),
-            annot=annotate,
-            fmt="d",
+            annot=texts if annotate else None,
+            fmt="",
             annot_kws={"fontsize": min(11.0, 1.2 * 72 * cell / max(digits, 2))},
             linewidths=0.5 if annotate else 0.0,
             linecolor="white",

@@ -111,7 +111,7 @@ def _matrix(counts: np.ndarray, names: Sequence[str]) -> Markup:
                     "th", element("bdi", name), class_="side", scope="row", title=name
                 ),
                 [
-                    element("td", str(count), class_=f"h{shade}")
+                    element("td", str(count) if count else None, class_=f"h{shade}")
                     for count, shade in zip(
                         counts[i].tolist(), shades[i].tolist(), strict=True
                     )

@@ -129,7 +129,9 @@ def _card(rank: int, pick: Mapping[str, Any], images: RunImages) -> Markup:
     return element(
         "li",
         _image(
-            images.pick(pick, _SIDE), f"pick {rank}: {pick['class']}, {pick['file']}"
+            images,
+            images.pick(pick, _SIDE),
+            f"pick {rank}: {pick['class']}, {pick['file']}",
         ),
         element("p", f"{rank}", None if score is None else f", score {number(score)}"),
         element("p", "true ", element("bdi", pick["class"]), class_="name"),
@@ -148,7 +150,7 @@ def _prediction(pick: Mapping[str, Any]) -> Markup | None:
     word: Content = element("span", "predicted the same", class_="word")
     if _is_other(pick):
         word = [
-            element("span", "predicted other: ", class_="word"),
+            element("span", "predicted ", class_="word"),
             element("bdi", pick["predicted"]),
         ]
     return element("p", word, sure, class_="name")
@@ -162,7 +164,7 @@ def _nearest(nearest: Mapping[str, Any] | None, images: RunImages) -> Markup | N
     name = element("bdi", class_name)
     return element(
         "div",
-        _image(images.labelled(nearest, _SIDE_OF_NEIGHBOUR), alt),
+        _image(images, images.labelled(nearest, _SIDE_OF_NEIGHBOUR), alt),
         element(
             "div",
             element("div", "nearest labelled: ", name, class_="name"),
@@ -172,7 +174,9 @@ def _nearest(nearest: Mapping[str, Any] | None, images: RunImages) -> Markup | N
     )
 
 
-def _image(image: Thumbnail | MissingImage, alt: str) -> Markup:
+def _image(images: RunImages, image: Thumbnail | MissingImage, alt: str) -> Markup:
+    if isinstance(image, MissingImage):
+        image = images.shown_before(alt) or image
     if isinstance(image, MissingImage):
         return element("span", image.reason, class_="gone", title=alt)
     return element(

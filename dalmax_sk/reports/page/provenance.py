@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dalmax_sk._base.words import counted
+from dalmax_sk.images.paths import ignored_words
 from dalmax_sk.reports.page.document import Cell, table
 from dalmax_sk.reports.page.markup import Content, element
 from dalmax_sk.reports.page.number_format import file_size, number, seconds
@@ -109,6 +110,9 @@ def data_words(run: Mapping[str, Any]) -> Content:
                 f", SHA-256 of their names and sizes {data['sha256'][:16]}…",
             )
         )
+        note = ignored_words(data.get("ignored", {}))
+        if note:
+            words.append(element("p", f"Left out: {note}."))
         skipped = data["skipped"]
         if skipped:
             words.append(

@@ -1,5 +1,6 @@
 """The page of a results folder: all its runs, with links to their own pages."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,8 @@ def write_results_page(
     -------
     pathlib.Path
         ``RESULTS_DIR/report.html``: links to the ``report.html`` of each run and the
-        curves of all runs on the same images. For the folder of one run, its page.
+        curves of all runs on the same images, and a table of the results of ``dalmax
+        train``, ``test`` and ``compare``. For the folder of one run, its page.
 
     Raises
     ------
@@ -81,13 +83,14 @@ def write_results_page(
     if (root / "run.json").is_file():
         return write_run_page(root, **limits)
     folders = sorted(_run_folders(root))
-    if not folders:
+    others, unread = _other_results(root)
+    if not (folders or others):
         raise FileNotFoundError(
             f"{root} holds no run: expected {root}/active_learning/TYPE/run.json as "
             "`dalmax train-al` writes it, or such folders further below."
         )
     runs: list[_Run] = []
-    broken: list[tuple[str, str]] = []
+    broken: list[tuple[str, str]] = unread
     for folder in folders:
         place = folder.relative_to(root)
         try:
@@ -102,12 +105,12 @@ def write_results_page(
             broken.append((place.as_posix(), str(error)))
             continue
         runs.append(run)
-    if not runs:
+    if not (runs or others):
         reasons = "; ".join(reason for _, reason in broken)
         raise ValueError(f"No run in {root} can be read: {reasons}")
     for place_name, reason in broken:
         logger.warning("no page for %s: %s", place_name, reason)
-    return write_text(root / "report.html", _render(root, runs, broken))
+    return write_text(root / "report.html", _render(root, runs, others, broken))
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
@@ -119,6 +122,43 @@ def _run_folders(root: Path) -> Iterator[Path]:
             yield path
 
 
+def _other_results(root: Path) -> tuple[list[list[Cell]], list[tuple[str, str]]]:
+    """Return a row for each result of train, test and compare; those without one."""
+    rows: list[list[Cell]] = []
+    broken: list[tuple[str, str]] = []
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if name not in _NOT_SEARCHED)
+        path = Path(folder)
+        is_run = path.parent.name == "active_learning"
+        for name in {"test.json"} if is_run else {"run.json", "test.json"}:
+            if name not in files or (path == root and name == "run.json"):
+                continue
+            place = path.relative_to(root).as_posix()
+            try:
+                record = json.loads((path / name).read_text(encoding="utf-8"))
+                rows.append(_other_row(path, place, record))
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                broken.append((f"{place}/{name}", f"{type(error).__name__}: {error}"))
+    return rows, broken
+
+
+def _other_row(path: Path, place: str, record: Mapping[str, Any]) -> list[Cell]:
+    shown = os.fsencode(place).decode("utf-8", "replace")
+    name: Content = element("bdi", shown)
+    if (path / "report.html").is_file():
+        link = quote(os.fsencode(f"{place}/report.html"))
+        name = element("a", name, href=f"./{link}")
+    labels = record.get("n_labels")
+    score = float(record["test"]["accuracy"]) if "test" in record else None
+    return [
+        name,
+        str(record["kind"]),
+        (labels, number(labels)),
+        (score, score_words(score)),
+        (record["total_seconds"], time_words(record["total_seconds"])),
+    ]
+
+
 def _name(place: Path) -> str:
     """Return the name of a run: its strategy, after the folder if there is one."""
     above = place.parent.parent.as_posix()
@@ -127,11 +167,22 @@ def _name(place: Path) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _render(root: Path, runs: Sequence[_Run], broken: Sequence[tuple[str, str]]) -> str:
+def _render(
+    root: Path,
+    runs: Sequence[_Run],
+    others: Sequence[Sequence[Cell]],
+    broken: Sequence[tuple[str, str]],
+) -> str:
     groups: dict[tuple[str, str], list[_Run]] = {}
     for run in runs:
         groups.setdefault(run.images, []).append(run)
-    sections = [section("runs", counted(len(runs), "run"), _runs_table(runs))]
+    sections = []
+    if runs:
+        sections.append(section("runs", counted(len(runs), "run"), _runs_table(runs)))
+    if others:
+        columns = ["results", "of", "labels", "test accuracy", "time"]
+        found = table(columns, others, sortable=True)
+        sections.append(section("others", "Trainings, tests, comparisons", found))
     if broken:
         words = "These cannot be read:"
         rows: list[list[Cell]] = [

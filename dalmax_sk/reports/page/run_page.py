@@ -126,6 +126,7 @@ def _render(run: Mapping[str, Any], images: RunImages, most: int) -> str:
     ]
     head = [
         _status(run),
+        _notes(run),
         _facts(run, metrics),
         contents([(anchor, title) for anchor, title, _ in parts]),
     ]
@@ -180,6 +181,13 @@ def _status(run: Mapping[str, Any]) -> Markup:
     )
 
 
+def _notes(run: Mapping[str, Any]) -> Markup | None:
+    notes = run["data"].get("notes", [])
+    if not notes:
+        return None
+    return element("ul", *(element("li", f"{note}.") for note in notes), class_="note")
+
+
 def _lines(text: str) -> Content:
     """Return the lines of `text`, for an element that keeps line breaks."""
     return [[line, element("br")] for line in text.splitlines()]
@@ -199,9 +207,7 @@ def _facts(
         ("rounds", f"{max(0, len(rounds) - 1)} of {run['config']['iterations']}"),
         ("training images", number(data["train"]["n_images"])),
         ("test images", number(data["test"]["n_images"])),
-        ("classes", number(len(run["classes"]))),
         ("total time", seconds(run["total_seconds"])),
-        ("device", str(run["resolved"]["device"] or "–")),
     ]
     return facts(entries)
 

@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dalmax_sk.reports.displays.display_base import label_axes, line_style, shorten
+from dalmax_sk.reports.displays.display_base import (
+    label_axes,
+    line_style,
+    shorten,
+    tick_rounds,
+)
 from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
 from dalmax_sk.reports.displays.saving import FILE_STYLE, save_figure
 from dalmax_sk.reports.page.markup import Markup, data_uri, element
@@ -100,6 +105,7 @@ def _draw_curves(
         f"Test {score_name} (%)" if in_percent else f"Test {score_name}",
         ticks=np.concatenate([x for x, _ in series.values()]),
     )
+    tick_rounds(ax, [n for x, _ in series.values() for n in x.tolist()])
     return figure
 
 

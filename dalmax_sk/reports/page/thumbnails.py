@@ -1,6 +1,8 @@
 """Thumbnails inside the page, and the files that they are made from."""
 
+import html
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,13 @@ __all__ = ["MissingImage", "RunImages", "Thumbnail", "thumbnail"]
 # Images up to this side are icons: their pixels are kept, and enlarged by the browser.
 _TINY = 40
 _JPEG_QUALITY = 80
+
+# An image as contact_sheets writes it; nothing but an image may come from an old page.
+_IMAGE = re.compile(
+    r'<img src="(?P<uri>data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+)" '
+    r'alt="(?P<alt>[^"]*)" width="(?P<width>\d{1,4})" height="(?P<height>\d{1,4})"'
+    r'(?P<tiny> class="tiny")?'
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,7 @@ class RunImages:
             if "copy" in pick
         }
         self._known: dict[tuple[Path, int], Thumbnail | MissingImage] = {}
+        self._before: dict[str, Thumbnail] | None = None
         self.n_loaded = 0
         self.n_bytes = 0
 
@@ -130,6 +140,29 @@ class RunImages:
             return self._load_copy(self._copies[nearest["row"]], side)
         reason = "no longer in the training folder"
         return self._load(self._train, nearest["file"], side, reason, follow_links=True)
+
+    def shown_before(self, alt: str) -> Thumbnail | None:
+        """Return an image of the page that is there already, by its description.
+
+        A run that was moved without its training folder keeps what its page showed.
+        """
+        if self._before is None:
+            page = self._directory / "report.html"
+            text = page.read_text("utf-8", "replace") if page.is_file() else ""
+            self._before = {
+                html.unescape(found["alt"]): Thumbnail(
+                    found["uri"],
+                    int(found["width"]),
+                    int(found["height"]),
+                    found["tiny"] is not None,
+                )
+                for found in _IMAGE.finditer(text)
+            }
+        image = self._before.get(alt)
+        if image is not None:
+            self.n_loaded += 1
+            self.n_bytes += len(image.uri)
+        return image
 
     def _load_copy(self, name: str, side: int) -> Thumbnail | MissingImage:
         reason = "copy removed from selected_images"
