@@ -85,6 +85,9 @@ def global_seed(estimator, seed):
     seed : int
     """
     parts = components(estimator)
+    if len(parts) == 1 and hasattr(estimator, "random_state"):
+        yield  # at once, for the trees of a forest come here one by one
+        return
     ours = any(map(_is_ours, parts))
     unseeded = [part for part in parts if _lacks_seed(part)]
     if ours:
