@@ -464,7 +464,7 @@ def test_descriptions_are_the_same_in_every_process(tmp_path):
             check=True,
             env=os.environ | {"PYTHONHASHSEED": str(number)},
         ).stdout
-        for number in range(1, 4)
+        for number in (1, 2)
     }
     assert len(found) == 1
     assert "Budget(n_labels=5)" in found.pop()

@@ -388,6 +388,7 @@ def _mean(losses, y, weight):
     return float((weights * losses).sum() / weights.sum())
 
 
+@pytest.mark.slow
 def test_workers_of_joblib_do_not_join(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     get_reusable_executor().shutdown()  # workers know the environment they began in

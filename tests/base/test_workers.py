@@ -62,6 +62,7 @@ def experiment(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_explained_and_the_results_go_on(experiment, tmp_path):
     folder = tmp_path / "broken"
     folder.mkdir()

@@ -351,6 +351,7 @@ def test_without_a_gpu_it_says_so(benchmark_module, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_tries_every_step(
     benchmark_module, digits, tmp_path, capsys, monkeypatch
 ):

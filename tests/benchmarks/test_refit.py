@@ -16,6 +16,7 @@ def arguments(folder, *more):
     ]
 
 
+@pytest.mark.slow
 def test_digits_and_going_on(benchmark_module, tmp_path, capsys, monkeypatch):
     module = benchmark_module("bench_refit")
     module.main(arguments(tmp_path))
@@ -41,6 +42,7 @@ def test_digits_and_going_on(benchmark_module, tmp_path, capsys, monkeypatch):
     assert again["fit_seconds"].tolist() == pytest.approx(before)
 
 
+@pytest.mark.slow
 def test_folders_of_images(benchmark_module, tmp_path):
     digits = make_digits_folder(tmp_path / "digits")
     module = benchmark_module("bench_refit")
