@@ -73,7 +73,9 @@ class PredictionsMixin:
         --------
         >>> from sklearn.datasets import load_iris
         >>> from dalmax_sk import ActiveLearningClassifier
+        >>> from sklearn.preprocessing import scale
         >>> X, y = load_iris(return_X_y=True)
+        >>> X = scale(X)
         >>> learner = ActiveLearningClassifier(random_state=0).fit(X, y)
         >>> learner.score(X[::50], [0, None, 2])
         1.0

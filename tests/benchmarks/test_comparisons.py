@@ -141,6 +141,7 @@ def test_every_setting_is_planned_once(benchmark_module):
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding")
+@pytest.mark.slow
 def test_training_runs_goes_on_and_is_shown(
     benchmark_module, tmp_path, capsys, monkeypatch
 ):

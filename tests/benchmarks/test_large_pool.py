@@ -53,6 +53,7 @@ def test_the_inputs_are_a_pool_and_are_written_once(bench, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), proba)
 
 
+@pytest.mark.slow
 def test_each_strategy_has_one_row(bench, tmp_path, capsys):
     output = tmp_path / "large_pool.csv"
     command = ["--folder", str(tmp_path / "pool"), "--output", str(output)]

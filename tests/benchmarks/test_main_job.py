@@ -10,6 +10,7 @@ def script(benchmark_module):
     return benchmark_module("main_job")
 
 
+@pytest.mark.slow
 def test_rows_of_a_small_run(script, benchmark_module, tmp_path):
     images = benchmark_module("bench_round").write_images
     images(tmp_path / "train", 60, n_classes=3)

@@ -200,6 +200,7 @@ def small_run(benchmark_module, monkeypatch, tmp_path):
     return script, words, tmp_path
 
 
+@pytest.mark.slow
 def test_a_small_run(small_run, benchmark_module):
     script, words, folder = small_run
     rows = pd.read_csv(folder / "round.csv", comment="#")

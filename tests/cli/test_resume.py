@@ -113,6 +113,7 @@ def test_killed_over_and_over(run_cli, run_folder, snapshot, kill_at, uninterrup
     assert sessions[-1]["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_warm_starts_are_resumed_too(run_cli, run_folder, snapshot, kill_at):
     # property: the same with refit=continue, whose weights hang on all earlier rounds
     flags = "--refit continue --resume"
@@ -129,7 +130,9 @@ def test_warm_starts_are_resumed_too(run_cli, run_folder, snapshot, kill_at):
         run_folder.parent.rename(run_folder.parent.with_name(f"killed_{number}"))
 
 
-@pytest.mark.parametrize("stage", ["epoch", "round"])
+@pytest.mark.parametrize(
+    "stage", ["epoch", pytest.param("round", marks=pytest.mark.slow)]
+)
 def test_ctrl_c(run_cli, run_folder, snapshot, kill_at, uninterrupted, stage):
     # properties: exit code 130, no traceback, a command that goes on and arrives at the
     # same end; training in particular does not shrug the interrupt off
@@ -325,7 +328,10 @@ def test_a_moved_folder_is_the_same_run(run_cli, run_folder, tmp_path):
     assert not run_folder.exists()
 
 
-@pytest.mark.parametrize("name", ["report.html", "learning_curve.pdf"])
+@pytest.mark.parametrize(
+    "name",
+    ["report.html", pytest.param("learning_curve.pdf", marks=pytest.mark.slow)],
+)
 def test_resume_of_a_finished_run_writes_what_is_missing(
     run_cli, run_folder, snapshot, uninterrupted, name
 ):

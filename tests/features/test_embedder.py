@@ -205,9 +205,9 @@ def test_fitted_on_arrays_without_image_size_other_files_are_refused(
     assert "and 4 more. Set image_size=" in message
     assert f"{mixed_paths[0]!r}" not in message
     # broken files are named as such, whatever their size
-    (tmp_path / "bad.png").write_bytes(b"no image")
+    bad = write_bad(tmp_path)
     with pytest.raises(ImageReadError, match=r"bad\.png"):
-        model.transform([*paths, str(tmp_path / "bad.png")])
+        model.transform([*paths, bad])
 
 
 @pytest.mark.parametrize(
@@ -542,9 +542,17 @@ def test_other_channels_than_in_fit_are_refused(paths):
         embedder("efficientnet_lite0").fit(np.zeros((4, 3)))
 
 
+def write_bad(tmp_path):
+    """Write a file that is no image, in a folder of its own; return its path."""
+    folder = tmp_path / "other" / "photos"
+    folder.mkdir(parents=True)
+    (folder / "bad.png").write_bytes(b"no image")
+    return str(folder / "bad.png")
+
+
 def test_all_broken_files_are_named(paths, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"no image")
-    wrong = [*paths[:4], tmp_path / "bad.png", *paths[4:], tmp_path / "gone.png"]
+    bad = write_bad(tmp_path)
+    wrong = [*paths[:4], bad, *paths[4:], bad.replace("bad.png", "gone.png")]
     model = embedder(batch_size=2).fit(paths)
     for cache_dir in (None, tmp_path / "cache"):
         model.set_params(cache_dir=cache_dir)
@@ -614,10 +622,9 @@ def test_cached_features_equal_computed_ones(paths, tmp_path, computed, monkeypa
 
 def test_an_error_keeps_what_was_computed(paths, tmp_path, computed, monkeypatch):
     monkeypatch.setattr(limits, "read_files", 2)
-    (tmp_path / "bad.png").write_bytes(b"no image")
     model = cached(tmp_path, batch_size=2).fit(paths)
     with pytest.raises(ImageReadError):
-        model.transform([*paths[:6], str(tmp_path / "bad.png"), *paths[6:]])
+        model.transform([*paths[:6], write_bad(tmp_path), *paths[6:]])
     folder = only(tmp_path / "features", "*")
     assert len(json.loads(only(folder, "block-*.json").read_text())["files"]) == 6
     computed.clear()

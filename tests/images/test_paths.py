@@ -149,7 +149,7 @@ def test_names_in_two_unicode_forms_are_one_class(tmp_path):
     names = load_image_paths(tmp_path / "train").target_names
     bunch = load_image_paths(tmp_path / "test", class_names=names)
     assert bunch.target_names == names
-    assert relative(bunch) == [f"{decomposed}/2.png", "tea/2.png"]
+    assert relative(bunch) == ["tea/2.png", f"{decomposed}/2.png"]
     if (tmp_path / "train" / decomposed).exists():
         pytest.skip("the file system does not tell the two forms apart")
     make_tree(tmp_path / "train", f"{decomposed}/1.png")

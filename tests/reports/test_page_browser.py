@@ -169,7 +169,7 @@ def test_a_finished_run(make_run, visit):
     assert "83.3 % of the predictions are right" in text["confusion"]
     assert "precision" in text["classes"]
     assert "1.00 GB" in text["cost"] or "1 GB" in text["cost"]
-    assert "predicted class" in text["picks"]
+    assert "predicted the same" in text["picks"]
     assert "nearest labelled" in text["picks"]
     assert "scikit-learn" in text["settings"]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#picks img")) == 2 * 9

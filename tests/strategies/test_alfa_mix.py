@@ -108,7 +108,7 @@ def brute_force_candidates(pool, n, eps):
         cap += eps
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("eps", [0.03125, 0.2, 0.7, 2.0])
 @pytest.mark.parametrize("n", [1, 6, 25])
 @pytest.mark.parametrize("relu", [False, True])

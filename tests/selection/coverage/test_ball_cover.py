@@ -166,6 +166,7 @@ def test_wrong_points():
 
 
 # Measured in a process of its own. Lists of all 25 million members would take 100 MB.
+@pytest.mark.slow
 def test_peak_memory(peak_growth):
     setup = """
 import numpy as np
