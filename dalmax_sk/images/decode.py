@@ -304,9 +304,10 @@ def _header_size(name: str, mtime_ns: int, n_bytes: int) -> tuple[int, int]:
 def largest_integer(path: PathLike) -> int | None:
     """Largest value of an image of 16-bit or 32-bit integers; None for all others."""
     try:
-        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with open_regular(path) as file, Image.open(file, formats=_FORMATS) as image:
             if not image.mode.startswith("I"):
                 return None
+            _check_n_pixels(image)
             return int(np.asarray(image).max())
     except _PILLOW_ERRORS:  # named by whoever reads the image
         return None
@@ -462,7 +463,7 @@ def _reason(name: str, error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         if os.path.getsize(name) == 0:
             return "empty file (0 bytes)"
-        with open(name, "rb") as file:
+        with open_regular(name) as file:
             start = file.read(256)
         for signature, kind in _SIGNATURES:
             if signature.match(start):

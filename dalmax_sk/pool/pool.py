@@ -557,7 +557,7 @@ class Pool:
         ------
         MissingCapabilityError
             If the estimator cannot give it. In a pool without labelled samples the
-            estimator need not be fitted; :attr:`unsettled` says then if a fit is
+            estimator need not be fitted; `unsettled` says then if a fit is
             needed to tell.
         """
         if self._X is None:

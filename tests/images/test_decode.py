@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_image
 
 from dalmax_sk._base.limits import limits
 from dalmax_sk.images import ImageReadError, common_image_size, decode_image
+from dalmax_sk.images.decode import largest_integer
 
 
 @pytest.fixture
@@ -423,6 +424,7 @@ def test_only_regular_files_are_images(tmp_path):
             decode_image(path)
         with pytest.raises(ImageReadError, match="not a regular file"):
             common_image_size([path])
+        assert largest_integer(path) is None
 
 
 def test_the_limit_is_of_pixels_that_are_decoded(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
+from dalmax_sk._base.files import open_regular
 from dalmax_sk.cli.errors import UsageError
 from dalmax_sk.images.decode import largest_integer
 
@@ -99,7 +100,7 @@ def _size(path: str) -> int | None:
 
 def _blocks(path: str) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             content = file.read(3 * _BLOCK + 1)
             if len(content) > 3 * _BLOCK:
                 size = os.fstat(file.fileno()).st_size
@@ -114,7 +115,7 @@ def _blocks(path: str) -> bytes | None:
 
 def _digest(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None
