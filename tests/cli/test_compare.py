@@ -112,6 +112,7 @@ def test_one_seed_shows_curves_and_says_why_nothing_is_tested(compare, folder):
     )
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with(compare, folder, monkeypatch):
     # properties: Ctrl-C ends with 130 and a command; that command ends with the result
     # of a comparison that nothing stopped, without repeating what was done

@@ -100,6 +100,7 @@ def test_killed_anywhere_and_resumed(
         run_folder.parent.rename(target)
 
 
+@pytest.mark.slow
 def test_killed_over_and_over(run_cli, run_folder, snapshot, kill_at, uninterrupted):
     # property: a run that only ever gets a few steps further still arrives
     for _ in range(20):
@@ -215,6 +216,7 @@ def test_resume_with_other_images_is_refused(run_cli, images):
 
 
 @pytest.mark.usefixtures("stopped")
+@pytest.mark.slow
 def test_resume_under_other_versions_is_noted(run_cli, run_folder):
     run = read_run(run_folder)
     run["versions"]["torch"] = "1.0"
@@ -225,6 +227,7 @@ def test_resume_under_other_versions_is_noted(run_cli, run_folder):
 
 
 @pytest.mark.usefixtures("stopped")
+@pytest.mark.slow
 def test_total_time_is_summed_over_the_parts(run_cli, run_folder):
     run = read_run(run_folder)
     run["sessions"][0]["seconds"] = 1000.0

@@ -141,9 +141,7 @@ def test_the_same_seed_gives_the_same_run(run_cli, run_folder, snapshot):
 @pytest.mark.parametrize(
     "flags",
     [
-        "--type random_sampling",
         "--type diversity_sampling",
-        "--type core_set_selection",
         "--initial-strategy balanced --refit continue --optimizer sgd",
         "--augment True --train-batch-size 4 --lr 0.01",
     ],

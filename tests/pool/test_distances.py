@@ -82,6 +82,7 @@ def select(X, rows, labeled, n, seed, nearest=None):
     seed=st.integers(0, 10_000),
     working_set=st.sampled_from([(2, 8), (512, 2048)]),
 )
+@pytest.mark.slow
 def test_picks_do_not_depend_on_what_is_kept(
     kind, dtype, n, d, n_initial, seed, working_set
 ):

@@ -23,7 +23,9 @@ def digits():
     return net.fit(X[:400], bunch.target[:400]), X, bunch.target
 
 
-@pytest.mark.parametrize("attack", ["deepfool", "pgd"])
+@pytest.mark.parametrize(
+    "attack", ["deepfool", pytest.param("pgd", marks=pytest.mark.slow)]
+)
 def test_files_hold_what_the_table_says(digits, tmp_path, attack):
     # property: sizes of the query, its picks in its order, classes as predicted
     net, X, y = digits

@@ -175,6 +175,7 @@ def test_gpu():
 
 # Measured in a process of its own, because the peak of a process never falls. All
 # distances of 8,000 points would take 512 MB, their upper half 256 MB.
+@pytest.mark.slow
 def test_peak_memory(peak_growth):
     setup = """
 import numpy as np

@@ -128,8 +128,8 @@ def test_kept_rows_are_apart_and_all_others_near_one(X, threshold):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("max_memory", [1, 50_000, 2**30])
-@pytest.mark.parametrize("k", [1, 3, 29])
+@pytest.mark.parametrize("max_memory", [1, 2**30])
+@pytest.mark.parametrize("k", [3, 29])
 def test_kth_neighbor_is_its_definition(metric, dtype, max_memory, k):
     X, others = make(50, dtype=dtype), make(30, dtype=dtype, seed=1)
     params = {"metric": metric, "max_memory": max_memory}

@@ -89,6 +89,7 @@ def test_gpu():
 
 # Measured in a process of its own, because the peak of a process never falls. One
 # cluster of 10,000 points has 800 MB of distances.
+@pytest.mark.slow
 def test_peak_memory(peak_growth):
     setup = """
 import numpy as np

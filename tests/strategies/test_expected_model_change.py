@@ -332,7 +332,9 @@ def test_a_layer_without_bias():
 
 
 # The gradients of all 400 samples by the 300,000 weights would take 500 MB.
-@pytest.mark.parametrize("by_layers", [True, False])
+@pytest.mark.parametrize(
+    "by_layers", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_peak_memory(by_layers, peak_growth):
     setup = f"""
 import torch

@@ -105,7 +105,10 @@ def test_distances_are_those_of_dense_points(method, dtype, bias):
 
 # Ordered triples from 5 points: 5 · 4 · 3 = 60 outcomes with known probabilities. Small
 # limits make the sampler refresh, and propose from old masses, many times.
-@pytest.mark.parametrize("sizes", [(64, 64, 256), (1, 2, 1), (2, 3, 4)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(64, 64, 256), pytest.param((1, 2, 1), marks=pytest.mark.slow), (2, 3, 4)],
+)
 def test_rejection_has_the_distribution_of_the_definition(sizes, monkeypatch):
     proposals, per_refresh, proposed = sizes
     monkeypatch.setattr(limits, "proposals", proposals)

@@ -143,6 +143,7 @@ def reference_flips(module, x0, eps, norm, n_steps, share, start=None):
 # ε is the end of a bisection: it flips, and a little less does not
 @pytest.mark.parametrize("attack", ["fgsm", "bim", "pgd"])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.slow
 def test_sizes_are_where_the_prediction_begins_to_flip(digits_net, attack, norm):
     module, batch = digits_net
     batch = batch[:4]
@@ -159,6 +160,7 @@ def test_sizes_are_where_the_prediction_begins_to_flip(digits_net, attack, norm)
 
 # the smallest ε, not just any: nothing on a fine grid below flips
 @pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.slow
 def test_no_smaller_epsilon_of_fgsm_flips(digits_net, norm):
     module, batch = digits_net
     found = attacked(module, batch[:6], "fgsm", norm)
@@ -345,6 +347,7 @@ def test_classes_that_no_change_reaches():
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.slow
 def test_a_batch_is_attacked_as_its_samples_by_themselves(digits_net, attack):
     module, batch = digits_net
     together = attacked(module, batch[:2], attack, "l2").sizes

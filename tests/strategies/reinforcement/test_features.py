@@ -201,6 +201,7 @@ def test_bad_points_are_refused():
 
 # Measured in a process of its own, because the peak of a process never falls. The
 # distances of all pairs would take 240 MB to the references, 480 MB to the labelled.
+@pytest.mark.slow
 def test_peak_memory(peak_growth):
     setup = """
 import numpy as np
