@@ -103,9 +103,9 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
     path : path-like
         File to write; its folder must exist.
     sync : bool, default=True
-        Wait until the content is on the disk before renaming, so that not even a power
-        cut leaves the new name on an empty file. False is faster, for files that can be
-        made again.
+        Wait until the content is on the disk before renaming, and then until the new
+        name is: after a power cut the file holds the new content, never half of it or
+        the old. False is faster, for files that can be made again.
 
     Yields
     ------
@@ -129,6 +129,8 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
                 os.close(file)
                 file = -1
             os.replace(part, path)
+            if sync:
+                _sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
             if file != -1:
@@ -178,6 +180,17 @@ def _make_part(folder: Path) -> tuple[Path, int]:
                 if os.path.samestat(os.fstat(file), os.lstat(part)):
                     return part, file
         os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _hold(file: int) -> bool:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -141,6 +142,30 @@ def test_files_of_dead_writers_are_removed(tmp_path):
         write_text(tmp_path / "run.json", "{}")
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {live.name, other.name, "run.json"}
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_content_is_on_the_disk_before_the_name_and_then_the_name(
+    tmp_path, monkeypatch, sync
+):
+    # property: a power cut after the block loses nothing, and one within it leaves the
+    # old content
+    steps = []
+
+    def watched(name, real):
+        def call(*args):
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
+            steps.append(f"{name} of the folder" if is_folder else name)
+            return real(*args)
+
+        return call
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, watched(name, getattr(os, name)))
+    write_text(tmp_path / "a", "new", sync=sync)
+    assert steps == (
+        ["fsync", "replace", "fsync of the folder"] if sync else ["replace"]
+    )
 
 
 def test_the_longest_name_can_be_written(tmp_path):
