@@ -8,7 +8,7 @@ from typing import Any
 
 from dalmax_sk._base.files import read_text
 
-__all__ = ["MALFORMED", "checksum", "parse_json", "read_json", "seal", "unsealed"]
+__all__ = ["MALFORMED", "parse_json", "read_json", "seal", "sealed", "unsealed"]
 
 #: Errors of code that takes values to be of another form than they are.
 MALFORMED = (
@@ -78,13 +78,15 @@ def parse_json(text: str | bytes) -> Any:
     raise ValueError("nested too deeply")
 
 
-def checksum(entries: Mapping[str, Any]) -> int:
-    """Return the CRC-32 of the entries of an object, in their order."""
-    return zlib.crc32(json.dumps(entries).encode())
+def sealed(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of an object with their checksum, the CRC-32 of their text."""
+    return {**entries, _SEAL: zlib.crc32(json.dumps(entries).encode())}
 
 
 def seal(text: str) -> str:
     """Add the checksum to the text of an object, as ``json.dumps(entries)`` made it.
+
+    As :func:`sealed`, for a text that is there already.
 
     Examples
     --------
@@ -108,6 +110,6 @@ def unsealed(entries: Mapping[str, Any]) -> dict[str, Any]:
         If the checksum differs: an entry is not as it was written.
     """
     rest = {name: value for name, value in entries.items() if name != _SEAL}
-    if _SEAL in entries and entries[_SEAL] != checksum(rest):
+    if _SEAL in entries and entries[_SEAL] != sealed(rest)[_SEAL]:
         raise ValueError("its checksum differs")
     return rest

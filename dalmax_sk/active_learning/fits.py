@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 
 from dalmax_sk._base.fits import classes_of, fit_estimator
 from dalmax_sk._base.pipelines import final_step, last_step
@@ -48,8 +49,8 @@ def fit_labeled(
     -------
     estimator
     """
-    estimator = previous if _can_continue(previous, y, round_number) else None
-    if estimator is None:
+    estimator = previous
+    if not _can_continue(previous, y, classes, round_number):
         estimator = clone(unfitted)
         set_missing_seeds(estimator, seed)
     name = type(last_step(estimator)).__name__
@@ -74,13 +75,16 @@ def fit_labeled(
     return estimator
 
 
-def _can_continue(previous, y, round_number):
+def _can_continue(previous, y, classes, round_number):
     """Tell whether the weights of a fitted estimator fit the labels `y`."""
-    if previous is None:
+    # a dummy is of a time with one class only
+    if previous is None or isinstance(previous, DummyClassifier):
         return False
     final = final_step(previous)[1]
-    told = getattr(final, "classes", None) is not None
-    if told or np.array_equal(np.unique(y), np.unique(classes_of(previous))):
+    told = getattr(final, "classes", None)
+    if told is not None:
+        return len(told) == len(classes)
+    if np.array_equal(np.unique(y), np.unique(classes_of(previous))):
         return True
     logger.info(
         "round %d: the labels are of other classes than before, and %s cannot continue "

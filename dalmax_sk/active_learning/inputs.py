@@ -3,6 +3,7 @@
 from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
+from dalmax_sk._base.pipelines import components
 from dalmax_sk._base.sklearn_compat import check_feature_names, check_n_features
 from dalmax_sk.images import as_paths, check_images
 from dalmax_sk.images.forms import as_rows, is_frame, is_object_rows
@@ -31,7 +32,7 @@ def check_rows(learner, X, *, reset):
         return check_images(learner, X, reset=reset)
     estimator = learner._get_estimator()
     # a Pipeline or a search does not say what the first of its steps takes
-    wraps = _wraps_estimators(estimator)
+    wraps = any(hasattr(part, "fit") for part in components(estimator)[1:])
     if hasattr(X, "tocsr"):
         if not (wraps or get_tags(estimator).input_tags.sparse):
             raise TypeError(
@@ -62,9 +63,3 @@ def _check_column_names(X):
             f"X has several columns of the name {', '.join(repeated[:10])}; columns "
             "with distinct names are expected."
         )
-
-
-def _wraps_estimators(estimator):
-    """Tell whether an estimator has others inside."""
-    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    return any(hasattr(value, "fit") for value in params.values())

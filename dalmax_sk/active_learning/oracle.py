@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import column_or_1d
 
 from dalmax_sk._base.sklearn_compat import num_samples, safe_indexing
+from dalmax_sk.images.forms import as_array
 
 __all__ = [
     "CallableOracle",
@@ -44,7 +45,7 @@ def as_labels(labels):
             array[:] = labels
             labels = array
     elif hasattr(labels, "detach"):
-        labels = labels.detach().cpu()
+        labels = as_array(labels)
     return column_or_1d(labels, warn=True)
 
 

@@ -34,8 +34,7 @@ from dalmax_sk.active_learning.validation import (
     given_classes,
     prepare_estimator,
 )
-from dalmax_sk.images import as_paths
-from dalmax_sk.images.outputs import check_outside, folders_of
+from dalmax_sk.images.outputs import check_outside_images
 from dalmax_sk.pool.distances import LabeledDistances
 from dalmax_sk.strategies import RandomSampling, UncertaintySampling
 from dalmax_sk.strategies._functions import as_strategy
@@ -81,9 +80,7 @@ class PreparationMixin:
         self._distances = LabeledDistances()
         self._checkpoint = as_checkpoint(self.checkpoint_dir)
         if self._checkpoint is not None and self._checkpoint.identity is None:
-            paths = as_paths(X)
-            folders = set() if paths is None else folders_of(paths)
-            check_outside(self._checkpoint.path.parent, folders, "checkpoint_dir")
+            check_outside_images(self._checkpoint.path.parent, X, "checkpoint_dir")
         self._check_strategy((codes != UNKNOWN).any())
         if not self._restore(codes):
             self._label_initial(codes)
@@ -125,7 +122,8 @@ class PreparationMixin:
         tells.
         """
         rows = np.arange(min(_N_PROBED, self._labels.n_samples))
-        pool = self._make_pool(self._unfitted, candidates=rows)
+        nothing = self._labels.order[:0], self._labels.y[:0]
+        pool = self._pool_of(self._unfitted, self._X, nothing, rows)
         self.strategy_._check_pool(pool)
         self._unsettled = pool.unsettled
         is_paid = not isinstance(self._source, SimulatedOracle)
@@ -138,7 +136,8 @@ class PreparationMixin:
     def _settle(self, estimator, labeled, candidates):
         """Check the strategy again, with a fitted estimator."""
         if self._unsettled:
-            pool = self._make_pool(estimator, labeled, candidates[:_N_PROBED])
+            rows = candidates[:_N_PROBED]
+            pool = self._pool_of(estimator, self._X, labeled, rows)
             self.strategy_._check_pool(pool)
         self._unsettled = False
 

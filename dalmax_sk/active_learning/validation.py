@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.dummy import DummyClassifier
 from sklearn.utils import check_consistent_length, get_tags
 
 from dalmax_sk._base.fits import has_outputs
@@ -15,7 +14,6 @@ from dalmax_sk.images.forms import is_object_rows
 from dalmax_sk.images.paths import looks_like_files
 
 __all__ = [
-    "can_continue",
     "check_eval_set",
     "check_stopping",
     "default_estimator",
@@ -119,10 +117,13 @@ def prepare_estimator(estimator, classes, warm_start):
     estimator = clone(estimator)
     prefix, last = final_step(estimator)
     params = _params(last)
-    if "classes" in params and has_outputs(last):
-        estimator.set_params(**{f"{prefix}classes": np.arange(len(classes))})
-    elif "classes" in params and not _has_classes(last, classes):
-        estimator.set_params(**{f"{prefix}classes": classes})
+    if "classes" in params:
+        own = params["classes"]
+        if has_outputs(last):
+            own = np.arange(len(classes))
+        elif own is None or len(own) != len(classes):
+            own = classes
+        estimator.set_params(**{f"{prefix}classes": own})
     if warm_start:
         prefix, last = final_step(estimator, wrappers=False)
         params = _params(last)
@@ -153,19 +154,6 @@ _MEMBERS = {
     "n_members",
     "num_leaves",
 }
-
-
-def can_continue(estimator, classes):
-    """Tell whether a fitted estimator can be fitted on with labels of `classes`."""
-    if isinstance(estimator, DummyClassifier):  # of a time with one class only
-        return False
-    last = final_step(estimator)[1]
-    return "classes" not in _params(last) or _has_classes(last, classes)
-
-
-def _has_classes(last, classes):
-    own = _params(last)["classes"]
-    return own is not None and len(own) == len(classes)
 
 
 def _params(estimator):

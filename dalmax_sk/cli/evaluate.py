@@ -32,8 +32,8 @@ from dalmax_sk.cli.run.split_checks import (
 )
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.cnn.persistence import load_model
-from dalmax_sk.images import IMAGE_EXTENSIONS
 from dalmax_sk.images.outputs import check_outside
+from dalmax_sk.images.paths import images_below
 from dalmax_sk.reports import describe_hardware, describe_versions, to_json, write_infos
 
 __all__ = ["KIND", "evaluate", "find_model"]
@@ -223,15 +223,14 @@ def _notes(split: Split, stem: Path) -> list[str]:
                 f"{split.directory} and {directory}, the model's training folder, "
                 f"{found}: scores on them say nothing about new images"
             ]
-        train = [
-            str(path)
-            for path in sorted(directory.rglob("*"))
-            if path.suffix.lower() in IMAGE_EXTENSIONS
-        ]
-    paths = [*train, *split.paths]
-    notes = note_across_split(find_identical(paths), paths, len(train))
-    own = split.paths.tolist()
-    return notes + note_across_classes(find_identical(own), own, split.labels.tolist())
+        train = images_below(directory) if directory.is_dir() else []
+    paths, n_train = [*train, *split.paths], len(train)
+    groups = find_identical(paths)
+    own = [[row - n_train for row in group if row >= n_train] for group in groups]
+    return [
+        *note_across_split(groups, paths, n_train),
+        *note_across_classes(own, split.paths.tolist(), split.labels.tolist()),
+    ]
 
 
 def _test_images(
@@ -257,7 +256,7 @@ def _test_images(
         )
     share = record["config"].get("test_split")
     if share is not None:
-        data = list_run_data(folder, None, dir_results=os.devnull, test_split=share)
+        data = list_run_data(folder, None, dir_results=None, test_split=share)
         return data.test, data.notes
     split = list_split(folder, class_names)
     return split, _notes(split, stem)

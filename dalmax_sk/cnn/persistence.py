@@ -26,7 +26,7 @@ from safetensors.torch import save as write_tensors
 from sklearn.utils.validation import check_is_fitted
 
 from dalmax_sk._base.files import open_regular, replacing, write_text
-from dalmax_sk._base.json_files import MALFORMED, checksum, read_json, unsealed
+from dalmax_sk._base.json_files import MALFORMED, read_json, sealed, unsealed
 from dalmax_sk._version import __version__
 from dalmax_sk.cnn import CNNClassifier
 from dalmax_sk.images.inputs import InputSpec
@@ -143,8 +143,7 @@ def save_model(
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     }
-    description["crc32"] = checksum(description)
-    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed(description), indent=2, ensure_ascii=False) + "\n"
     with replacing(tensors_path) as part:
         part.write_bytes(tensors)
     write_text(json_path, text)

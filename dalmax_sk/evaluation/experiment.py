@@ -36,8 +36,7 @@ from dalmax_sk.evaluation.runs.experiment_setup import (
 )
 from dalmax_sk.evaluation.runs.results_file import ResultsFile, records_frame
 from dalmax_sk.evaluation.runs.run import Fold, Run, execute_run, short_hash
-from dalmax_sk.images import as_paths
-from dalmax_sk.images.outputs import check_outside, folders_of
+from dalmax_sk.images.outputs import check_outside_images
 
 __all__ = ["budget_curve"]
 
@@ -227,9 +226,7 @@ def budget_curve(
     ]
     file = None
     if results is not None:
-        paths = as_paths(X)
-        folders = set() if paths is None else folders_of(paths)
-        check_outside(results, folders, "results")
+        check_outside_images(results, X, "results")
         file = ResultsFile(results, describe_experiment(steps, learner, X, y, folds))
         file.open(described)
     with progress.logged(verbose), nullcontext() if file is None else closing(file):

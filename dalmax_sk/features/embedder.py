@@ -28,7 +28,7 @@ from dalmax_sk.features.store import FeatureFolder, get_feature_store
 from dalmax_sk.images.cache import find_broken_images
 from dalmax_sk.images.decode import ImageReadError, common_image_size
 from dalmax_sk.images.inputs import read_inputs
-from dalmax_sk.images.outputs import check_outside, folders_of
+from dalmax_sk.images.outputs import check_outside_images
 from dalmax_sk.images.paths import as_paths
 from dalmax_sk.images.source import sequential_batches
 from dalmax_sk.nets.fingerprint import classes_of, settings_of
@@ -309,7 +309,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         source, _, _ = read_inputs(self, X, spec=spec)
         if not source.in_memory:
             if self.cache_dir is not None:
-                check_outside(self.cache_dir, folders_of(source.paths), "cache_dir")
+                check_outside_images(self.cache_dir, source.paths, "cache_dir")
             source.reduced = True
             return source
         if spec.dtype == "float" and spec.kind == "image":

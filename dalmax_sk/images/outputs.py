@@ -4,8 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_outside", "folders_of"]
+from dalmax_sk.images.paths import as_paths
+
+__all__ = ["check_outside", "check_outside_images", "folders_of"]
 
 
 def check_outside(
@@ -44,6 +47,16 @@ def check_outside(
                 "are read: its files would be taken for images, or it for a class. "
                 "Choose a folder outside."
             )
+
+
+def check_outside_images(output: str | os.PathLike[str], X: Any, name: str) -> None:
+    """Raise ValueError if a folder to write to lies where the images of X lie.
+
+    As :func:`check_outside`. An X that is no list of files lies nowhere.
+    """
+    paths = as_paths(X)
+    if paths is not None:
+        check_outside(output, folders_of(paths), name)
 
 
 def folders_of(paths: Iterable[str]) -> set[str]:

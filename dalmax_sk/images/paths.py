@@ -20,6 +20,7 @@ __all__ = [
     "as_paths",
     "check_images",
     "forget_features",
+    "images_below",
     "load_image_paths",
     "looks_like_files",
 ]
@@ -165,6 +166,13 @@ def load_image_paths(
         directory=root,
         ignored=dict(ignored),
     )
+
+
+def images_below(folder: str | os.PathLike[str]) -> list[str]:
+    """List all images below a folder as :func:`load_image_paths` finds them."""
+    found: list[str] = []
+    _collect_images(os.fspath(folder), found, set(), Counter())
+    return sorted(found)
 
 
 def as_paths(X: Any) -> NDArray[np.object_] | None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dalmax_sk._base.json_files import checksum, parse_json, read_json, seal, unsealed
+from dalmax_sk._base.json_files import parse_json, read_json, seal, sealed, unsealed
 
 ENTRIES = {"a": [1, 2.5, float("nan"), None], "ü": {"x": "\u2028", "y": [[], {}]}}
 
@@ -34,7 +34,7 @@ def test_damage_is_a_value_error(tmp_path, text):
 def test_a_seal_is_of_the_values():
     # property: not of the way they are written
     stored = parse_json(seal(json.dumps(ENTRIES)))
-    assert stored["crc32"] == checksum(ENTRIES)
+    assert stored["crc32"] == sealed(ENTRIES)["crc32"]
     stored = parse_json(json.dumps(stored, indent=1, ensure_ascii=False))
     assert json.dumps(unsealed(stored)) == json.dumps(ENTRIES)
     # files of older versions have none

@@ -138,7 +138,7 @@ def list_run_data(
     dir_train: str | None,
     dir_test: str | None,
     *,
-    dir_results: str,
+    dir_results: str | None,
     test_split: float | None = None,
 ) -> RunData:
     """List the images of both folders, with one class map.
@@ -159,10 +159,12 @@ def list_run_data(
         No image has been decoded yet.
     """
     if dir_train is None:
+        assert dir_results is not None
         digits = make_digits_folder(Path(dir_results) / "digits")
         dir_train, dir_test = str(digits / "train"), str(digits / "test")
     read = [dir_train] if dir_test is None else [dir_train, dir_test]
-    check_outside(dir_results, read, "--dir-results")
+    if dir_results is not None:
+        check_outside(dir_results, read, "--dir-results")
     if dir_test is not None:
         check_apart(dir_train, dir_test)
     train = load_image_paths(dir_train)

@@ -36,7 +36,7 @@ from dalmax_sk._base.files import (
     replacing,
     writing,
 )
-from dalmax_sk._base.json_files import MALFORMED, checksum, parse_json, unsealed
+from dalmax_sk._base.json_files import MALFORMED, parse_json, sealed, unsealed
 from dalmax_sk._base.words import listed
 from dalmax_sk.evaluation.runs.curves_table import COSTS, KEY, PREFIX
 from dalmax_sk.evaluation.runs.run import Run, short_hash
@@ -362,11 +362,10 @@ def records_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _lines(entries: Sequence[Mapping[str, Any]]) -> bytes:
-    sealed = [
-        entry if entry.get("kind") == _KIND else {**entry, "crc32": checksum(entry)}
-        for entry in entries
+    stored = [
+        entry if entry.get("kind") == _KIND else sealed(entry) for entry in entries
     ]
-    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in sealed]
+    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in stored]
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -7,8 +7,7 @@ is the last line of a cell.
 """
 
 import io
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -27,11 +26,7 @@ __all__ = [
     "line_style",
     "literal",
     "shorten",
-    "tick_rounds",
 ]
-
-# Labels of ticks that fit beside each other on an axis.
-_MOST_TICKS = 12
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in grey print. Their
 # yellow is left out, which does not show on white paper; black is the baseline's.
@@ -131,22 +126,6 @@ def label_axes(
         if ticks is None
         else FixedLocator(np.unique(ticks).tolist(), nbins=10)
     )
-
-
-def tick_rounds(ax: Axes, n_labeled: Sequence[int]) -> None:
-    """Put the ticks of the x axis at the rounds, if their numbers have room there.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        The axes.
-    n_labeled : sequence of int
-        Number of labels of each round.
-    """
-    ticks = sorted(set(n_labeled))
-    gaps = [after - before for before, after in pairwise(ticks)]
-    if gaps and min(gaps) * _MOST_TICKS >= ticks[-1] - ticks[0]:
-        ax.set_xticks(ticks)
 
 
 def literal(texts: Iterable[Text]) -> None:

@@ -20,7 +20,6 @@ from dalmax_sk.reports.displays.display_base import (
     label_axes,
     literal,
     shorten,
-    tick_rounds,
 )
 
 __all__ = [
@@ -146,7 +145,6 @@ class ActiveLearningCurveDisplay(FigureDisplay):
             f"Test {self.score_name} (%)",
             ticks=self.n_labeled,
         )
-        tick_rounds(ax, self.n_labeled)
         ax.grid(alpha=0.3)
         if self.name is not None:
             ax.legend(loc="lower right")

@@ -1,6 +1,5 @@
 """The page of a results folder: all its runs, with links to their own pages."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dalmax_sk._base.files import write_text
+from dalmax_sk._base.json_files import MALFORMED, read_json
 from dalmax_sk._base.words import counted
 from dalmax_sk.reports.page.document import Cell, document, section, table
 from dalmax_sk.reports.page.markup import Content, element
@@ -135,9 +135,9 @@ def _other_results(root: Path) -> tuple[list[list[Cell]], list[tuple[str, str]]]
                 continue
             place = path.relative_to(root).as_posix()
             try:
-                record = json.loads((path / name).read_text(encoding="utf-8"))
+                record = read_json(path / name)
                 rows.append(_other_row(path, place, record))
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
+            except MALFORMED as error:
                 broken.append((f"{place}/{name}", f"{type(error).__name__}: {error}"))
     return rows, broken
 

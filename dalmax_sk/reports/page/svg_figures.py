@@ -13,7 +13,6 @@ from dalmax_sk.reports.displays.display_base import (
     label_axes,
     line_style,
     shorten,
-    tick_rounds,
 )
 from dalmax_sk.reports.displays.run_displays import TrainingHistoryDisplay
 from dalmax_sk.reports.displays.saving import FILE_STYLE, save_figure
@@ -105,7 +104,6 @@ def _draw_curves(
         f"Test {score_name} (%)" if in_percent else f"Test {score_name}",
         ticks=np.concatenate([x for x, _ in series.values()]),
     )
-    tick_rounds(ax, [n for x, _ in series.values() for n in x.tolist()])
     return figure
 
 
