@@ -17,6 +17,7 @@ from dalmax_sk.evaluation.statistics.paired_tests import (
     seeds_after_step_down,
     seeds_to_decide,
     significance_level,
+    welch_seeds_to_decide,
 )
 from dalmax_sk.evaluation.statistics.ranks import (
     critical_difference,
@@ -26,10 +27,12 @@ from dalmax_sk.evaluation.statistics.ranks import (
     rank_rows,
 )
 from dalmax_sk.evaluation.statistics.resampling import (
+    difference_interval,
     expanded_interval,
     mean_interval,
     resample_weights,
     too_few_seeds,
+    welch_degrees,
 )
 
 
@@ -372,3 +375,54 @@ def test_saved_labels_of_curves_that_never_reach():
     inf = np.inf
     saved = saved_labels(np.array([10, 10, inf, inf]), np.array([30, inf, 30, inf]))
     assert_array_equal(saved, [20, inf, -inf, np.nan])
+
+
+@pytest.mark.parametrize(("n", "other_n"), [(2, 5), (3, 3), (12, 4)])
+def test_welch_degrees_are_scipys(n, other_n):
+    rng = np.random.default_rng(n)
+    ours, theirs = rng.normal(0, 3, n), rng.normal(0, 1, other_n)
+    found = welch_degrees(ours.var(ddof=1), theirs.var(ddof=1), n, other_n)
+    assert found == pytest.approx(stats.ttest_ind(ours, theirs, equal_var=False).df)
+
+
+@pytest.mark.parametrize(("n", "other_n"), [(2, 5), (3, 3), (6, 4)])
+def test_the_interval_of_a_difference_is_its_definition(n, other_n):
+    # each sample resampled by itself, its deviations widened by sqrt(n / (n - 1)), and
+    # the ends of their difference by Student's quantile over the normal one
+    rng = np.random.RandomState(n)
+    ours, theirs = rng.normal(1, 3, n), rng.normal(0, 1, other_n)
+    weights = tuple(
+        resample_weights(size, 400, rng, exact=False) for size in (n, other_n)
+    )
+    found = difference_interval(ours, theirs, weights, 0.9)
+
+    moved = []
+    for resample, other in zip(*weights, strict=True):
+        ours_moved = sum(w * x for w, x in zip(resample, ours, strict=True))
+        theirs_moved = sum(w * x for w, x in zip(other, theirs, strict=True))
+        moved.append(
+            (ours_moved - ours.mean()) * np.sqrt(n / (n - 1))
+            - (theirs_moved - theirs.mean()) * np.sqrt(other_n / (other_n - 1))
+        )
+    df = stats.ttest_ind(ours, theirs, equal_var=False).df
+    wider = stats.t.ppf(0.95, df) / stats.norm.ppf(0.95)
+    difference = ours.mean() - theirs.mean()
+    expected = difference + wider * np.quantile(moved, [0.05, 0.95])
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "other_n", "effect"), [(3, 5, 1.0), (4, 4, 0.6)])
+def test_more_seeds_of_welchs_test_are_the_first_with_the_power(n, other_n, effect):
+    rng = np.random.default_rng(other_n)
+    ours, theirs = rng.normal(effect, 1, n), rng.normal(0, 0.5, other_n)
+    a, b = ours.var(ddof=1), theirs.var(ddof=1)
+    for more in range(1, 200):
+        m, k = n + more, other_n + more
+        error = a / m + b / k
+        df = error**2 / ((a / m) ** 2 / (m - 1) + (b / k) ** 2 / (k - 1))
+        shift = abs(ours.mean() - theirs.mean()) / np.sqrt(error)
+        if stats.nct.sf(stats.t.ppf(0.975, df), df, shift) >= 0.8:
+            break
+    assert 1 < more < 199
+    assert welch_seeds_to_decide(ours, theirs, 0.05, 0.8, 200) == more
+    assert welch_seeds_to_decide(ours, theirs, 0.05, 0.8, more - 1) == np.inf
