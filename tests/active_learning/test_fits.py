@@ -288,6 +288,21 @@ def test_margins_of_decision_values(table, model, n_classes):
     np.testing.assert_allclose(gaps[learner.query_history_[0]], expected)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_least_confidence_of_decision_values(table, n_classes):
+    X, codes = table
+    y = np.minimum(codes, n_classes - 1)
+    learner = ActiveLearningClassifier(
+        LinearSVC(), "least_confidence_sampling", n_initial=30, query_size=5,
+        n_rounds=1, store_estimators=True, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    values = learner.estimators_[0].decision_function(X)
+    largest = abs(values) if n_classes == 2 else values.max(axis=1)
+    candidates = np.setdiff1d(np.arange(200), learner.initial_indices_)
+    expected = np.sort(largest[candidates])[:5]
+    np.testing.assert_allclose(largest[learner.query_history_[0]], expected)
+
+
 def test_values_of_pairs_of_classes_are_no_margins(table):
     learner = ActiveLearningClassifier(SVC(decision_function_shape="ovo"), **SMALL)
     with pytest.raises(MissingCapabilityError, match="decision_function_shape='ovr'"):
